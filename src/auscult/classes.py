@@ -1,0 +1,32 @@
+"""Classes for classifiers, from training clips alone: test names, attributes and labels cannot reach them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+
+def class_names(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> pd.Series:
+    """ "machine/unit" or "machine/unit/attributes" of every clip of `index`."""
+    names = index["machine"] + "/" + index["unit"]
+    return names + "/" + index["attributes"] if scheme == "attributes" else names
+
+
+def class_list(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> list[str]:
+    """The sorted classes of the training clips in `index`."""
+    return sorted(class_names(index, scheme).unique())
+
+
+def labels_of(index: pd.DataFrame, scheme: Literal["unit", "attributes"], classes: list[str]) -> np.ndarray:
+    """int64 [clips]: position of each training clip's class in `classes`."""
+    return class_names(index, scheme).map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
+
+
+def candidates_of(index: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """bool [clips, classes]: the classes of each clip's own machine and unit, all that is known of a test clip."""
+    owner = np.array(["/".join(name.split("/")[:2]) for name in classes])
+    mine = (index["machine"] + "/" + index["unit"]).to_numpy(str)
+    mask: np.ndarray = mine[:, None] == owner[None, :]
+    return mask

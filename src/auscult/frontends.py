@@ -1,0 +1,156 @@
+"""Log-mel spectrograms: one pure function, the same on CPU and GPU, in float32 or float64.
+
+Published systems differ in FFT length, padding, mel scale and logarithm, and their scores depend on it; every variant
+is one line of `FRONTENDS`. No variant normalises its input or its output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auscult.errors import AuscultError
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Settings of a log-mel spectrogram whose window is as long as its FFT and whose frames are centred.
+
+    Args:
+        name: key in `FRONTENDS`.
+        n_fft: FFT and window length in samples.
+        hop: samples between frames.
+        mels: number of mel bands, spread over 0 Hz to half the sampling rate.
+        sample_rate: in Hz.
+        window: "hann" (periodic) or "hann_symmetric".
+        pad_mode: what surrounds the clip so that frame 0 is centred on sample 0: "constant" (zeros) or "reflect".
+        mel_scale: "slaney" or "htk".
+        norm: "slaney" (triangles of equal area) or None (triangles of height one).
+        log: what keeps silence finite: "max" gives 10 log10(max(P, epsilon)), "add" gives 10 log10(P + epsilon).
+        epsilon: see `log`; a power.
+    """
+
+    name: str
+    n_fft: int
+    hop: int = 512
+    mels: int = 128
+    sample_rate: int = 16_000
+    window: Literal["hann", "hann_symmetric"] = "hann"
+    pad_mode: Literal["constant", "reflect"] = "constant"
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney"] | None = "slaney"
+    log: Literal["max", "add"] = "max"
+    epsilon: float = 1e-10
+
+
+_DOUBLE_EPSILON = 2.0**-52  # sys.float_info.epsilon, which the NumPy-based baselines add before the logarithm
+
+FRONTENDS: dict[str, LogMel] = {
+    variant.name: variant
+    for variant in (
+        # OS-SCL, authors' code (the paper gives only the shape 128 x 313).
+        LogMel("osscl", 2048),
+        # Noisy-ArcMix, authors' code: silence is -156.5 dB, not -100 dB.
+        LogMel("noisyarcmix", 2048, log="add", epsilon=_DOUBLE_EPSILON),
+        # STgram-MFN and the AE / IDNN code of the same group.
+        LogMel("stgram", 1024, pad_mode="reflect", mel_scale="htk", norm=None),
+        # DCASE 2020 baseline: its padding is librosa's default, which changed from reflect to zeros in librosa 0.10.
+        LogMel("dcase_reflect", 1024, pad_mode="reflect", log="add", epsilon=_DOUBLE_EPSILON),
+        LogMel("dcase_constant", 1024, log="add", epsilon=_DOUBLE_EPSILON),
+    )
+}
+
+
+def frames(samples: int, frontend: str | LogMel) -> int:
+    """Number of frames of a clip of `samples` samples: centred frames, one at every multiple of the hop."""
+    return 1 + samples // _lookup(frontend).hop
+
+
+def log_mel(wave: Tensor, frontend: str | LogMel, sample_rate: int | None = None) -> Tensor:
+    """Log-mel spectrogram of clips.
+
+    Args:
+        wave: [..., samples] float32 or float64, usually in [-1, 1].
+        frontend: a name in `FRONTENDS` or the settings themselves.
+        sample_rate: of `wave` in Hz, when it is not the front-end's own (16 kHz for every named one).
+
+    Returns:
+        [..., mels, frames] in dB, on the device and in the precision of `wave`.
+
+    Raises:
+        AuscultError: unknown front-end, or a clip too short for it.
+        TypeError: `wave` is neither float32 nor float64.
+
+    Mixed precision is switched off inside: a filter bank applied in bfloat16 is wrong by tenths of a dB.
+    """
+    settings = _lookup(frontend)
+    if sample_rate is not None and sample_rate != settings.sample_rate:
+        settings = replace(settings, sample_rate=sample_rate)
+    if wave.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"log_mel needs float32 or float64 samples, not {wave.dtype}")
+    _check_length(wave.shape[-1], settings)
+
+    with torch.autocast(wave.device.type, enabled=False):
+        window, bank = _constants(settings, wave.device, wave.dtype)
+        clips = wave.reshape(-1, wave.shape[-1])  # [clips, samples]
+        spectrum = torch.stft(
+            clips, settings.n_fft, settings.hop, window=window, pad_mode=settings.pad_mode, return_complex=True
+        )  # [clips, bins, frames], complex
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = bank @ power  # [clips, mels, frames]
+        floored = mel.clamp(min=settings.epsilon) if settings.log == "max" else mel + settings.epsilon
+        decibel = 10.0 * torch.log10(floored)
+    return decibel.reshape(*wave.shape[:-1], *decibel.shape[1:])
+
+
+def _lookup(frontend: str | LogMel) -> LogMel:
+    if isinstance(frontend, LogMel):
+        return frontend
+    if frontend not in FRONTENDS:
+        raise AuscultError(f"unknown front-end '{frontend}'", fix=f"use one of {', '.join(FRONTENDS)}")
+    return FRONTENDS[frontend]
+
+
+def _check_length(samples: int, settings: LogMel) -> None:
+    # Reflection mirrors half a window without repeating the edge, so it needs one sample more than that.
+    shortest = settings.n_fft // 2 + 1 if settings.pad_mode == "reflect" else 1
+    if samples < shortest:
+        raise AuscultError(
+            f"a clip of {samples} samples is too short for front-end '{settings.name}', which needs {shortest}",
+            fix="leave out clips this short, or repeat them to the clip length of the profile",
+        )
+
+
+@lru_cache(maxsize=32)
+def _constants(settings: LogMel, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Window [n_fft] and filter bank [mels, bins], kept on the device for the next call."""
+    with torch.inference_mode(False):  # a tensor born in inference mode could never be used in training
+        periodic = settings.window == "hann"
+        window = torch.hann_window(settings.n_fft, periodic=periodic, dtype=torch.float64)
+        bank = filter_bank(settings)
+        return window.to(device, dtype), torch.from_numpy(bank).to(device, dtype)
+
+
+def filter_bank(settings: LogMel) -> np.ndarray:
+    """Triangles [mels, bins] over the FFT lines, float64; librosa and torchaudio round theirs to float32."""
+    nyquist = settings.sample_rate / 2
+    lines = np.linspace(0, nyquist, settings.n_fft // 2 + 1)
+    if settings.mel_scale == "htk":
+        top = 2595 * np.log10(1 + nyquist / 700)
+        edges = 700 * (10 ** (np.linspace(0, top, settings.mels + 2) / 2595) - 1)  # in Hz
+    else:
+        # Slaney's Auditory Toolbox: 66.7 Hz per mel up to 1 kHz (15 mel), then 27 mels for each factor of 6.4.
+        knee, ratio = 15.0, np.log(6.4) / 27
+        top = knee + np.log(nyquist / 1000) / ratio if nyquist > 1000 else nyquist * 3 / 200
+        mels = np.linspace(0, top, settings.mels + 2)
+        edges = np.where(mels < knee, mels * 200 / 3, 1000 * np.exp((mels - knee) * ratio))
+    widths = np.diff(edges)[:, None]  # [mels + 1, 1]
+    rising = (lines - edges[:-2, None]) / widths[:-1]
+    falling = (edges[2:, None] - lines) / widths[1:]
+    bank = np.clip(np.minimum(rising, falling), 0, None)
+    return bank * (2 / (edges[2:] - edges[:-2]))[:, None] if settings.norm == "slaney" else bank

@@ -1,0 +1,83 @@
+"""ArcFace (Deng et al., CVPR 2019) and the anomaly score that OS-SCL, Noisy-ArcMix and STgram-MFN derive from it.
+
+Angles and logarithms run in at least float32 whatever the precision of the network around them: in bfloat16 the
+cosine of a well-trained embedding rounds to one and its margin vanishes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ArcFace(nn.Module):
+    """Cosine classifier with an additive angular margin on the target class.
+
+    Args:
+        dim: size of the embedding.
+        classes: number of classes C.
+        scale: s, multiplies cosines to logits.
+        margin: m, in radians.
+        sub_centres: centres per class; the nearest one counts. Rows of `weight` are class-major.
+    """
+
+    def __init__(
+        self, dim: int, classes: int, scale: float = 30.0, margin: float = 0.7, sub_centres: int = 1
+    ) -> None:
+        super().__init__()
+        self.classes, self.scale, self.margin, self.sub_centres = classes, scale, margin, sub_centres
+        self.weight = nn.Parameter(torch.empty(classes * sub_centres, dim))
+        nn.init.xavier_uniform_(self.weight)
+
+    def cosine(self, x: Tensor) -> Tensor:
+        """Cosine of each embedding [B, dim] (any length) with each class: [B, C], in [-1, 1] up to rounding."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            cosine = functional.linear(functional.normalize(x), functional.normalize(self.weight))
+            return cosine.unflatten(1, (self.classes, self.sub_centres)).amax(2) if self.sub_centres > 1 else cosine
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Logits [B, C] of embeddings [B, dim], with the margin on the class in `labels` [B] (int64)."""
+        cosine = self.cosine(x)
+        target = labels.unsqueeze(1)  # [B, 1]
+        return self.scale * cosine.scatter(1, target, add_margin(cosine.gather(1, target), self.margin))
+
+
+def add_margin(cosine: Tensor, margin: float) -> Tensor:
+    """cos(theta + m) from cos(theta), any shape.
+
+    Where theta + m would pass pi, cos(theta + m) rises again; there the line cos(theta) - m sin(m) takes its place
+    (authors' code), so that the result always falls as theta grows. The root is kept off zero: its slope there is
+    infinite, and rounding can even push its argument below.
+    """
+    sine = (1 - cosine.square()).clamp(min=1e-20).sqrt()
+    shifted = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > math.cos(math.pi - margin), shifted, cosine - margin * math.sin(margin))
+
+
+def margin_nll(cosine: Tensor, candidates: Tensor, scale: float, margin: float) -> Tensor:
+    """Anomaly score: cross-entropy of the likeliest candidate class, with the training margin still applied.
+
+    With one candidate, the clip's own unit, it is the test score in the authors' code (the papers do not state it).
+    With several it is the least of their scores, for clips whose unit is not known. It is computed as
+    log(1 + exp(r - s phi)), r being the log-sum-exp of all *other* classes, which keeps apart confident clips whose
+    cross-entropy would round to zero.
+
+    Args:
+        cosine: [B, C].
+        candidates: bool [B, C], the classes each clip may belong to.
+        scale: s of the classifier.
+        margin: m of the classifier, in radians.
+
+    Returns:
+        [B], >= 0, higher = more anomalous; infinite for a clip without candidates.
+    """
+    logits = scale * cosine
+    before = functional.pad(logits.logcumsumexp(1)[:, :-1], (1, 0), value=-math.inf)
+    after = functional.pad(logits.flip(1).logcumsumexp(1).flip(1)[:, 1:], (0, 1), value=-math.inf)
+    others = torch.logaddexp(before, after)  # [B, C], log-sum-exp over all classes but this one
+    nll = functional.softplus(others - scale * add_margin(cosine, margin))
+    return nll.masked_fill(~candidates, math.inf).amin(1)

@@ -1,0 +1,30 @@
+"""Cross-entropies of mixed clips: Noisy-ArcMix and ArcMix (Choi and Choi, ICASSP 2024).
+
+Mixing (one lambda and one permutation per batch, the same for waveform and log-mel) is done before the network; here
+are only the loss terms. Batch means.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+def noisy_arcmix(logits_ya: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tensor) -> Tensor:
+    """Both terms from the same logits, whose margin is on y_a: the label y_b is, on purpose, noisy.
+
+    Args:
+        logits_ya: [B, C], margin on y_a.
+        y_a: labels [B] of the clips mixed in with weight lambda.
+        y_b: labels [B] of their partners, weight 1 - lambda.
+        lam: lambda in [0, 1], not folded to >= 0.5.
+
+    Returns:
+        Scalar.
+    """
+    return lam * cross_entropy(logits_ya, y_a) + (1 - lam) * cross_entropy(logits_ya, y_b)  # OS-SCL, Eq. (2)
+
+
+def arcmix(logits_ya: Tensor, logits_yb: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tensor) -> Tensor:
+    """As `noisy_arcmix`, but the second term's logits [B, C] carry the margin on y_b (authors' code)."""
+    return lam * cross_entropy(logits_ya, y_a) + (1 - lam) * cross_entropy(logits_yb, y_b)

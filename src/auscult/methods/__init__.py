@@ -1,0 +1,17 @@
+"""The methods, by name. A new one is a file beside this one, a section of params.yaml, and its name in this list."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auscult.methods.base import Method
+
+METHODS = ["spectral_knn", "ae", "stgram_mfn", "os_scl"]
+
+
+def load_method(name: str) -> Method:
+    """The `METHOD` of auscult/methods/<name>.py; the other methods are not imported."""
+    method: Method = importlib.import_module(f"auscult.methods.{name}").METHOD
+    return method

@@ -1,0 +1,1 @@
+"""Tables and figures from the long tables of `evaluation`: no torch, no network, no audio."""

@@ -1,0 +1,36 @@
+"""How arms' back-ends, metrics, sets and conventions are called where people read them."""
+
+from __future__ import annotations
+
+BACKENDS = {
+    "native": "own score",
+    "knn": "kNN",
+    "knn_cosine": "kNN (cosine)",
+    "knn_euclidean": "kNN (Euclidean)",
+    "gmm": "GMM",
+    "mahalanobis": "Mahalanobis",
+    "lof": "LOF",
+}
+METRICS = {
+    "auc": "AUC",
+    "pauc": "pAUC",
+    "mauc": "mAUC",
+    "auc_source": "AUC (source)",
+    "auc_target": "AUC (target)",
+    "pauc_source": "pAUC (source)",
+    "pauc_target": "pAUC (target)",
+    "official": "official score",
+}
+SETS = {"dev": "development set", "eval": "evaluation set"}
+CONVENTIONS = {"pooled": "pooled: one ROC over all units of a machine", "per_unit": "per unit, then averaged"}
+AGGREGATES = {"mean": "average", "hmean": "harmonic mean"}
+
+
+def backend_name(backend: str) -> str:
+    """Reader's name of a back-end; an unknown one is spelt out from its key."""
+    return BACKENDS.get(backend, backend.replace("_", " "))
+
+
+def machine_name(machine: str) -> str:
+    """Column heading of a machine type or an aggregate over them."""
+    return AGGREGATES.get(machine, machine)

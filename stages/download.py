@@ -1,0 +1,13 @@
+"""Put the profile's recordings in place: data/<profile>/raw."""
+
+from auscult.data.sources import fetch
+from auscult.errors import run
+from auscult.project import Project
+
+
+def main() -> None:
+    project = Project.open()
+    fetch(project.profile, project.paths.raw, project.section("data").workers)
+
+
+run(main)
