@@ -29,7 +29,11 @@ RULES = MetricRules(scheme="dcase2020")
 
 
 def make(
-    machines: tuple[str, ...] = ("fan", "ToyCar"), units: int = 2, per_unit: int = 40, domains: bool = False, seed: int = 0
+    machines: tuple[str, ...] = ("fan", "ToyCar"),
+    units: int = 2,
+    per_unit: int = 40,
+    domains: bool = False,
+    seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores (one arm, back-end "native") and labels of a small test set; every unit has its own score offset."""
     rng = np.random.default_rng(seed)
@@ -160,7 +164,7 @@ def test_no_labels_at_all() -> None:
     summary = evaluate(scores, labels.iloc[:0], RULES, replicates=10)
     assert summary["value"].isna().all()
     assert set(undefined(summary).query("convention == 'pooled' and machine == 'fan'")["reason"]) == {
-        "all units has no labelled clips"
+        "the machine type has no labelled clips"
     }
 
 
@@ -168,7 +172,9 @@ def test_an_arm_without_a_machine_has_no_mean() -> None:
     scores, labels = make()
     both = pd.concat([scores.assign(arm="a"), scores[scores["machine"] == "fan"].assign(arm="b")])
     summary = evaluate(both, labels, RULES, replicates=10)
-    assert value(summary, arm="b", metric="mauc", machine="fan") == value(summary, arm="a", metric="mauc", machine="fan")
+    assert value(summary, arm="b", metric="mauc", machine="fan") == value(
+        summary, arm="a", metric="mauc", machine="fan"
+    )
     assert np.isnan(value(summary, arm="b", metric="mauc", machine="mean"))
     reasons = undefined(summary).set_index(["arm", "machine", "convention", "metric"])["reason"]
     assert reasons["b", "ToyCar", "per_unit", "auc"] == "no scores"
@@ -201,7 +207,9 @@ def test_a_constant_shift_is_a_tie_and_pairing_sees_a_small_gain() -> None:
     assert loss.difference == -gain.difference
     # The intervals of the two numbers overlap: only the paired difference tells them apart.
     summary = summarise(result)
-    rows = summary[(summary["metric"] == "auc") & (summary["convention"] == "per_unit") & (summary["machine"] == "mean")]
+    rows = summary[
+        (summary["metric"] == "auc") & (summary["convention"] == "per_unit") & (summary["machine"] == "mean")
+    ]
     of = rows.set_index("arm")
     assert of.loc["a", "ci_high"] > of.loc["b", "ci_low"]
     tops = best(result).set_index(["convention", "machine", "metric"])

@@ -77,7 +77,7 @@ def machine_groups(
         s = rows.sort_values("clip_id")["score"].to_numpy(dtype=np.float64)
         result[source] = {
             name: _group(
-                s[mask], y[mask], domain[mask], columns[mask].T, f"unit {name}" if name else "all units", rules
+                s[mask], y[mask], domain[mask], columns[mask].T, f"unit {name}" if name else "the machine type", rules
             )
             for name, mask in members.items()
         }

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from torch import Tensor, nn
+
+from auscult.models.layers import BatchNorm, PReLU
 
 # Inverted residual blocks: (expansion, channels, repeats, stride of the first repeat).
 PLANS: dict[str, tuple[tuple[int, int, int, int], ...]] = {
@@ -58,7 +62,10 @@ class MobileFaceNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, in_channels, mels, frames] -> [B, embedding]."""
-        x = self.stem(image)  # [B, 64, 64, 157]
+        # Channels-last order is the fast one on CPUs and GPUs, and every layer keeps it. A clone, as only that
+        # sets the strides of an image with a single channel, whose order is otherwise ambiguous.
+        x = image.clone(memory_format=torch.channels_last)
+        x = self.stem(x)  # [B, 64, 64, 157]
         x = self.stem_dw(x)  # [B, 64, 64, 157]
         for index in range(self.blocks):
             x = getattr(self, f"block{index}")(x)  # [B, 128, 32, 79], [B, 128, 16, 40], [B, 128, 8, 20], two each
@@ -100,8 +107,8 @@ class ConvUnit(nn.Module):
         super().__init__()
         padding = kernel // 2 if pad and isinstance(kernel, int) else 0
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(outputs)
-        self.act = None if linear else nn.PReLU(outputs)  # slopes start at 0.25
+        self.bn = BatchNorm(outputs)
+        self.act = None if linear else PReLU(outputs)  # slopes start at 0.25
         height, width = self.conv.kernel_size
         nn.init.normal_(self.conv.weight, std=math.sqrt(2 / (height * width * outputs)))
 

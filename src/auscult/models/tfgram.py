@@ -2,12 +2,19 @@
 
 A deviation is built in as a switch: the second block has 64 channels in Table I, 128 in the authors' code, and only
 the code's width gives the 1.38 M parameters the paper prints. Sizes in comments are for 10 s at 16 kHz.
+
+Two things here serve speed alone. Signals are images of height one in channels-last order, for which convolution,
+batch norm and pooling are two to ten times faster on CPUs than their one-dimensional forms. And ReLU follows the
+pooling instead of preceding it: the maximum commutes with it, in value and gradient, and leaves far less to do.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from auscult.models.layers import BatchNorm
 
 
 class TFgram(nn.Module):
@@ -21,8 +28,8 @@ class TFgram(nn.Module):
     def __init__(self, frames: int = 313, block2_channels: int = 128) -> None:
         super().__init__()
         self.frames = frames
-        self.conv0 = nn.Conv1d(1, 64, 11, stride=5, padding=5, bias=False)
-        self.bn0 = nn.BatchNorm1d(64)
+        self.conv0 = FlatConv(1, 64, 11, stride=5, padding=5)
+        self.bn0 = BatchNorm(64)
         self.block1 = ConvBlock(64, 64)
         self.block2 = ConvBlock(64, block2_channels)
         self.block3 = ConvBlock(block2_channels, 128)
@@ -32,23 +39,39 @@ class TFgram(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, 1, samples] -> [B, 128, frames]."""
-        x = functional.relu_(self.bn0(self.conv0(wave)))  # [B, 64, 32000]
-        x = functional.max_pool1d(self.block1(x), 4)  # [B, 64, 8000]
-        x = functional.adaptive_max_pool1d(self.block2(x), 2 * self.frames)  # [B, 128, 626]
-        return functional.adaptive_max_pool1d(self.block3(x), self.frames)  # [B, 128, 313]
+        x = wave.unsqueeze(2).clone(memory_format=torch.channels_last)  # [B, 1, 1, 160000]
+        x = functional.relu_(self.bn0(self.conv0(x)))  # [B, 64, 1, 32000]
+        x = functional.relu_(functional.max_pool2d(self.block1(x), (1, 4)))  # [B, 64, 1, 8000]
+        x = functional.relu_(functional.adaptive_max_pool2d(self.block2(x), (1, 2 * self.frames)))  # [B, 128, 1, 626]
+        x = functional.relu_(functional.adaptive_max_pool2d(self.block3(x), (1, self.frames)))  # [B, 128, 1, 313]
+        return x.squeeze(2)
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions of three taps, the second dilated by two, each with batch norm and ReLU."""
+    """Two convolutions of three taps, the second dilated by two, with batch norm; the last ReLU is left to the caller."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm1d(outputs)
-        self.conv2 = nn.Conv1d(outputs, outputs, 3, padding=2, dilation=2, bias=False)
-        self.bn2 = nn.BatchNorm1d(outputs)
+        self.conv1 = FlatConv(inputs, outputs, 3, padding=1)
+        self.bn1 = BatchNorm(outputs)
+        self.conv2 = FlatConv(outputs, outputs, 3, padding=2, dilation=2)
+        self.bn2 = BatchNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, time] -> [B, outputs, time]."""
+        """[B, inputs, 1, time] -> [B, outputs, 1, time]."""
         x = functional.relu_(self.bn1(self.conv1(x)))
-        return functional.relu_(self.bn2(self.conv2(x)))
+        return self.bn2(self.conv2(x))
+
+
+class FlatConv(nn.Conv1d):
+    """A one-dimensional convolution without bias (weight [outputs, inputs, taps]) for images of height one."""
+
+    def __init__(
+        self, inputs: int, outputs: int, taps: int, stride: int = 1, padding: int = 0, dilation: int = 1
+    ) -> None:
+        super().__init__(inputs, outputs, taps, stride, padding, dilation, bias=False)
+        self.geometry = ((1, stride), (0, padding), (1, dilation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, 1, time] -> [B, outputs, 1, time / stride]."""
+        return functional.conv2d(x, self.weight.unsqueeze(2), None, *self.geometry)

@@ -92,14 +92,17 @@ def plot_histograms(
     Both classes share the bins; heights are the share of the class, so that unequal class sizes do not mislead. The
     outermost bins also hold what lies beyond the 0.5th and 99.5th percentile. Arguments as for `roc_points`.
     """
+    if arm not in set(scores["arm"]):
+        raise AuscultError(f"no scores of {arm}", fix="run its score stage, or name another arm")
     rows = _labelled(scores, labels, set_name)
-    rows = rows[rows["arm"] == arm]
-    if rows.empty:
-        raise AuscultError(f"no labelled {set_name} scores of {arm}", fix="run its score stage, or name another arm")
-    chosen = _backend(rows, backend)
-    rows = rows[(rows["backend"] == chosen) & np.isfinite(rows["score"])]
+    rows = rows[(rows["arm"] == arm) & np.isfinite(rows["score"])]
+    chosen = _backend(rows, backend) if len(rows) else backend
+    rows = rows[rows["backend"] == chosen]
     machines = sorted(rows["machine"].unique(), key=machine_order)
     with panels(len(machines), path, size=(3.4, 2.6), legend=("normal", "anomaly")) as (figure, axes):
+        if not machines:
+            say(axes[0], f"{arm}: no labelled clips in the {SETS.get(set_name, set_name)}")
+            return
         classes: dict[str, Any] = {}
         for axis, machine in zip(axes, machines, strict=True):
             here = rows[rows["machine"] == machine]

@@ -34,7 +34,9 @@ def write_results(
     """
     missing = [arm for arm, path in scores.items() if not path.is_file()]
     if missing:
-        raise AuscultError(f"arms without scores: {', '.join(missing)}", str(next(iter(scores.values())).parent), "dvc repro")
+        raise AuscultError(
+            f"arms without scores: {', '.join(missing)}", str(next(iter(scores.values())).parent), "dvc repro"
+        )
     table = pd.concat([pd.read_parquet(path).assign(arm=arm) for arm, path in scores.items()], ignore_index=True)
     truth = pd.read_parquet(labels)
     result = replicate(table, truth, profile.rules, evaluate.replicates, evaluate.seed)

@@ -63,7 +63,7 @@ class MachineType:
     faults: Mapping[str, Fault]
     modes: tuple[float, ...]
     excite: Callable[[Operation, Values], Excitation]
-    spread: float = 1.0
+    spread: float = 1.5
 
 
 # Which trait shifts which mode: low modes belong to the frame, middle ones to the shell, high ones to panels and covers.

@@ -30,10 +30,12 @@ TYPES: dict[str, MachineType] = {
 # Standard deviations of what changes from clip to clip and means nothing: version 1.
 SPEED = 0.06  # relative
 GAIN_DB = 3.5
-LEVEL_DB = 2.5  # of the background
+LEVEL_DB = 3.0  # of the background
 PLACE_DB = 1.8  # each of the terms of the way from machine to microphone
 BACKGROUND_DB = 3.0  # each of the terms of the background's colour
 PLACE_TERMS = 4
+ECHO = 0.4  # strength of the floor's reflection
+ECHO_SECONDS = 0.0012  # how much later it comes, between a third and three times as much
 
 REFERENCE_DBFS = -34.0  # RMS of a unit's reference run
 REFERENCE_SECONDS = 8.0
@@ -88,6 +90,17 @@ def operate(source: SyntheticSource, grid: Grid, keys: list[int], nuisance: Floa
     return Operation(grid, speed, nuisance[:, 1:2] + shift, events, normals(keys, "turbulence", grid.length))
 
 
+def way_to_microphone(grid: Grid, draws: FloatArray) -> FloatArray:
+    """Transmission from machine to microphone in dB, [clips, bins]: a smooth colour, and ripples from one reflection.
+
+    Args:
+        draws: standardised, [clips, 1 + PLACE_TERMS]: delay of the reflection, terms of the colour.
+    """
+    delay = ECHO_SECONDS * np.exp(0.63 * draws[:, :1])
+    ripple = 1.0 + ECHO**2 + 2.0 * ECHO * np.cos(2 * np.pi * grid.frequency * delay)
+    return smooth_colour(grid, draws[:, 1:], PLACE_DB) + 10.0 * np.log10(ripple)
+
+
 @lru_cache(maxsize=4096)
 def reference_rms(version: int, seed: int, machine: str, unit: str, sample_rate: int) -> float:
     """RMS of a unit in good order, run at nominal speed and load for some seconds, before any level is set."""
@@ -114,13 +127,13 @@ def render(
     """
     kind, grid = TYPES[machine], Grid(source.samples, source.sample_rate)
     keys = [key_of(source.version, source.seed, machine, unit, partition, index) for index in indices]
-    nuisance = uniforms(keys, "nuisance", 8 + PLACE_TERMS)
+    nuisance = uniforms(keys, "nuisance", 9 + PLACE_TERMS)
     shift = np.array([[shift_of(source, partition, index)] for index in indices])
     names = ["" if faultless else fault_of(machine, partition, index) for index in indices]
     faults: list[Fault | None] = [kind.faults[name] if name else None for name in names]
     place = unit_steps(source.seed, source.version, machine, unit, len(kind.traits))
     values = condition(kind.traits, place, kind.spread, keys, faults, source.severity)
-    colour = smooth_colour(grid, nuisance[:, 8:], PLACE_DB)
+    colour = way_to_microphone(grid, nuisance[:, 8:])
     run = sound(kind, operate(source, grid, keys, nuisance[:, :6], shift), values, colour)
 
     gain_db = GAIN_DB * nuisance[:, 6]

@@ -54,7 +54,7 @@ def fan(op: Operation, v: Values) -> Excitation:
     """Seven blades at 24 turns per second: blade-pass harmonics, turbulence that beats with the blades, a bearing."""
     shaft = 24.0 * op.speed
     angle = turns(shaft, op.grid.sample_rate)
-    levels, phases = comb(v, 7, 18, v["tonality"] + 2.5 * op.load, op.events[:, :1])
+    levels, phases = comb(v, 7, 18, v["tonality"] + 4.0 * op.load, op.events[:, :1])
     tone = play(waveform_of_turn(audible(levels, shaft, op.grid.sample_rate), phases), angle)
     noise = op.turbulence * (1.0 + 0.4 * np.cos(2 * np.pi * 7 * angle))
     colour = hump(op.grid.octaves, v["flow"], 0.7, v["flow_level"]) - 2.0 * op.grid.octaves
@@ -73,8 +73,8 @@ FAN = MachineType(
         "knock": Trait(16.0, 2.5),  # dB
     },
     faults={
-        "imbalance": {"sideband": 1.7, "even": 0.9, "frame": -0.9},
-        "bearing_knock": {"knock": 1.8, "panel": -1.0, "quality": -0.6},
+        "imbalance": {"sideband": 1.8, "even": 1.0, "frame": -1.1},
+        "bearing_knock": {"knock": 1.0, "panel": -0.9, "quality": -0.6},
         "clogging": {"flow": -1.4, "slope": 1.2, "shell": 1.0},
         "loose_mount": {"frame": -1.6, "quality": 0.9, "shell": -0.8},
     },
@@ -87,11 +87,13 @@ def pump(op: Operation, v: Values) -> Excitation:
     """Five vanes at 29 turns per second: pressure pulsation, flow noise, the hiss of collapsing bubbles."""
     shaft = 29.0 * op.speed
     angle = turns(shaft, op.grid.sample_rate)
-    levels, phases = comb(v, 5, 24, v["tonality"] + 2.5 * op.load, op.events[:, :1])
+    levels, phases = comb(v, 5, 24, v["tonality"] + 4.0 * op.load, op.events[:, :1])
     tone = play(waveform_of_turn(audible(levels, shaft, op.grid.sample_rate), phases), angle)
     # Bubbles collapse in the pressure trough behind each vane: noise in bursts, deeper the more there are.
     bursts = np.maximum(np.cos(2 * np.pi * 5 * angle), 0.0) ** 4
-    noise = op.turbulence * (0.6 + v["pulsation"] * bursts)
+    # And the flow surges: the whole circuit breathes some three times a second.
+    surge = 1.0 + v["surge"] * np.cos(2 * np.pi * (angle / 9.0 + op.events[:, 1:2]))
+    noise = op.turbulence * (0.6 + v["pulsation"] * bursts) * surge
     octaves = op.grid.octaves
     colour = hump(octaves, v["flow"], 0.5, np.full_like(v["flow"], 9.0))
     colour = colour + hump(octaves, v["hiss"], 0.35, v["hiss_level"]) - 1.5 * octaves
@@ -109,13 +111,14 @@ PUMP = MachineType(
         "hiss": Trait(3600.0, 0.08, "log"),  # Hz
         "hiss_level": Trait(7.0, 2.0),  # dB
         "pulsation": Trait(1.0, 0.35, "log"),
+        "surge": Trait(0.3, 0.25, "log"),  # relative swing of the flow noise
         "knock": Trait(14.0, 2.5),
     },
     faults={
-        "cavitation": {"pulsation": 1.2, "hiss_level": 1.3, "hiss": -0.8},
-        "leak": {"hiss_level": 1.2, "hiss": 1.3, "shell": 0.7, "slope": 0.8},
-        "clogging": {"flow": -1.5, "even": 1.2, "frame": 0.8},
-        "bearing_knock": {"knock": 1.8, "panel": -1.0, "sideband": 0.9},
+        "cavitation": {"pulsation": 1.2, "surge": 1.0, "hiss_level": 1.2, "hiss": -1.0},
+        "leak": {"hiss_level": 1.2, "hiss": 1.3, "shell": 0.7, "surge": -1.2},
+        "clogging": {"flow": -1.7, "even": 1.3, "frame": 1.1, "surge": 0.8},
+        "bearing_knock": {"knock": 1.2, "panel": -1.0, "sideband": 0.9},
     },
     modes=(210.0, 430.0, 820.0, 1500.0, 2500.0, 4300.0),
     excite=pump,
@@ -125,13 +128,13 @@ PUMP = MachineType(
 def toy_car(op: Operation, v: Values) -> Excitation:
     """A gear of 11 teeth on a motor that runs up, holds and slows down: mesh harmonics over a speed curve, rolling noise."""
     time, draws = op.grid.time, op.events
-    # One run every 1.3 to 1.9 s, begun at a random point of it; between 0.8 and 1.05 of the usual speed.
-    period = 1.6 + 0.17 * draws[:, 1:2]
+    # One run every 0.9 to 1.3 s, begun at a random point of it; between 0.8 and 1.05 of the usual speed.
+    period = 1.1 + 0.115 * draws[:, 1:2]
     cycle = np.cos(2 * np.pi * (time / period + draws[:, 2:3] / (2 * np.sqrt(3.0))))
     profile = 0.925 + 0.125 * np.clip(1.6 * cycle, -1.0, 1.0)
     shaft = 46.0 * op.speed * profile * v["voltage"]
     angle = turns(shaft, op.grid.sample_rate)
-    levels, phases = comb(v, 11, 8, v["tonality"] + 2.0 * op.load, op.events[:, :1])
+    levels, phases = comb(v, 11, 8, v["tonality"] + 3.5 * op.load, op.events[:, :1])
     tone = play(waveform_of_turn(audible(levels, shaft, op.grid.sample_rate), phases), angle) * profile
     noise = op.turbulence * profile**2 * (1.0 + 0.3 * np.cos(2 * np.pi * angle / 3.0))
     colour = hump(op.grid.octaves, v["roll"], 0.6, np.full_like(v["roll"], 8.0)) - 1.0 * op.grid.octaves
@@ -150,10 +153,10 @@ TOY_CAR = MachineType(
         "knock": Trait(14.0, 2.5),  # dB, one strike per turn: a damaged tooth
     },
     faults={
-        "tooth_chip": {"knock": 1.8, "sideband": 1.2, "panel": -0.7},
-        "bent_shaft": {"sideband": 1.8, "even": -1.2, "frame": -0.7},
-        "voltage_sag": {"voltage": -3.0, "slope": 1.4, "roll": -1.0},
-        "worn_tyre": {"roll": 1.5, "shell": -1.2, "quality": 0.8},
+        "tooth_chip": {"knock": 2.4, "sideband": 1.4, "panel": -1.2},
+        "bent_shaft": {"sideband": 2.0, "even": -1.5, "frame": -1.2},
+        "voltage_sag": {"voltage": -2.5, "slope": 1.6, "roll": -1.6, "shell": 1.0},
+        "worn_tyre": {"roll": 1.6, "shell": -1.2, "quality": 0.8},
     },
     modes=(340.0, 650.0, 1150.0, 2000.0, 3300.0, 5400.0),
     excite=toy_car,

@@ -1,0 +1,20 @@
+"""Shared by all tests: one thread, so that results do not depend on the machine, and a packed data set made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.packed import pack_tree, tiny_profile, write_tree
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with train/ and test/: 15 training clips of 1 s over three units, `osscl` computed, the rest on the fly."""
+    folder = tmp_path_factory.mktemp("packed")
+    write_tree(folder / "raw")
+    pack_tree(folder / "raw", folder, tiny_profile(), ["osscl"])
+    return folder

@@ -1,0 +1,181 @@
+"""What every registered method must do; a new name in METHODS is tested by being there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support.packed import tiny_profile
+
+import auscult.training
+from auscult import modelfolder
+from auscult.arms import train_arm
+from auscult.config import MethodSettings, Train
+from auscult.data.store import ClipStore
+from auscult.embedding import embed
+from auscult.methods import METHODS, load_method
+from auscult.methods.base import Batch
+from auscult.modelfolder import Trained
+
+BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).epochs]
+TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
+
+
+def small(name: str, epochs: int = 3) -> MethodSettings:
+    """The method's own defaults but for length: few epochs, batches that leave a last one of a single item."""
+    settings = load_method(name).settings(method=name)
+    if not settings.epochs:
+        return settings
+    size = 7 if not load_method(name).window else 64
+    return settings.model_copy(update={"epochs": epochs, "batch_size": size, "lr": 1e-3})
+
+
+def train(name: str, packed: Path, out: Path, epochs: int = 3, profile_changes: dict[str, object] | None = None) -> Path:
+    profile = tiny_profile(**(profile_changes or {}))
+    train_arm(small(name, epochs), profile, TRAIN, packed / "train", out / name, out / f"{name}.json", out / "resume")
+    return out / name
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request: pytest.FixtureRequest, packed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Name of a method and the folder of its model, trained once."""
+    return request.param, train(request.param, packed, tmp_path_factory.mktemp(request.param))
+
+
+by_gradient = pytest.mark.parametrize("trained", BY_GRADIENT, indirect=True)
+
+
+def test_load_gives_what_was_saved(trained: tuple[str, Path], packed: Path, tmp_path: Path) -> None:
+    model = modelfolder.load(trained[1])
+    store = ClipStore(packed / "test")
+    first = embed(model, store, 4)
+    modelfolder.save(tmp_path / "again", model, history=pd.DataFrame({"epoch": []}))
+    second = embed(modelfolder.load(tmp_path / "again"), store, 4)
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
+
+
+@by_gradient
+def test_training_changes_the_network(trained: tuple[str, Path], packed: Path, tmp_path: Path) -> None:
+    name, folder = trained
+    other = train(name, packed, tmp_path, epochs=1)
+    assert (folder / "weights.safetensors").read_bytes() != (other / "weights.safetensors").read_bytes()
+
+
+@by_gradient
+def test_interrupted_training_ends_in_the_same_bytes(
+    trained: tuple[str, Path], packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, straight = trained
+    network = type(next(iter(modelfolder.load(straight).networks.values())))
+    original, calls = network.loss, 0
+
+    def interrupted(self: torch.nn.Module, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls % 5 == 0:  # in the middle of epochs, again and again; an epoch has two to four steps
+            raise KeyboardInterrupt
+        return original(self, batch, rng)  # type: ignore[no-any-return, operator]
+
+    attempts = 0
+    monkeypatch.setattr(network, "loss", interrupted)
+    while True:
+        attempts += 1
+        assert attempts < 30
+        try:
+            train(name, packed, tmp_path)
+            break
+        except KeyboardInterrupt:
+            assert not (tmp_path / name).exists()
+    for file in ("weights.safetensors", "config.yaml", "history.csv"):
+        assert (tmp_path / name / file).read_bytes() == (straight / file).read_bytes(), file
+    assert attempts > 1
+    assert not list((tmp_path / "resume").glob("*")), "states of a finished run stay behind"
+
+
+def test_a_clip_is_embedded_alike_in_any_batch(trained: tuple[str, Path], packed: Path) -> None:
+    model, store = modelfolder.load(trained[1]), ClipStore(packed / "test")
+    together, alone = embed(model, store, 64), embed(model, store, 1)
+    scale = np.abs(together[0]).max()
+    np.testing.assert_allclose(alone[0], together[0], atol=2e-5 * scale)
+    np.testing.assert_allclose(alone[1], together[1], rtol=2e-4, atol=1e-6)
+
+
+def test_silence_and_clipping_are_scored(trained: tuple[str, Path], packed: Path) -> None:
+    model, store = modelfolder.load(trained[1]), ClipStore(packed / "test")
+
+    class Hard(ClipStore):
+        def wave(self, rows: torch.Tensor) -> torch.Tensor:
+            square = torch.sign(torch.sin(torch.arange(self.samples) * 0.1))
+            return torch.stack([torch.zeros(self.samples), square])[rows % 2]
+
+        def mel(self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
+            from auscult.frontends import log_mel
+
+            return log_mel(self.wave(rows), frontend)
+
+    vectors, native = embed(model, Hard(packed / "test"), 4)
+    assert np.isfinite(vectors).all()
+    assert np.isnan(native).all() or np.isfinite(native).all()
+    assert len(vectors) == len(store)
+
+
+@by_gradient
+def test_a_training_step_on_silence_is_finite(trained: tuple[str, Path]) -> None:
+    model = modelfolder.load(trained[1])
+    name, network = next(iter(model.networks.items()))
+    shape, method = model.shapes[name], model.method
+    width = method.window or shape.frames
+    batch = Batch(
+        label=torch.zeros(4, dtype=torch.int64),
+        wave=torch.zeros(4, shape.samples) if method.wave(model.settings) else None,
+        mel=torch.full((4, shape.mels, width), -100.0),
+    )
+    network.train()
+    loss = network.loss(batch, np.random.default_rng(0))["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_no_batch_holds_a_single_item() -> None:
+    for items in range(2, 40):
+        for size in range(2, 12):
+            parts = list(auscult.training._batches(np.arange(items), size))
+            assert np.array_equal(np.concatenate(parts), np.arange(items))
+            assert min(len(part) for part in parts) >= 2
+            assert max(len(part) for part in parts) <= size + 1
+
+
+def test_a_state_of_other_settings_data_or_code_is_not_found(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from auscult.resume import run_key
+
+    key = run_key({"lr": 1e-3}, "data")
+    assert key == run_key({"lr": 1e-3}, "data")
+    assert key != run_key({"lr": 2e-3}, "data")
+    assert key != run_key({"lr": 1e-3}, "other data")
+    monkeypatch.setattr(auscult.training, "__file__", __file__)
+    assert key != run_key({"lr": 1e-3}, "data")
+
+
+def test_attribute_classes_score_by_the_nearest_candidate(packed: Path) -> None:
+    """A clip whose class is unknown gets the least of its candidates' scores."""
+    method = load_method("os_scl")
+    settings = small("os_scl").model_copy(update={"inputs": "logmel"})
+    store = ClipStore(packed / "test")
+    from auscult.methods.base import Shape
+
+    shape = Shape(3, *store.shape("osscl"), store.samples)
+    network = method.build(settings, shape).eval()
+    batch = Batch(mel=store.mel(torch.arange(4), "osscl"))
+    with torch.inference_mode():
+        single = [network.embed(replace(batch, candidates=torch.eye(3, dtype=torch.bool)[[c] * 4]))[1] for c in range(3)]
+        pair = torch.tensor([[True, False, True]] * 4)
+        both = network.embed(replace(batch, candidates=pair))[1]
+    torch.testing.assert_close(both, torch.minimum(single[0], single[2]))
+    assert isinstance(Trained(method, settings, {}, {}, {}), Trained)

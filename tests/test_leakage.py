@@ -1,0 +1,102 @@
+"""No test name, attribute or label reaches anything upstream of evaluation: scramble them all and compare bytes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from support.packed import RATE, noise, pack_tree, tiny_profile
+
+from auscult.arms import train_arm
+from auscult.config import Profile, Score, Train
+from auscult.embedding import embed_arm
+from auscult.evaluation import evaluate
+from auscult.methods import METHODS, load_method
+from auscult.scoring.table import score_table
+
+TRAIN = Train(threads=1, device="cpu")
+
+
+def write_domain_tree(root: Path) -> None:
+    """One machine in the 2023 grammar: two attribute classes per domain in training, hidden facts in test names."""
+    rng = np.random.default_rng(3)
+    (root / "fan" / "train").mkdir(parents=True)
+    (root / "fan" / "test").mkdir()
+    for number in range(12):
+        domain, attribute = ("source", f"spd_{number % 2}") if number < 8 else ("target", f"spd_{2 + number % 2}")
+        path = root / "fan" / "train" / f"section_00_{domain}_train_normal_{number:04d}_{attribute}.wav"
+        soundfile.write(path, noise(rng, tone=400 + 100 * (number % 4)), RATE)
+    for number in range(12):
+        domain, label = ("source", "target")[number % 2], ("normal", "anomaly")[number // 2 % 2]
+        path = root / "fan" / "test" / f"section_00_{domain}_test_{label}_{number:04d}_spd_{number % 4}.wav"
+        soundfile.write(path, noise(rng, tone=400 + 100 * (number % 4) + 900 * (label == "anomaly")), RATE)
+
+
+def scramble(raw: Path, out: Path) -> None:
+    """A copy in which the test clips have swapped their names: every number, label, domain and attribute is another clip's."""
+    shutil.copytree(raw, out)
+    for folder in out.glob("*/test"):
+        names = sorted(path.name for path in folder.iterdir())
+        order = np.random.default_rng(5).permutation(len(names))
+        for name in names:
+            (folder / name).rename(folder / f"{name}.moving")
+        for name, other in zip(names, order, strict=True):
+            (folder / f"{name}.moving").rename(folder / names[other])
+
+
+def run_all(raw: Path, out: Path, profile: Profile) -> pd.DataFrame:
+    """Everything from files to scores, every method, into `out`; returns the labels."""
+    _, labels = pack_tree(raw, out / "features", profile, ["osscl"])
+    features = {partition: out / "features" / partition for partition in ("train", "test")}
+    for name in METHODS:
+        settings = load_method(name).settings(method=name)
+        changes = {"epochs": 1, "batch_size": 6} if settings.epochs and not load_method(name).window else {"epochs": 0}
+        settings = settings.model_copy(update=changes)
+        train_arm(settings, profile, TRAIN, features["train"], out / name, out / f"{name}.json", out / "resume")
+        embed_arm(out / name, features, out / "embeddings" / name, 8, TRAIN)
+        table = score_table(out / "embeddings" / name, Score(), profile.rules.domains)
+        table.to_parquet(out / f"{name}.parquet")
+    return labels
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
+    costs = {f"{name}.json" for name in METHODS}  # seconds and memory, which differ between equal runs
+    jsons = (path for path in folder.rglob("*.json") if path.name not in costs)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in [*files, *jsons]}
+
+
+def test_test_names_and_labels_change_nothing_but_the_evaluation(tmp_path: Path) -> None:
+    profile = tiny_profile(grammar="dcase2023", class_label="attributes", rules={"scheme": "dcase2022"})
+    write_domain_tree(tmp_path / "raw")
+    scramble(tmp_path / "raw", tmp_path / "scrambled")
+    labels = run_all(tmp_path / "raw", tmp_path / "a", profile)
+    other_labels = run_all(tmp_path / "scrambled", tmp_path / "b", profile)
+
+    first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert len(first) > 5 * len(METHODS)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+    # The scrambling did reach the answers, so the comparison above could have failed.
+    merged = labels.merge(other_labels, on="clip_id", suffixes=("", "_other"))
+    assert len(merged) == len(labels)
+    assert (merged["anomaly"] != merged["anomaly_other"]).any()
+    scores = pd.read_parquet(tmp_path / "a" / "spectral_knn.parquet").assign(arm="a")
+    values = [evaluate(scores, table, profile.rules, replicates=0)["value"] for table in (labels, other_labels)]
+    assert not np.allclose(values[0], values[1])
+
+
+@pytest.mark.parametrize("word", ["anomaly", "labels", "test"])
+def test_training_is_given_no_path_to_the_answers(word: str) -> None:
+    """The train stage of the pipeline depends on nothing that holds test clips or labels."""
+    import yaml
+
+    pipeline = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())
+    for name, stage in pipeline["stages"].items():
+        if name.startswith("train"):
+            assert not [dep for dep in stage["deps"] if dep.startswith("data/") and word in dep], name
