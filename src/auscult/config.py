@@ -214,7 +214,8 @@ def validated(model: type[S], values: Any, where: str) -> S:
         problems = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
-            hint = _near(key, list(model.model_fields)) if item["type"] == "extra_forbidden" else ""
+            fields = SHARED[str(item["loc"][0])] if len(item["loc"]) == 2 and item["loc"][0] in SHARED else model
+            hint = _near(str(item["loc"][-1]), list(fields.model_fields)) if item["type"] == "extra_forbidden" else ""
             message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
             problems.append(f"{where}.{key}: {message}{hint}" if key else f"{where}: {message}")
         raise AuscultError("settings are not valid:\n    " + "\n    ".join(problems), fix="mend these keys") from None
@@ -286,6 +287,8 @@ def arm_settings(params: dict[str, Any], profile: Profile, arm: str) -> MethodSe
     method = arms[arm]
     model = load_method(method).settings
     shared = [name for name in SHARED if name in model.model_fields]
+    for name in shared:
+        section(params, name)  # a mistake in a shared section is reported under its own name, not the arm's
     wrong = sorted(set(profile.overrides) - set(SHARED) - set(METHODS))
     if wrong:
         raise AuscultError(

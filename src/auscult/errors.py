@@ -29,7 +29,11 @@ def listed(items: list[str], limit: int = 20) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` as a program: exit 1 with the message on `AuscultError` or a full disk, 130 on Ctrl-C."""
+    """Run `main` as a program: exit 1 with one message on what a user can mend, 130 on Ctrl-C.
+
+    That is `AuscultError`, and any `OSError` that names its file (missing, not permitted, read-only, full disk). Everything
+    else is a bug and keeps its traceback.
+    """
     try:
         main()
     except AuscultError as error:
@@ -38,8 +42,8 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted: nothing half-written is kept; the same command continues", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (28, 122):  # ENOSPC, EDQUOT
+        if error.filename is None or error.strerror is None:
             raise
-        sys.exit(
-            f"error: {AuscultError('the disk is full', str(error.filename or ''), 'free some room and run the same command again')}"
-        )
+        missing = isinstance(error, FileNotFoundError)
+        fix = "`dvc repro` makes what earlier stages leave" if missing else "check the path, its permissions and the disk"
+        sys.exit(f"error: {AuscultError(error.strerror, str(error.filename), fix)}")

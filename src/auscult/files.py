@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from auscult.errors import AuscultError
+
+# What a full disk, a quota or a limit on file size looks like through NumPy, PyTorch and Rust, which drop the error number.
+_NO_ROOM = re.compile(r"requested and \d+ written|inline_container\.cc|\(os error (28|27|122)\)")
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`; rename it to `path` on success, remove it on any failure."""
+    """Yield a temporary sibling of `path`; rename it to `path` on success, remove it on any failure.
+
+    Raises:
+        AuscultError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as matplotlib and pandas choose the format by it.
+    remove_leftovers(path.parent, f".{path.stem}.", f".part{path.suffix}")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield temporary
+        with _full_disk_reported(path):
+            yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -25,20 +38,60 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary sibling folder; it takes the place of `path` on success, and vanishes on any failure."""
+    """Yield an empty temporary sibling folder; it takes the place of `path` on success, and vanishes on any failure.
+
+    Raises:
+        AuscultError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Left-overs of a killed process (its `finally` never ran) are half-written by definition.
-    for stale in path.parent.glob(f".{path.name}.*.part"):
-        shutil.rmtree(stale, ignore_errors=True)
+    remove_leftovers(path.parent, f".{path.name}.", ".part")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.{os.getpid()}-old.part")
     temporary.mkdir()
     try:
-        yield temporary
+        with _full_disk_reported(path):
+            yield temporary
+        # Moved aside, not emptied in place: a run killed here must not leave half of the old folder under its name.
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, prefix: str, suffix: str) -> None:
+    """Remove `<prefix><process id>*<suffix>` of processes that are gone: a killed one ran no clean-up."""
+    for stale in folder.iterdir():
+        if stale.name.startswith(prefix) and stale.name.endswith(suffix):
+            middle = stale.name[len(prefix) : len(stale.name) - len(suffix)]
+            if "." not in middle and not _at_work(middle.removesuffix("-old")):
+                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+
+
+def _at_work(process: str) -> bool:
+    """Whether `process` is the id of another living process. Our own id is an earlier process's, reused."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+@contextmanager
+def _full_disk_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _NO_ROOM.search(str(error)):
+            what = "the disk is full, or a limit on file size is reached"
+            raise AuscultError(what, str(path), "free some room and run the same command again") from error
+        raise
 
 
 def digest(*paths: Path) -> str:

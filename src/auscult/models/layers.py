@@ -90,7 +90,11 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
-        right = torch.ops.aten.threshold_backward(grad, x, 0)  # the gradient where x > 0, else 0
-        left = grad - right  # the gradient where x <= 0, else 0
-        grad_slope = (left * x).sum([0, *range(2, x.dim())])
-        return right.addcmul_(left, slope.view(-1, *[1] * (x.dim() - 2))), grad_slope
+        slopes = slope.view(-1, *[1] * (x.dim() - 2))
+        grad_x, grad_slope = torch.empty_like(x), torch.zeros_like(slope)
+        for g, clip, out in zip(grad.split(1), x.split(1), grad_x.split(1), strict=True):  # a clip fits the cache
+            torch.ops.aten.threshold_backward.grad_input(g, clip, 0, grad_input=out)  # g where x > 0, else 0
+            left = g - out  # g where x <= 0, else 0
+            out.addcmul_(left, slopes)
+            grad_slope += left.mul_(clip).sum([0, *range(2, x.dim())])
+        return grad_x, grad_slope

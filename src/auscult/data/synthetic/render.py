@@ -34,7 +34,7 @@ LEVEL_DB = 3.0  # of the background
 PLACE_DB = 1.8  # each of the terms of the way from machine to microphone
 BACKGROUND_DB = 3.0  # each of the terms of the background's colour
 PLACE_TERMS = 4
-ECHO = 0.4  # strength of the floor's reflection
+ECHO = 0.12  # strength of the floor's reflection
 ECHO_SECONDS = 0.0012  # how much later it comes, between a third and three times as much
 
 REFERENCE_DBFS = -34.0  # RMS of a unit's reference run

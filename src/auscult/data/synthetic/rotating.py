@@ -33,7 +33,7 @@ def comb(
                 side = values["sideband"] - below if offset else 0.0
                 levels[:, order - 1 : order] += decibel(level + side)
     for order in range(1, shaft_orders + 1):
-        levels[:, order - 1 : order] += decibel(level_db + values["sideband"] - 3.0 * order)
+        levels[:, order - 1 : order] += decibel(level_db + values["sideband"] + 6.0 - 3.0 * order)
     # Phases from a golden-ratio sequence: fixed for the type, spread out, so that no spike builds up; one draw per clip turns all.
     phases = np.arange(1, orders + 1) ** 2 * 0.6180339887 + phase_draws
     return levels, phases

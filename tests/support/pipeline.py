@@ -1,0 +1,65 @@
+"""A copy of the repository with a tiny profile, in which the real `dvc` commands run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("dvc.yaml", "params.yaml", "profiles", "src", "stages", ".dvcignore", ".gitignore")
+
+TINY: dict[str, Any] = {
+    "name": "tiny", "dataset": "tiny", "title": "A few synthetic clips", "licence": "MIT", "grammar": "dcase2020",
+    "source": {
+        "kind": "synthetic", "version": 1, "seed": 7, "machines": {"fan": {"dev": ["00", "02"]}, "valve": {"dev": ["00", "02"]}},
+        "train_clips": 5, "test_normal": 3, "test_anomaly": 3, "snr_db": 6.0, "severity": 1.0,
+    },
+    "sets": {"dev": "dev"}, "holdout": 0.0, "machines": ["fan", "valve"], "sample_rate": 16000, "clip_seconds": 1.0,
+    "class_label": "unit", "rules": {"scheme": "dcase2020"},
+    "overrides": {
+        "os_scl": {"epochs": 2, "batch_size": 8}, "stgram_mfn": {"epochs": 2, "batch_size": 8, "schedule_delay": 0},
+        "ae": {"epochs": 2},
+    },
+}  # fmt: skip
+
+
+def make(folder: Path, profile: dict[str, Any] = TINY, evaluate: int = 50) -> Path:
+    """Copy the project into `folder` with `profile` chosen, under git and dvc, everything committed."""
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
+    for cache in folder.rglob("__pycache__"):
+        subprocess.run(["rm", "-r", str(cache)], check=True)
+    (folder / "profiles" / f"{profile['name']}.yaml").write_text(yaml.safe_dump(profile, sort_keys=False))
+    text = (folder / "params.yaml").read_text()
+    text = text.replace("profile: synthetic ", f"profile: {profile['name']} ").replace("threads: 2 ", "threads: 1 ")
+    (folder / "params.yaml").write_text(text.replace("replicates: 1000", f"replicates: {evaluate}"))
+    run(folder, "git", "init", "-q", "-b", "main")
+    run(folder, "dvc", "init", "-q")
+    run(folder, "dvc", "config", "core.analytics", "false")
+    commit(folder, "start")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", message)
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment in `folder`, one thread each, output captured."""
+    environment = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+        "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@localhost", "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@localhost", "PYTHONPATH": "", "DVC_NO_ANALYTICS": "1",
+    }  # fmt: skip
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if check and result.returncode:
+        raise AssertionError(f"{command} exited {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-5000:]}")
+    return result
