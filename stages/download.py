@@ -10,4 +10,5 @@ def main() -> None:
     fetch(project.profile, project.paths.raw, project.section("data").workers)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -16,4 +16,5 @@ def main() -> None:
     )
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

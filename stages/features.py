@@ -17,4 +17,5 @@ def main() -> None:
         pack(rows, root, project.paths.features(partition), project.profile, data, features.frontends)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

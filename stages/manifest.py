@@ -15,4 +15,5 @@ def main() -> None:
             table.to_parquet(part, index=False)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -12,4 +12,5 @@ def main() -> None:
     publish(project, Path(".published") / f"{project.profile.name}.json")
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -13,4 +13,5 @@ def main() -> None:
     write_results(project.profile, project.section("evaluate"), scores, paths.labels, histories, paths.metrics)
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

@@ -17,4 +17,5 @@ def main() -> None:
     )  # fmt: skip
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)

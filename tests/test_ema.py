@@ -7,10 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support.fill import golden
 from torch import nn
 
 from auscult.ema import WeightEMA
+from support.fill import golden
 
 ORDER = ["fc.weight", "fc.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
 

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from support.fill import filled, golden, kind_of, uniform
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from support.fill import GOLDEN, tensor, v
 
 from auscult.errors import AuscultError
 from auscult.frontends import FRONTENDS, LogMel, filter_bank, frames, log_mel
+from support.fill import GOLDEN, tensor, v
 
 
 @pytest.fixture(scope="module")

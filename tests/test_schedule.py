@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.fill import golden
 
 from auscult.schedule import cosine_lr
+from support.fill import golden
 
 
 @pytest.mark.parametrize(("name", "delay"), [("osscl", 0), ("stgram", 20)])

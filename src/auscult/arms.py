@@ -37,11 +37,9 @@ def train_arm(
         digest(features / "index.parquet", features / "facts.json"),
     )  # fmt: skip
     states = ResumeFolder(resume, key)
-    index = store.index
-    groups = {"all": index} if method.scope == "all" else dict(tuple(index.groupby("machine", sort=True)))
     trained = Trained(method, settings, {}, {}, {})
     history, seconds = [], 0.0
-    for name, clips in groups.items():
+    for name, clips in method.groups(store.index).items():
         classes = class_list(clips, profile.class_label)
         labels = labels_of(clips, profile.class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from auscult.errors import AuscultError, listed
+
 
 def class_names(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> pd.Series:
     """ "machine/unit" or "machine/unit/attributes" of every clip of `index`."""
@@ -25,8 +27,16 @@ def labels_of(index: pd.DataFrame, scheme: Literal["unit", "attributes"], classe
 
 
 def candidates_of(index: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """bool [clips, classes]: the classes of each clip's own machine and unit, all that is known of a test clip."""
+    """bool [clips, classes]: the classes of each clip's own machine and unit, all that is known of a test clip.
+
+    Raises:
+        AuscultError: a unit that was not trained on has no class to be measured against.
+    """
     owner = np.array(["/".join(name.split("/")[:2]) for name in classes])
     mine = (index["machine"] + "/" + index["unit"]).to_numpy(str)
     mask: np.ndarray = mine[:, None] == owner[None, :]
+    strangers = sorted(set(mine[~mask.any(axis=1)].tolist()))
+    if strangers:
+        what = f"{len(strangers)} unit(s) without a class of their own:{listed(strangers)}"
+        raise AuscultError(what, fix="train on normal clips of these units, or leave out their test clips")
     return mask

@@ -8,17 +8,20 @@ How the settings of an arm (one row of a table) are put together, later lines wi
 4. `overrides` of the profile, by method or shared section: a data set too small for the paper's schedule says so there.
 
 A value typed into `params.yaml` must never be silently without effect: where the profile overrides a key whose value in
-`params.yaml` is no longer the paper's, `arm_settings` refuses and says where to set it.
+`params.yaml` is no longer the paper's, or is an arm's own, `arm_settings` refuses and says where to set it.
 """
 
 from __future__ import annotations
 
 import difflib
+import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from auscult.errors import AuscultError
 from auscult.rules import MetricRules
@@ -133,6 +136,13 @@ PIPELINE: dict[str, type[Section]] = {
 }
 
 
+_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "gt": ("greater than", operator.gt),
+    "ge": ("greater than or equal to", operator.ge),
+    "lt": ("less than", operator.lt),
+}
+
+
 class MethodSettings(Section):
     """Base of every method's settings (each in its file under methods/): how it is trained."""
 
@@ -150,6 +160,19 @@ class MethodSettings(Section):
     """Part of the training clips held out, drawn by seed."""
     selection: Literal["valid_loss", "last"] = "last"
     """Which epoch's weights are kept. Never by a test clip."""
+
+    @field_validator("epochs", "batch_size", "lr", "lr_min", "schedule_delay", "weight_decay", "valid_fraction")
+    @classmethod
+    def _in_range(cls, value: float, info: ValidationInfo) -> float:
+        """The ranges above also hold in a method's model, which declares a field again to give it another default."""
+        for limit in MethodSettings.model_fields[str(info.field_name)].metadata:
+            for name, (words, holds) in _LIMITS.items():
+                bound = getattr(limit, name, None)
+                if bound is not None and not holds(value, bound):
+                    raise PydanticCustomError(
+                        "range", "Input should be {words} {bound}", {"words": words, "bound": bound}
+                    )
+        return value
 
 
 # ----------------------------------------------------------------------------------------------------------------- profile
@@ -188,13 +211,13 @@ class _UniqueKeys(yaml.SafeLoader):
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"`{key}` stands twice in one mapping{node.start_mark}")
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AuscultError(f"not valid YAML: {error}", str(path)) from None
     if not isinstance(content, dict):
         raise AuscultError("a mapping of sections was expected", str(path))
@@ -214,11 +237,20 @@ def validated(model: type[S], values: Any, where: str) -> S:
         problems = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
-            fields = SHARED[str(item["loc"][0])] if len(item["loc"]) == 2 and item["loc"][0] in SHARED else model
-            hint = _near(str(item["loc"][-1]), list(fields.model_fields)) if item["type"] == "extra_forbidden" else ""
+            hint = _near(str(item["loc"][-1]), _keys(model, item["loc"])) if item["type"] == "extra_forbidden" else ""
             message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
             problems.append(f"{where}.{key}: {message}{hint}" if key else f"{where}: {message}")
         raise AuscultError("settings are not valid:\n    " + "\n    ".join(problems), fix="mend these keys") from None
+
+
+def _keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys known where a problem lies: those of the model itself, or of the section nested at `loc[:-1]`."""
+    for part in loc[:-1]:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
 
 
 def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
@@ -235,12 +267,17 @@ def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
         if method not in METHODS:
             fix = f"use: {', '.join(METHODS)}"
             raise AuscultError(f"unknown method `{method}`{_near(str(method), METHODS)}", f"{path}: arms.{arm}", fix)
+        if arm in (*PIPELINE, *SHARED, "arms") or (arm in METHODS and arm != method):
+            raise AuscultError(f"`{arm}` already names a section", f"{path}: arms.{arm}", "give the arm another name")
     known = [*PIPELINE, *SHARED, *METHODS, "arms", *arms]
     for key in params:
         if key not in known:
             raise AuscultError(
-                f"unknown section `{key}`{_near(key, known)}", str(path), "remove it, or name it under `arms`"
+                f"unknown section `{key}`{_near(str(key), known)}", str(path), "remove it, or name it under `arms`"
             )
+    for name in (*PIPELINE, *SHARED):  # now, not when the stage that reads it is reached hours later
+        if name in params:
+            section(params, name)
     return params
 
 
@@ -260,7 +297,18 @@ def load_profile(name: str, folder: Path = Path("profiles")) -> Profile:
     profile = validated(Profile, _read_yaml(path), str(path))
     if profile.name != name:
         raise AuscultError(f"the profile calls itself `{profile.name}`", str(path), "make `name` and file name agree")
+    _check_overrides(profile)
     return profile
+
+
+def _check_overrides(profile: Profile) -> None:
+    from auscult.methods import METHODS
+
+    known = [*SHARED, *METHODS]
+    for name in profile.overrides:
+        if name not in known:
+            where = f"profiles/{profile.name}.yaml: overrides"
+            raise AuscultError(f"unknown section `{name}`{_near(name, known)}", where, f"use: {', '.join(known)}")
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -277,54 +325,47 @@ def arm_settings(params: dict[str, Any], profile: Profile, arm: str) -> MethodSe
     Raises:
         AuscultError: no such arm, unknown or ill-typed key, or a key of `params.yaml` that the profile would override.
     """
-    from auscult.methods import METHODS, load_method
+    from auscult.methods import load_method
 
     arms = params.get("arms", {})
     if arm not in arms:
         raise AuscultError(
             f"there is no arm `{arm}`{_near(arm, list(arms))}", "params.yaml: arms", "add it with its method"
         )
+    _check_overrides(profile)
     method = arms[arm]
     model = load_method(method).settings
     shared = [name for name in SHARED if name in model.model_fields]
-    for name in shared:
-        section(params, name)  # a mistake in a shared section is reported under its own name, not the arm's
-    wrong = sorted(set(profile.overrides) - set(SHARED) - set(METHODS))
-    if wrong:
-        raise AuscultError(
-            f"unknown override `{wrong[0]}`{_near(wrong[0], [*SHARED, *METHODS])}", f"profile {profile.name}"
-        )
-
-    own = params.get(method, {})
-    typed = {**own, **{name: params.get(name, {}) for name in shared}}
     over = {**profile.overrides.get(method, {}), **{s: profile.overrides[s] for s in shared if s in profile.overrides}}
-    paper = _defaults(model)
-    for key, there in _flat(over).items():
-        here = _flat(typed).get(key, paper.get(key))
-        if key in paper and here != paper[key] and here != there:
+    own = params.get(arm, {}) if arm != method else {}
+    typed = {name: params[name] for name in shared if name in params}
+    # Each layer by itself first, so that a message names the place where the key was typed.
+    for name, values in typed.items():
+        validated(SHARED[name], values, name)
+    layers = ((method, params.get(method, {})), (arm, own), (f"profiles/{profile.name}.yaml: overrides", over))
+    for where, values in layers:
+        validated(model, values, where)
+    typed = _merged(typed, params.get(method, {}))
+
+    wins = _flat(validated(model, over, "overrides").model_dump())
+    paper, params_say = (_flat(validated(model, values, method).model_dump()) for values in ({}, typed))
+    arm_says = _flat(validated(model, own, arm).model_dump())
+    for key in _flat(over):
+        by_arm = key in _flat(own)
+        here = arm_says[key] if by_arm else params_say[key]
+        if here != wins[key] and (by_arm or here != paper[key]):
             name = key if key.split(".")[0] in shared else f"{method}.{key}"
             raise AuscultError(
-                f"`{name}` is {here} in params.yaml, but the profile `{profile.name}` sets it to {there}",
+                f"`{f'{arm}.{key}' if by_arm else name}` is {here} in params.yaml, "
+                f"but the profile `{profile.name}` sets `{name}` to {wins[key]}",
                 f"profiles/{profile.name}.yaml: overrides",
                 f"set it there: -S 'profiles/{profile.name}.yaml:overrides.{name}={here}'",
             )
-    values = _merged(_merged(_merged({"method": method}, typed), params.get(arm, {})), over)
-    return validated(model, values, arm)
+    return validated(model, _merged(_merged({"method": method, **typed}, own), over), arm)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
         out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return out
-
-
-def _defaults(model: type[Section]) -> dict[str, Any]:
-    """The paper's values: defaults of the method's model and of its shared sections, flattened."""
-    out: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        if name in SHARED:
-            out |= {f"{name}.{key}": value for key, value in SHARED[name]().model_dump().items()}
-        else:
-            out[name] = field.get_default(call_default_factory=True)
     return out

@@ -49,9 +49,8 @@ def embed(
     frontend, needs_wave = method.mel(settings), method.wave(settings)
     embedding: np.ndarray | None = None
     native = np.full(len(store), np.nan)
-    groups = {"all": store.index} if method.scope == "all" else dict(tuple(store.index.groupby("machine", sort=True)))
     bar = tqdm(total=len(store), desc=f"embed {desc}", unit="clip", mininterval=0.5 if sys.stderr.isatty() else 15.0)
-    for name, clips in groups.items():
+    for name, clips in method.groups(store.index).items():
         if name not in trained.networks:
             raise AuscultError(f"no network for machine `{name}`", fix="train on a profile that has this machine")
         shape = trained.shapes[name]

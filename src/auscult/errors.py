@@ -45,5 +45,7 @@ def run(main: Callable[[], None]) -> None:
         if error.filename is None or error.strerror is None:
             raise
         missing = isinstance(error, FileNotFoundError)
-        fix = "`dvc repro` makes what earlier stages leave" if missing else "check the path, its permissions and the disk"
+        fix = (
+            "`dvc repro` makes what earlier stages leave" if missing else "check the path, its permissions and the disk"
+        )
         sys.exit(f"error: {AuscultError(error.strerror, str(error.filename), fix)}")

@@ -52,21 +52,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with _full_disk_reported(path):
             yield temporary
         # Moved aside, not emptied in place: a run killed here must not leave half of the old folder under its name.
-        if path.exists():
+        if os.path.lexists(path):
             os.replace(path, old)
         os.replace(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(temporary)
+        _remove(old)
 
 
 def remove_leftovers(folder: Path, prefix: str, suffix: str) -> None:
     """Remove `<prefix><process id>*<suffix>` of processes that are gone: a killed one ran no clean-up."""
-    for stale in folder.iterdir():
+    for stale in folder.iterdir() if folder.is_dir() else ():
         if stale.name.startswith(prefix) and stale.name.endswith(suffix):
             middle = stale.name[len(prefix) : len(stale.name) - len(suffix)]
             if "." not in middle and not _at_work(middle.removesuffix("-old")):
-                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+                _remove(stale)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _at_work(process: str) -> bool:

@@ -96,14 +96,16 @@ def _run(client: Any, experiment: str, key: str, arm: str) -> Any:
 def _metrics(rows: pd.DataFrame) -> dict[str, float]:
     """`dev.native.per_unit.auc/fan` for every defined number; `auc/fan` for the arm's first back-end under `HEADLINE`."""
     rows = rows[rows["value"].notna()]
-    out = {
-        f"{r.set}.{r.backend}.{r.convention}.{r.metric}/{r.machine}": float(r.value)
-        for r in rows.itertuples(index=False)
-    }
+    out = {f"{r['set']}.{r['backend']}.{r['convention']}.{r['metric']}/{r['machine']}": r["value"] for r in _records(rows)}
     short = rows[(rows["set"] == HEADLINE["set"]) & (rows["convention"] == HEADLINE["convention"])]
     if len(short):
         short = short[short["backend"] == short["backend"].iloc[0]]
-    return out | {f"{r.metric}/{r.machine}": float(r.value) for r in short.itertuples(index=False)}
+    return out | {f"{r['metric']}/{r['machine']}": r["value"] for r in _records(short)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return records
 
 
 def _history(model: Path) -> pd.DataFrame:
@@ -116,7 +118,7 @@ def _curve_name(column: str, scope: str) -> str:
 
 def _curves(model: Path, timestamp: int, metric: Any) -> list[Any]:
     out = []
-    for row in _history(model).to_dict("records"):
+    for row in _records(_history(model)):
         for column, value in row.items():
             if column not in ("scope", "epoch") and pd.notna(value):
                 out.append(metric(_curve_name(column, row["scope"]), float(value), timestamp, int(row["epoch"])))

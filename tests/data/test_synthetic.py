@@ -108,7 +108,7 @@ def test_background_level_and_sum(machine):
     """Each clip is machine + background, the background at the RMS that gain and drawn SNR say (full scale 1)."""
     parts = render(source(snr_db=6.0), machine, "00", "train", range(6))
     rms_db = 10 * np.log10(np.mean(parts.background**2, axis=1))
-    np.testing.assert_allclose(rms_db, -34.0 + parts.gain_db - parts.snr_db, atol=1e-9)
+    np.testing.assert_allclose(rms_db, -42.0 + parts.gain_db - parts.snr_db, atol=1e-9)
     clips = generate_clips(source(snr_db=6.0), machine, "00", "train", range(6)) / 32768
     np.testing.assert_allclose(clips, parts.machine + parts.background, atol=0.5001 / 32768)
 
@@ -203,18 +203,24 @@ def test_imbalance_raises_the_first_shaft_order_of_the_fan():
         assert parts.faults == ([""] * 4 if faultless else ["imbalance"] * 4)
         hertz, power = periodogram(parts.machine, 16000, window="hann")
         lines.append(10 * np.log10(power[:, (hertz > 18) & (hertz < 32)].max(1)))
-    assert np.all(lines[1] - lines[0] > 3.0)
+    change = lines[1] - lines[0]
+    assert change.mean() > 3.0
+    assert np.all(change > -0.5)  # at low load the line drowns in turbulence, with the fault or without
 
 
 def test_units_differ_more_than_clips_and_conveyors_least():
     """Trait distance between units of a type: never small, and the conveyors' scatter a third of the others'."""
     for seed in range(4):
         for machine in MACHINES:
-            places = np.stack([unit_steps(seed, 1, machine, f"{unit:02d}", len(TYPES[machine].traits)) for unit in range(7)])
+            places = np.stack(
+                [unit_steps(seed, 1, machine, f"{unit:02d}", len(TYPES[machine].traits)) for unit in range(7)]
+            )
             distance = np.linalg.norm(places[:, None] - places[None], axis=2)[np.triu_indices(7, 1)]
             assert distance.min() > 1.0
             assert np.abs(places).max() <= np.sqrt(3.0)
-    assert TYPES["ToyConveyor"].spread <= min(kind.spread for name, kind in TYPES.items() if name != "ToyConveyor") / 2.9
+    assert (
+        TYPES["ToyConveyor"].spread <= min(kind.spread for name, kind in TYPES.items() if name != "ToyConveyor") / 2.9
+    )
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 11025, 44100])
@@ -224,7 +230,7 @@ def test_any_rate_and_length(sample_rate, seconds):
     for machine in MACHINES:
         clips = generate_clips(settings, machine, "00", "test_anomaly", [0, 1])
         assert clips.shape == (2, round(seconds * sample_rate))
-        assert np.all(clips.std(axis=1) > 30)
+        assert np.all(clips.std(axis=1) > 15)
 
 
 def test_domain_shift_moves_the_operating_point():
@@ -254,7 +260,9 @@ def test_tree_has_the_layout_of_2020(tmp_path):
     expected = []
     for folder, unit in (("dev/fan", "00"), ("eval/fan", "01"), ("dev/ToyCar", "02")):
         expected += [f"{folder}/train/normal_id_{unit}_{index:08d}.wav" for index in range(3)]
-        expected += [f"{folder}/test/{label}_id_{unit}_{index:08d}.wav" for label in ("normal", "anomaly") for index in range(2)]
+        expected += [
+            f"{folder}/test/{label}_id_{unit}_{index:08d}.wav" for label in ("normal", "anomaly") for index in range(2)
+        ]
     assert listing(tmp_path / "raw") == sorted(expected)
     assert listing(tmp_path) == sorted("raw/" + name for name in expected)
     path = tmp_path / "raw/dev/ToyCar/test/anomaly_id_02_00000001.wav"
@@ -266,10 +274,16 @@ def test_tree_has_the_layout_of_2020(tmp_path):
 
 def test_tree_with_two_domains_has_the_grammar_of_2023(tmp_path):
     settings = source(
-        machines={"pump": UnitSets(dev=["00"], eval=["01"])}, domain_shift=1.0, train_clips=20, test_normal=4, test_anomaly=4
+        machines={"pump": UnitSets(dev=["00"], eval=["01"])},
+        domain_shift=1.0,
+        train_clips=20,
+        test_normal=4,
+        test_anomaly=4,
     )
     write_tree(settings, tmp_path / "raw", progress=False)
-    grammar = re.compile(r"(dev|eval)/pump/(train|test)/section_(\d\d)_(source|target)_(train|test)_(normal|anomaly)_(\d{4})_spd_(\d)\.wav")
+    grammar = re.compile(
+        r"(dev|eval)/pump/(train|test)/section_(\d\d)_(source|target)_(train|test)_(normal|anomaly)_(\d{4})_spd_(\d)\.wav"
+    )
     found = [grammar.fullmatch(name) for name in listing(tmp_path / "raw")]
     assert len(found) == 2 * 28
     assert all(found)
@@ -318,7 +332,9 @@ def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch, error, raised, 
 
 
 def test_too_small_a_disk_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(tree.shutil, "disk_usage", lambda _: os.terminal_size((0, 0)) and type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(
+        tree.shutil, "disk_usage", lambda _: os.terminal_size((0, 0)) and type("Usage", (), {"free": 1000})
+    )
     with pytest.raises(AuscultError, match="disk has no room"):
         write_tree(source(), tmp_path / "raw", progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -370,6 +386,27 @@ def test_bad_parameters_are_refused(changes, words):
 def test_bad_requests_are_refused(machine, unit, partition, index, words):
     with pytest.raises(AuscultError, match=words):
         generate_clips(source(), machine, unit, partition, [index])
+
+
+@pytest.mark.parametrize(
+    ("machine", "samples"),
+    [
+        ("fan", [-170, 52, 118, 54, 579, -246]),
+        ("pump", [400, 237, 359, 258, 366, 506]),
+        ("slider", [-207, 53, 61, -103, 82, -305]),
+        ("valve", [267, -39, 462, 0, -329, 174]),
+        ("ToyCar", [-174, 214, 5, 109, 214, -169]),
+        ("ToyConveyor", [-283, 250, -177, 712, -564, 1]),
+    ],
+)
+def test_version_1_is_frozen(machine, samples):
+    """Clips of version 1 never change: samples noted when it was frozen, to the rounding of another processor.
+
+    If this fails after a change to the models, the change needs a version number of its own.
+    """
+    settings = source(machines={machine: UnitSets(dev=["00"])})
+    clip = generate_clips(settings, machine, "00", "test_anomaly", [3])[0]
+    np.testing.assert_allclose(clip[2000::2500], samples, atol=1)
 
 
 def test_wave_table_is_the_sum_of_its_orders():

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fill import absolute_error, golden, tensor
 from torch import Tensor
 from torch.nn import functional
 
 from auscult.losses.arcface import ArcFace, add_margin, margin_nll
+from support.fill import absolute_error, golden, tensor
 
 MARGINS = ["0.4", "0.7", "1.0"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.fill import absolute_error, golden, tensor
 
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import arcmix, noisy_arcmix
+from support.fill import absolute_error, golden, tensor
 
 
 @pytest.mark.parametrize("lam", ["0.0", "0.25", "0.6", "1.0"])

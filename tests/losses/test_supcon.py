@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fill import absolute_error, golden, tensor
 from torch import Tensor
 from torch.nn import functional
 
 from auscult.losses.supcon import noise_supcon
+from support.fill import absolute_error, golden, tensor
 
 
 @pytest.mark.parametrize("temperature", ["0.02", "0.07", "0.1"])

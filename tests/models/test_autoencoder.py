@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.fill import fill, golden, relative_error, tensor
 
 from auscult.models.autoencoder import Autoencoder
+from support.fill import fill, golden, relative_error, tensor
 
 SIZES = {"ae": (640, 640), "idnn": (512, 128)}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.fill import fill
 from torch.nn import functional
 
 from auscult.models.fph import FeaturePerturbationHead
+from support.fill import fill
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.fill import absolute_error, fill, golden, relative_error, statistics, tensor, v
 from torch import Tensor, nn
 
 from auscult.models.mobilefacenet import MobileFaceNet
+from support.fill import absolute_error, fill, golden, relative_error, statistics, tensor, v
 
 
 def parameters(network: nn.Module) -> int:

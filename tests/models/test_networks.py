@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from support.fill import absolute_error, fill, golden, relative_error, tensor, v
-from support.os_scl import OsSclNetwork
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,10 +15,12 @@ from auscult.losses.supcon import noise_supcon
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
+from support.fill import absolute_error, fill, golden, relative_error, tensor, v
+from support.os_scl import OsSclNetwork
 
 SETTINGS = {"osscl_tfst": (0.4, "relu", True), "osscl_logmel": (0.7, "leaky_relu", False)}
 # Shifts in front of a batch norm that removes them again: their gradient is zero but for rounding.
-NO_EFFECT = tuple(f"block{i}.project.bn.bias" for i in range(6)) + ("gdconv.bn.bias",)
+NO_EFFECT = (*tuple(f"block{i}.project.bn.bias" for i in range(6)), "gdconv.bn.bias")
 
 
 def osscl(name: str) -> tuple[OsSclNetwork, dict, Tensor, Tensor]:
@@ -92,12 +91,15 @@ def tastgram_image(wave: Tensor, mel: Tensor, tgram: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix", "image", "channels"), [("stgram", "stgram", stgram_image, 2), ("tastgram", "tast", tastgram_image, 3)]
+    ("name", "prefix", "image", "channels"),
+    [("stgram", "stgram", stgram_image, 2), ("tastgram", "tast", tastgram_image, 3)],
 )
 def test_stgram_and_tastgram(name: str, prefix: str, image: Callable[..., Tensor], channels: int) -> None:
     stored = golden(name)
     margin = float(stored["m"])
-    parts = nn.ModuleDict({"tgram": Tgram(), "mfn": MobileFaceNet(channels), "arcface": ArcFace(128, 41, margin=margin)})
+    parts = nn.ModuleDict(
+        {"tgram": Tgram(), "mfn": MobileFaceNet(channels), "arcface": ArcFace(128, 41, margin=margin)}
+    )
     fill(parts, f"{prefix}/").eval()
     wave = tensor(0.1 * v(f"{prefix}/wav", (2, 1, 160_000)))
     mel = tensor(-40 + 20 * v(f"{prefix}/mel", (2, 128, 313)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from support.fill import absolute_error, golden, tensor
 
 from auscult.models.temporal_attention import temporal_attention
+from support.fill import absolute_error, golden, tensor
 
 
 def test_golden() -> None:

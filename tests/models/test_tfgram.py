@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.fill import fill, golden, relative_error, statistics, tensor, v
 
 from auscult.models.tfgram import TFgram
+from support.fill import fill, golden, relative_error, statistics, tensor, v
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.fill import fill, golden, relative_error, statistics, tensor, v
 
 from auscult.models.tgram import Tgram
+from support.fill import fill, golden, relative_error, statistics, tensor, v
 
 
 def test_golden() -> None:

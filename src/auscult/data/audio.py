@@ -25,10 +25,11 @@ class Header:
 
 
 def probe(path: Path) -> Header:
-    """Check and hash one recording.
+    """Check and hash one recording. PCM WAV is judged by its sizes; float and compressed audio is decoded once, for only
+    the samples tell a NaN or a stream that was cut.
 
     Raises:
-        ValueError: empty, unreadable, cut short, or without a single sample; the message says which.
+        ValueError: empty, unreadable, cut short, not finite, or without a single sample; the message says which.
     """
     try:
         blob = path.read_bytes()
@@ -42,12 +43,30 @@ def probe(path: Path) -> Header:
         raise ValueError(f"cut short: {len(blob)} of {promised} bytes")
     try:
         info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"not a readable recording ({error.error_string})") from None
-    if info.frames == 0:
-        raise ValueError("no samples")
+        if info.frames == 0:
+            raise ValueError("no samples")
+        if info.format not in ("WAV", "WAVEX", "RF64") or not info.subtype.startswith("PCM"):
+            _check_samples(path)
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"not a readable recording ({_reason(error)})") from None
     content = int.from_bytes(hashlib.blake2b(blob, digest_size=8).digest(), "little") >> 1
     return Header(info.frames / info.samplerate, info.samplerate, info.channels, content)
+
+
+def _check_samples(path: Path) -> None:
+    with soundfile.SoundFile(str(path)) as file:
+        count = 0
+        for block in file.blocks(2**18, dtype="float32"):
+            if not np.isfinite(block).all():
+                raise ValueError("holds NaN or infinite samples")
+            count += len(block)
+        if count < file.frames:
+            raise ValueError(f"cut short: {count} of {file.frames} samples")
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the path that the caller names anyway."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")
 
 
 def decode(path: Path, sample_rate: int, samples: int, channel: Literal["mean"] | int) -> tuple[np.ndarray, int]:
@@ -62,22 +81,22 @@ def decode(path: Path, sample_rate: int, samples: int, channel: Literal["mean"] 
     out = np.zeros(samples, np.int16)
     try:
         with soundfile.SoundFile(str(path)) as file:
-            exact = file.subtype == "PCM_16" and file.channels == 1 and file.samplerate == sample_rate
+            rate, channels = file.samplerate, file.channels
+            if channel != "mean" and channel >= channels:
+                raise ValueError(f"has {channels} channel(s), so no channel {channel} (data.channel counts from 0)")
+            exact = file.subtype == "PCM_16" and channels == 1 and rate == sample_rate
             # A second more than needed, so that the resampler's edge lies beyond the part that is kept.
-            wanted = samples if exact else int(np.ceil(samples * file.samplerate / sample_rate)) + file.samplerate
+            wanted = samples if exact else int(np.ceil(samples * rate / sample_rate)) + rate
             audio = file.read(wanted, dtype="int16" if exact else "float32", always_2d=True)
             if len(audio) < min(wanted, file.frames):
                 raise ValueError(f"cut short: {len(audio)} of {file.frames} samples")
-            rate, channels = file.samplerate, file.channels
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"cannot be decoded ({error.error_string})") from None
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"cannot be decoded ({_reason(error)})") from None
     if exact:
         out[: len(audio)] = audio[:, 0]
         return out, len(audio)
     if not np.isfinite(audio).all():
         raise ValueError("holds NaN or infinite samples")
-    if channel != "mean" and channel >= channels:
-        raise ValueError(f"has {channels} channel(s), so no channel {channel} (data.channel)")
     mono = audio.mean(axis=1) if channel == "mean" else audio[:, channel]
     if rate != sample_rate:
         import torch

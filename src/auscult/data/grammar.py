@@ -41,15 +41,17 @@ def dcase2023(path: PurePosixPath) -> Name:
     """`<machine>/<train|test>/section_00_<domain>_<partition>_<label>_0000_<attributes>.wav`, or unlabelled `section_00_0000`.
 
     The tail after the number is one opaque attribute string. The word `test` may be missing (2024's RoboticArm), so the
-    partition is the folder's.
+    partition is the folder's. In 2021 the folders of test clips are `source_test` and `target_test`.
     """
     machine, partition = _folders(path)
     match = re.fullmatch(
-        r"section_(\d+)(?:_(source|target))?(?:_(?:train|test))?(?:_(normal|anomaly))?_(\d+)(?:_(.*))?", path.stem
+        r"section_(\d+)(?:_(source|target))?(?:_(train|test))?(?:_(normal|anomaly))?_(\d+)(?:_(.*))?", path.stem
     )
     if not match:
         raise ValueError("not named section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>]")
-    unit, domain, label, _, attributes = match.groups()
+    unit, domain, word, label, _, attributes = match.groups()
+    if word and word != partition:
+        raise ValueError(f"called {word} in the folder {path.parts[1]}/")
     return _checked(Name(machine, unit, partition, _LABELS[label], domain or "unknown", attributes or ""))
 
 
@@ -60,6 +62,8 @@ def folder(path: PurePosixPath) -> Name:
     """
     kinds = {"normal": ("train", 0), "anomaly": ("test", 1), "test_normal": ("test", 0)}
     parts = path.parts[:-1]
+    if len(named := [part for part in parts if part in kinds]) > 1:
+        raise ValueError(f"below more than one of {', '.join(f'{part}/' for part in named)}")
     at = next((i for i, part in enumerate(parts) if part in kinds), None)
     if at is None or at > 2:
         raise ValueError("not below normal/, anomaly/ or test_normal/ (optionally inside <machine>/<unit>/)")
@@ -71,10 +75,13 @@ def folder(path: PurePosixPath) -> Name:
 GRAMMARS: dict[str, Grammar] = {"dcase2020": dcase2020, "dcase2023": dcase2023, "folder": folder}
 
 
+_PARTITIONS = {"train": "train", "test": "test", "source_test": "test", "target_test": "test"}
+
+
 def _folders(path: PurePosixPath) -> tuple[str, str]:
-    if len(path.parts) != 3 or path.parts[1] not in ("train", "test"):
+    if len(path.parts) != 3 or path.parts[1] not in _PARTITIONS:
         raise ValueError("not at <machine>/train/ or <machine>/test/")
-    return path.parts[0], path.parts[1]
+    return path.parts[0], _PARTITIONS[path.parts[1]]
 
 
 def _checked(name: Name) -> Name:

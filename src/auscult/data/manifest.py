@@ -9,7 +9,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -43,38 +42,33 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
         labels: columns `LABELS`, test clips whose name tells the label.
 
     Raises:
-        AuscultError: every bad file at once; a machine without training or test clips; a unit (class) only in the test set.
+        AuscultError: every bad file at once; a machine of the profile without clips; a unit (class) only in the test set;
+            no test clips at all.
     """
     if profile.grammar not in GRAMMARS:
         raise AuscultError(
             f"unknown grammar `{profile.grammar}`", f"profile {profile.name}", f"use: {', '.join(GRAMMARS)}"
         )
-    files = _find(profile, root)
+    found, bad = _find(profile, root)
     with ThreadPoolExecutor(workers_or_cores(workers)) as pool:
-        headers = list(
-            tqdm(pool.map(lambda file: _probe(file[1]), files), total=len(files), desc="manifest", unit="clip")
-        )
-    rows, bad = [], []
-    for (set_name, path, below), header in zip(files, headers, strict=True):
-        try:
-            if isinstance(header, ValueError):
-                raise header
-            rows.append(
-                _row(profile, set_name, path.relative_to(root).as_posix(), GRAMMARS[profile.grammar](below), header)
-            )
-        except ValueError as error:
-            bad.append(f"{path}: {error}")
+        probed = pool.map(_probe, [path for _, path, _ in found])
+        headers = list(tqdm(probed, total=len(found), desc="manifest", unit="clip"))
+    rows = []
+    for (set_name, path, name), header in zip(found, headers, strict=True):
+        if isinstance(header, ValueError):
+            bad.append(f"{path}: {header}")
+        else:
+            rows.append(_row(profile, set_name, path.relative_to(root).as_posix(), name, header))
     if bad:
-        raise AuscultError(f"{len(bad)} file(s) cannot be used:{listed(bad)}", fix="mend, rename or remove them")
-    table = pd.DataFrame(rows)
-    if profile.machines:
-        table = table[table["machine"].isin(profile.machines)]
+        raise AuscultError(
+            f"{len(bad)} file(s) cannot be used:{listed(sorted(bad))}", fix="mend, rename or remove them"
+        )
+    table = pd.DataFrame(rows, columns=[*CLIPS[1:], "anomaly", "content"])
     if profile.holdout:
         chosen = (table["content"] % 1_000_003 < profile.holdout * 1_000_003) & (table["partition"] == "train")
         table.loc[chosen, "partition"] = "test"
     _check(table, profile)
-    table["clip_id"] = _unique_ids(table)
-    table = table.sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
+    table = _with_ids(table).sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
     _warn_of_copies(table)
 
     test = table["partition"] == "test"
@@ -85,20 +79,30 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
     return clips[CLIPS], labels
 
 
-def _find(profile: Profile, root: Path) -> list[tuple[str, Path, PurePosixPath]]:
-    """(set, path, path below the set's folder) of every recording, sorted by name."""
-    found = []
+def _find(profile: Profile, root: Path) -> tuple[list[tuple[str, Path, Name]], list[str]]:
+    """(set, path, what the name says) of every recording of the profile's machines, sorted by path; and the misnamed ones."""
+    read = GRAMMARS[profile.grammar]
+    found: list[tuple[str, Path, Name]] = []
+    bad, seen = [], 0
     for set_name, folder in profile.sets.items():
         base = root / folder
         if not base.is_dir():
             raise AuscultError(
                 f"the {set_name} set has no folder", str(base), "fetch the data, or mend `sets` of the profile"
             )
-        for path in sorted(p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
-            found.append((set_name, path, PurePosixPath(path.relative_to(base).as_posix())))
-    if not found:
-        raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) found", str(root))
-    return found
+        # "Not a folder" rather than "a file": a link that leads nowhere is a missing recording, not nothing.
+        for path in sorted(p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()):
+            seen += 1
+            try:
+                name = read(PurePosixPath(path.relative_to(base).as_posix()))
+            except ValueError as error:
+                bad.append(f"{path}: {error}")
+                continue
+            if not profile.machines or name.machine in profile.machines:
+                found.append((set_name, path, name))
+    if not seen:
+        raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) found", str(root), "mend `source` or `sets`")
+    return found, bad
 
 
 def _probe(path: Path) -> Header | ValueError:
@@ -116,15 +120,18 @@ def _row(profile: Profile, set_name: str, path: str, name: Name, header: Header)
     }  # fmt: skip
 
 
-def _unique_ids(table: pd.DataFrame) -> np.ndarray:
-    """Content hashes, the second and later copies of the same bytes moved to the next free number."""
-    copies = table.groupby("content").cumcount()
-    ids = (table["content"] + copies).to_numpy(np.int64)
-    if len(np.unique(ids)) != len(ids):
+def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `clip_id`: the hash of the content, later copies of the same bytes moved to the next free number.
+
+    Which copy is the first is decided by what may be known of a test clip, training first, so that no name decides.
+    """
+    order = table.assign(tested=table["partition"] == "test").sort_values(["tested", "set", "machine", "unit", "path"])
+    ids = (order["content"] + order.groupby("content").cumcount()).astype("int64")
+    if not ids.is_unique:
         raise AuscultError(
             "two different recordings share a 63-bit hash", fix="add one sample of silence to one of them"
         )
-    return ids
+    return table.assign(clip_id=ids)
 
 
 def _check(table: pd.DataFrame, profile: Profile) -> None:
@@ -141,7 +148,11 @@ def _check(table: pd.DataFrame, profile: Profile) -> None:
             problems.append(f"{machine} unit {unit}: test clips but not one training clip")
     if problems:
         fix = "every unit needs normal training clips; remove its test clips or add training clips"
+        fix += ", or lower `holdout`" if profile.holdout else ""
         raise AuscultError(f"classes that appear only in the test set:{listed(problems)}", fix=fix)
+    if len(train) == len(table):
+        fix = "add test recordings, or let `holdout` of the profile keep a part of the normal ones for testing"
+        raise AuscultError("there is not one test clip", f"profile {profile.name}", fix)
 
 
 def _warn_of_copies(table: pd.DataFrame) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -33,24 +37,12 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
         raise AuscultError(f"unknown front-end `{unknown[0]}`", "features.frontends", f"use: {', '.join(FRONTENDS)}")
     samples = round(profile.clip_seconds * profile.sample_rate)
     with atomic_folder(out) as part:
-        (part / "audio").mkdir()
         bad: list[str] = []
         index = clips.drop(columns="path").assign(valid=0)
         with tqdm(total=len(clips), desc=f"decode {out.name}", unit="clip") as bar:
             for machine, rows in clips.groupby("machine", sort=True):
-                audio = _create(part / "audio" / f"{machine}.npy", (len(rows), samples), np.int16)
-
-                def one(task: tuple[int, str], audio: np.ndarray = audio) -> tuple[int, str]:
-                    try:
-                        audio[task[0]], valid = decode(root / task[1], profile.sample_rate, samples, data.channel)
-                        return valid, ""
-                    except (ValueError, OSError) as problem:
-                        return 0, f"{root / task[1]}: {problem}"
-                    finally:
-                        bar.update()
-
-                with ThreadPoolExecutor(workers_or_cores(data.workers)) as pool:
-                    results = list(pool.map(one, enumerate(rows["path"])))
+                recordings = [root / path for path in rows["path"]]
+                results = _decode_all(recordings, part / "audio" / f"{machine}.npy", samples, profile, data, bar)
                 bad += [error for _, error in results if error]
                 index.loc[rows.index, "valid"] = [valid for valid, _ in results]
         if bad:
@@ -62,16 +54,70 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
             _compute(part, frontend, profile.sample_rate)
 
 
-def _create(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _decode_all(
+    recordings: list[Path], out: Path, samples: int, profile: Profile, data: Data, bar: tqdm
+) -> list[tuple[int, str]]:
+    """Write `recordings` to `out`, int16 [clips, samples]; of each the valid length, and what is wrong with it ("" = nothing)."""
+    with _array_file(out, (len(recordings), samples), np.int16) as write:
+
+        def one(row: int, recording: Path) -> tuple[int, str]:
+            try:
+                audio, valid = decode(recording, profile.sample_rate, samples, data.channel)
+            except ValueError as problem:
+                return 0, f"{recording}: {problem}"
+            write(row, audio)
+            return valid, ""
+
+        results = []
+        with ThreadPoolExecutor(workers_or_cores(data.workers)) as pool:
+            try:
+                for result in pool.map(one, range(len(recordings)), recordings):
+                    results.append(result)
+                    bar.update()
+            except BaseException:  # Ctrl-C or a full disk: what has not begun need not begin
+                pool.shutdown(cancel_futures=True)
+                raise
+        return results
+
+
+class Writer(Protocol):
+    """Write `rows` [n, ...] or one row from row `first` on. Any number of threads may call it."""
+
+    def __call__(self, first: int, rows: np.ndarray) -> None: ...
+
+
+@contextmanager
+def _array_file(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[Writer]:
+    """A .npy file to be filled row by row, its room on the disk reserved first.
+
+    Written with `pwrite`, not through a memory map: there a disk that fills up kills the process (SIGBUS) without a word.
+    """
     path.parent.mkdir(exist_ok=True)
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+    row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        start = file.tell()
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk shows now, not after an hour; elsewhere it shows when it is full
+            os.posix_fallocate(file.fileno(), 0, start + shape[0] * row_bytes)
+
+        def write(first: int, rows: np.ndarray) -> None:
+            view, at = np.ascontiguousarray(rows, dtype).data.cast("B"), start + first * row_bytes
+            while view:  # the last write before the disk is full may be a short one
+                done = os.pwrite(file.fileno(), view, at)
+                view, at = view[done:], at + done
+
+        yield write
 
 
 def _compute(folder: Path, frontend: str, sample_rate: int) -> None:
     for path in sorted((folder / "audio").glob("*.npy")):
         audio = np.load(path, mmap_mode="r")
         shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
-        mel = _create(folder / frontend / path.name, shape, np.float32)
-        for start in tqdm(range(0, len(audio), CHUNK), desc=f"{frontend} {path.stem}", unit="batch", leave=False):
-            wave = to_float(torch.from_numpy(np.array(audio[start : start + CHUNK])))
-            mel[start : start + CHUNK] = log_mel(wave, frontend, sample_rate).numpy()
+        with _array_file(folder / frontend / path.name, shape, np.float32) as write:
+            for start in tqdm(range(0, len(audio), CHUNK), desc=f"{frontend} {path.stem}", unit="batch", leave=False):
+                wave = to_float(torch.from_numpy(np.array(audio[start : start + CHUNK])))
+                write(start, log_mel(wave, frontend, sample_rate).numpy())

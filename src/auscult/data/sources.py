@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from auscult.config import Profile, Section, validated
-from auscult.data.audio import SUFFIXES
+from auscult.data.audio import SUFFIXES, workers_or_cores
 from auscult.data.inventory import describe
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder
+from auscult.files import atomic_folder, remove_leftovers
 from auscult.paths import project_root
 
 
@@ -28,6 +28,9 @@ class LocalSource(Section):
 def fetch(profile: Profile, raw: Path, workers: int = 0) -> None:
     """Put the recordings of `profile.source` in place and describe them in `raw`/source.json.
 
+    Args:
+        workers: processes that generate synthetic clips; 0 = one per core. The bytes do not depend on it.
+
     Raises:
         AuscultError: unknown kind or key, or a folder without recordings.
     """
@@ -36,8 +39,10 @@ def fetch(profile: Profile, raw: Path, workers: int = 0) -> None:
     if kind == "synthetic":
         from auscult.data.synthetic import SyntheticSource, write_tree
 
+        remove_leftovers(raw.parent, f".{raw.name}.", ".part")
         length = {"sample_rate": profile.sample_rate, "clip_seconds": profile.clip_seconds}
-        write_tree(validated(SyntheticSource, {**length, **source}, "source"), raw, workers)
+        processes = workers_or_cores(workers)
+        write_tree(validated(SyntheticSource, {**length, **source}, "source"), raw, processes if processes > 1 else 0)
         describe(raw, ".", {})
     elif kind == "local":
         path = validated(LocalSource, source, "source").path
@@ -47,9 +52,9 @@ def fetch(profile: Profile, raw: Path, workers: int = 0) -> None:
                 "the folder of recordings is not there", str(folder), "put it there, or mend `source.path`"
             )
         files = {
-            str(f.relative_to(folder)): f.stat().st_size
+            f.relative_to(folder).as_posix(): f.stat().st_size if f.exists() else 0  # the manifest reports dead links
             for f in sorted(folder.rglob("*"))
-            if f.suffix.lower() in SUFFIXES
+            if f.suffix.lower() in SUFFIXES and not f.is_dir()
         }
         if not files:
             raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) below this folder", str(folder))

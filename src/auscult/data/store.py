@@ -69,30 +69,25 @@ class ClipStore:
 
     def _array(self, kind: str) -> _Array:
         if kind not in self._arrays:
-            files = [self.folder / kind / f"{machine}.npy" for machine in self.index["machine"]]
-            self._arrays[kind] = _Array(files, self.device, self._resident_fraction)
+            self._arrays[kind] = _Array(self.folder / kind, self.index["machine"], self.device, self._resident_fraction)
         return self._arrays[kind]
 
 
 class _Array:
     """The per-machine arrays of one kind as one array over the rows of the index."""
 
-    def __init__(self, file_of_row: list[Path], device: torch.device, resident_fraction: float) -> None:
-        names = sorted(set(file_of_row))
-        maps = [np.load(name, mmap_mode="c") for name in names]  # copy-on-write: a tensor view needs writable memory
-        where: dict[Path, int] = {name: i for i, name in enumerate(names)}
-        counts = [0] * len(names)
-        self._place = torch.empty((len(file_of_row), 2), dtype=torch.int64)
-        for row, name in enumerate(file_of_row):
-            part = where[name]
-            self._place[row, 0], self._place[row, 1] = part, counts[part]
-            counts[part] += 1
-        self.shape = (len(file_of_row), *maps[0].shape[1:])
+    def __init__(self, folder: Path, machines: pd.Series, device: torch.device, resident_fraction: float) -> None:
+        part_of_row, names = pd.factorize(machines, sort=True)
+        # copy-on-write: a tensor view needs writable memory
+        maps = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in names]
+        row_in_part = machines.groupby(part_of_row).cumcount()
+        self._place = torch.from_numpy(np.stack([part_of_row, row_in_part], axis=1).astype(np.int64))  # [clips, 2]
+        self.shape = (len(machines), *maps[0].shape[1:])
         self._parts = [torch.from_numpy(part) for part in maps]
         size = sum(part.nbytes for part in maps)
         self._resident: torch.Tensor | None = None
         if device.type != "cpu" and size <= resident_fraction * torch.cuda.mem_get_info(device)[0]:
-            order = torch.arange(len(file_of_row))
+            order = torch.arange(len(machines))
             self._resident = torch.empty(self.shape, dtype=self._parts[0].dtype, device=device)
             for start in range(0, len(order), 1024):  # in pieces: never a second whole copy in host memory
                 self._resident[start : start + 1024] = self._gather(order[start : start + 1024]).to(device)

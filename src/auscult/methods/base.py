@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +89,12 @@ class Method:
     mel: Callable[..., str]
     wave: Callable[..., bool]
     window: int = 0
+
+    def groups(self, index: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """The clips of each network by its name: "all", or the machine type."""
+        if self.scope == "all":
+            return {"all": index}
+        return {str(machine): clips for machine, clips in index.groupby("machine", sort=True)}
 
 
 def mixing_partner(size: int, rng: np.random.Generator, device: torch.device) -> Tensor:

@@ -27,11 +27,16 @@ class BatchNorm(nn.BatchNorm2d):
         if values < 2:
             raise ValueError("batch norm needs more than one value per channel to train: use a larger batch")
         mean, variance = _statistics(x.detach())
+        # For the type checker: neither is ever None in this class.
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():  # as PyTorch: the running variance is the unbiased one
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (values / (values - 1)), self.momentum)
-        return _BatchNorm.apply(x, self.weight, self.bias, mean, variance, self.eps)  # type: ignore[no-any-return]
+        return _BatchNorm.apply(x, self.weight, self.bias, mean, variance, self.eps)
 
 
 def _statistics(x: Tensor, groups: int = 64) -> tuple[Tensor, Tensor]:
@@ -75,7 +80,7 @@ class PReLU(nn.PReLU):
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, ...] -> the same shape."""
         if x.device.type == "cpu" and torch.is_grad_enabled():
-            return _PReLU.apply(x, self.weight)  # type: ignore[no-any-return]
+            return _PReLU.apply(x, self.weight)
         return super().forward(x)
 
 

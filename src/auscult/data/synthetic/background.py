@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from auscult.data.synthetic.blocks import Grid, decibel, impulses, play, resonator, turns, waveform_of_turn, wobble
+from auscult.data.synthetic.blocks import (
+    ComplexArray,
+    Grid,
+    decibel,
+    impulses,
+    play,
+    resonator,
+    turns,
+    waveform_of_turn,
+    wobble,
+)
 from auscult.data.synthetic.streams import FloatArray, normals, uniforms
 
 COLOUR_TERMS = 5
@@ -13,16 +25,22 @@ CLANGS = 3
 CLANG_DB = 28.0  # height of the mean strike over the RMS of the noise, before it rings
 
 
+@lru_cache(maxsize=8)
+def cosines(grid: Grid, terms: int) -> FloatArray:
+    """cos(pi k x), k = 1.., over x = log frequency between 50 Hz and 8 kHz as 0 to 1, [terms, bins]."""
+    place = np.clip((grid.octaves - np.log2(0.05)) / (np.log2(8.0) - np.log2(0.05)), 0.0, 1.0)
+    return np.stack([np.cos(np.pi * (term + 1) * place) for term in range(terms)])
+
+
 def smooth_colour(grid: Grid, draws: FloatArray, spread_db: float) -> FloatArray:
-    """A smooth random spectrum in dB, [clips, bins]: cosines over log frequency (50 Hz to 8 kHz is half a period of the first).
+    """A smooth random spectrum in dB, [clips, bins]: cosines over log frequency (see `cosines`).
 
     Args:
         draws: standardised, [clips, terms]; spread_db: standard deviation of each term.
     """
-    place = np.clip((grid.octaves - np.log2(0.05)) / (np.log2(8.0) - np.log2(0.05)), 0.0, 1.0)
-    out = np.zeros((draws.shape[0], place.size))
-    for term in range(draws.shape[1]):
-        out += spread_db * draws[:, term : term + 1] * np.cos(np.pi * (term + 1) * place)
+    out = np.zeros((draws.shape[0], grid.frequency.size))
+    for term, cosine in enumerate(cosines(grid, draws.shape[1])):  # a sum, not a matrix product: see blocks.py
+        out += spread_db * draws[:, term : term + 1] * cosine
     return out
 
 
@@ -55,7 +73,9 @@ def factory(grid: Grid, keys: list[int], spread_db: float, tilt: FloatArray) -> 
     parts = normals(keys, "background", 2 * half)
     level = decibel(smooth_colour(grid, colour, spread_db) + (tilt - 4.0) * grid.octaves)
     level[:, grid.frequency < 40.0] = 0.0
-    noise = grid.to_signal(level * (parts[:, :half] + 1j * parts[:, half:]))
+    spectrum: ComplexArray = np.empty((len(keys), half), dtype=np.complex128)
+    spectrum.real, spectrum.imag = level * parts[:, :half], level * parts[:, half:]
+    noise = grid.to_signal(spectrum)
     noise /= np.sqrt(np.mean(noise**2, axis=1, keepdims=True))
     noise *= 1.0 + wobble(grid.time, slow, 0.2)
     speed = 60.0 * np.exp(0.25 * rest[:, 0:1]) * (1.0 + 0.0 * grid.time)

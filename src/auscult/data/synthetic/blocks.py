@@ -7,7 +7,7 @@ one FFT per row only. No matrix product, whose rounding would depend on how many
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Grid:
     @cached_property
     def frequency(self) -> FloatArray:
         """Hz of the FFT bins, [length // 2 + 1]; bin 0 is given the value of half a bin, so that logarithms are finite."""
-        hz = np.arange(self.length // 2 + 1) * (self.sample_rate / self.length)
+        hz: FloatArray = np.arange(self.length // 2 + 1, dtype=np.float64) * (self.sample_rate / self.length)
         hz[0] = hz[1] / 2
         return hz
 
@@ -66,6 +66,12 @@ class Grid:
 
     def to_signal(self, spectrum: ComplexArray) -> FloatArray:
         return np.asarray(np.stack([irfft(row, n=self.length) for row in spectrum]))
+
+
+@lru_cache(maxsize=8)
+def grid_of(samples: int, sample_rate: int) -> Grid:
+    """The grid of clips of this length: kept, since its axes serve every block."""
+    return Grid(samples, sample_rate)
 
 
 def decibel(level: FloatArray | float) -> FloatArray:
@@ -134,7 +140,9 @@ def resonator(frequency: FloatArray, centre: FloatArray, quality: FloatArray) ->
     return out
 
 
-def hump(octaves: FloatArray, centre_hz: FloatArray, width_octaves: FloatArray | float, level_db: FloatArray) -> FloatArray:
+def hump(
+    octaves: FloatArray, centre_hz: FloatArray, width_octaves: FloatArray | float, level_db: FloatArray
+) -> FloatArray:
     """A broad band of noise in dB: `level_db` at `centre_hz`, falling as a Gaussian over log frequency, [clips, bins]."""
     distance = (octaves - np.log2(centre_hz / 1000.0)) / width_octaves
     return level_db * np.exp(-0.5 * distance * distance)
@@ -147,6 +155,9 @@ def wobble(time: FloatArray, draws: FloatArray, depth: float) -> FloatArray:
         draws: standardised uniform numbers, [clips, 4].
     """
     unit = draws / (2.0 * np.sqrt(3.0)) + 0.5
-    first = np.sin(2 * np.pi * ((0.2 + 0.4 * unit[:, 0:1]) * time + unit[:, 1:2]))
-    second = np.sin(2 * np.pi * ((0.6 + 0.6 * unit[:, 2:3]) * time + unit[:, 3:4]))
-    return depth * (first + second)
+    coarse = np.linspace(
+        time[0], time[-1], 2 + int(50 * (time[-1] - time[0]))
+    )  # 50 points a second are plenty for 1.2 Hz
+    first = np.sin(2 * np.pi * ((0.2 + 0.4 * unit[:, 0:1]) * coarse + unit[:, 1:2]))
+    second = np.sin(2 * np.pi * ((0.6 + 0.6 * unit[:, 2:3]) * coarse + unit[:, 3:4]))
+    return np.stack([np.interp(time, coarse, row) for row in depth * (first + second)])

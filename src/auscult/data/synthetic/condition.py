@@ -20,7 +20,9 @@ from auscult.data.synthetic.streams import FloatArray, key_of, uniforms
 TREMBLE = 0.15  # steps: standard deviation from clip to clip
 # Fractional parts of these make a Kronecker sequence: units 00, 01, 02 ... fill the trait space evenly, so that no two
 # units of a type fall together by chance, and yet a unit depends on its own number only.
-IRRATIONALS = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0, 29.0, 31.0, 37.0, 41.0, 43.0, 47.0, 53.0]))
+IRRATIONALS = np.sqrt(
+    np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0, 29.0, 31.0, 37.0, 41.0, 43.0, 47.0, 53.0])
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.data.synthetic.background import factory, smooth_colour
-from auscult.data.synthetic.blocks import Grid, decibel, wobble
+from auscult.data.synthetic.blocks import Grid, decibel, grid_of, wobble
 from auscult.data.synthetic.condition import Fault, condition, unit_steps
 from auscult.data.synthetic.machine import MachineType, Operation, sound
 from auscult.data.synthetic.rotating import FAN, PUMP, TOY_CAR
@@ -37,7 +37,7 @@ PLACE_TERMS = 4
 ECHO = 0.12  # strength of the floor's reflection
 ECHO_SECONDS = 0.0012  # how much later it comes, between a third and three times as much
 
-REFERENCE_DBFS = -34.0  # RMS of a unit's reference run
+REFERENCE_DBFS = -42.0  # RMS of a unit's reference run (of the background, where that is louder)
 REFERENCE_SECONDS = 8.0
 BLOCK_SAMPLES = 2**16  # clips are rendered in blocks that stay in the processor's cache
 
@@ -118,14 +118,19 @@ def reference_rms(version: int, seed: int, machine: str, unit: str, sample_rate:
 
 
 def render(
-    source: SyntheticSource, machine: str, unit: str, partition: Partition, indices: Sequence[int], faultless: bool = False
+    source: SyntheticSource,
+    machine: str,
+    unit: str,
+    partition: Partition,
+    indices: Sequence[int],
+    faultless: bool = False,
 ) -> Parts:
     """Machine and background of the clips `indices`, in one block.
 
     Args:
         faultless: leave the fault out of anomalous clips and change nothing else.
     """
-    kind, grid = TYPES[machine], Grid(source.samples, source.sample_rate)
+    kind, grid = TYPES[machine], grid_of(source.samples, source.sample_rate)
     keys = [key_of(source.version, source.seed, machine, unit, partition, index) for index in indices]
     nuisance = uniforms(keys, "nuisance", 9 + PLACE_TERMS)
     shift = np.array([[shift_of(source, partition, index)] for index in indices])
@@ -138,7 +143,8 @@ def render(
 
     gain_db = GAIN_DB * nuisance[:, 6]
     snr_db = source.snr_db + LEVEL_DB * nuisance[:, 7]
-    full = decibel(gain_db[:, None] + REFERENCE_DBFS)
+    # Below 0 dB the background is the louder part: it takes the reference level, so that the sum keeps its headroom.
+    full = decibel(gain_db[:, None] + REFERENCE_DBFS + min(0.0, source.snr_db))
     run *= full / reference_rms(source.version, source.seed, machine, unit, source.sample_rate)
     background = factory(grid, keys, BACKGROUND_DB, 0.7 * shift) * full * decibel(-snr_db[:, None])
     return Parts(run, background, gain_db, snr_db, names)

@@ -34,7 +34,8 @@ def comb(
                 levels[:, order - 1 : order] += decibel(level + side)
     for order in range(1, shaft_orders + 1):
         levels[:, order - 1 : order] += decibel(level_db + values["sideband"] + 6.0 - 3.0 * order)
-    # Phases from a golden-ratio sequence: fixed for the type, spread out, so that no spike builds up; one draw per clip turns all.
+    # Phases from a golden-ratio sequence: fixed for the type and spread out, so that no spike builds up. One draw per clip
+    # is added to all.
     phases = np.arange(1, orders + 1) ** 2 * 0.6180339887 + phase_draws
     return levels, phases
 
@@ -111,7 +112,7 @@ PUMP = MachineType(
         "hiss": Trait(3600.0, 0.08, "log"),  # Hz
         "hiss_level": Trait(7.0, 2.0),  # dB
         "pulsation": Trait(1.0, 0.35, "log"),
-        "surge": Trait(0.3, 0.25, "log"),  # relative swing of the flow noise
+        "surge": Trait(0.3, 0.18, "log"),  # relative swing of the flow noise
         "knock": Trait(14.0, 2.5),
     },
     faults={

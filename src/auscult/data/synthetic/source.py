@@ -85,8 +85,8 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"clip_seconds must lie in 1 to 600 s, not {self.clip_seconds}")
         if not -40.0 <= self.snr_db <= 60.0:
             raise ValueError(f"snr_db must lie in -40 to 60 dB, not {self.snr_db}")
-        if not 0.0 <= self.severity <= 5.0:
-            raise ValueError(f"severity must lie in 0 to 5, not {self.severity}")
+        if not 0.0 <= self.severity <= 3.0:
+            raise ValueError(f"severity must lie in 0 to 3, not {self.severity}")
         if not 0.0 <= self.domain_shift <= MAX_SPEED_SHIFT:
             raise ValueError(f"domain_shift must lie in 0 to {MAX_SPEED_SHIFT}, not {self.domain_shift}")
         return self
@@ -98,7 +98,9 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
             AuscultError: naming what is known instead.
         """
         if machine not in self.machines:
-            raise AuscultError(f"the synthetic source has no machine type {machine!r}", fix=f"one of: {listed(list(self.machines))}")
+            raise AuscultError(
+                f"the synthetic source has no machine type {machine!r}", fix=f"one of: {listed(list(self.machines))}"
+            )
         units = [*self.machines[machine].dev, *self.machines[machine].eval]
         if unit not in units:
             raise AuscultError(f"{machine} has no unit {unit!r}", fix=f"one of: {listed(units)}")

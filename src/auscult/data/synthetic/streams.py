@@ -27,7 +27,9 @@ def key_of(*parts: str | int) -> int:
 
 def stream(key: int, purpose: str) -> np.random.Generator:
     """The generator of one `purpose` (one of `PURPOSES`) under `key`; streams of different purposes never overlap."""
-    counter = PURPOSES.index(purpose) << 192  # the top 64-bit word of the counter: 2^192 blocks away from the next purpose
+    counter = (
+        PURPOSES.index(purpose) << 192
+    )  # the top 64-bit word of the counter: 2^192 blocks away from the next purpose
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -157,5 +157,7 @@ def _require_room(source: SyntheticSource, folder: Path) -> None:
 def _no_room(source: SyntheticSource, folder: Path) -> AuscultError:
     gigabytes = bytes_needed(source) / 1e9
     return AuscultError(
-        f"the disk has no room for the synthetic data ({gigabytes:.2f} GB)", str(folder), "free some room, or ask for fewer clips"
+        f"the disk has no room for the synthetic data ({gigabytes:.2f} GB)",
+        str(folder),
+        "free some room, or ask for fewer clips",
     )

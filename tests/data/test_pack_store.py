@@ -1,0 +1,227 @@
+"""The packed data set against plain indexing, per-clip decoding and front-ends computed on the fly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from support.packed import tiny_profile
+from support.trees import RATE, noise, write, write_tree_2020, write_tree_2023
+
+from auscult.config import Data
+from auscult.data.manifest import build_manifest
+from auscult.data.pack import CHUNK, INDEX, pack
+from auscult.data.store import ClipStore, to_float
+from auscult.errors import AuscultError
+from auscult.frontends import FRONTENDS, log_mel
+
+DATA = Data(profile="tiny", workers=2)
+UNITS = {"valve": ["00"], "fan": ["00", "02"], "ToyCar": ["01"]}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """Recordings of three machines in both sets, of which some are shorter and some longer than a clip; the train rows."""
+    root = tmp_path_factory.mktemp("tree")
+    write_tree_2020(root / "dev", UNITS, train=5, normal=1, anomaly=1, seconds=0.5)
+    write_tree_2020(root / "eval", {"fan": ["01"], "valve": ["03"]}, train=3, normal=1, anomaly=1, seconds=0.5, seed=1)
+    rng = np.random.default_rng(2)
+    write(root / "dev/fan/train/normal_id_00_00000000.wav", noise(rng, 0.2))
+    write(root / "dev/fan/train/normal_id_00_00000001.wav", noise(rng, 0.9))
+    clips, _ = build_manifest(tiny_profile(sets={"dev": "dev", "eval": "eval"}), root)
+    return root, clips[clips["partition"] == "train"]
+
+
+PROFILE = tiny_profile(clip_seconds=0.5)
+
+
+@pytest.fixture(scope="module")
+def store(tree: tuple[Path, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+    root, rows = tree
+    out = tmp_path_factory.mktemp("packed") / "train"
+    pack(rows, root, out, PROFILE, DATA, ["osscl", "stgram"])
+    return ClipStore(out)
+
+
+@pytest.fixture(scope="module")
+def plain(tree: tuple[Path, pd.DataFrame]) -> np.ndarray:
+    """What packing has to be equal to: each recording read by itself, cut or padded, int16 [clips, samples]."""
+    root, rows = tree
+    out = np.zeros((len(rows), 8000), np.int16)
+    for i, path in enumerate(rows["path"]):
+        audio = soundfile.read(root / path, dtype="int16")[0][:8000]
+        out[i, : len(audio)] = audio
+    return out
+
+
+def test_index_and_facts(tree: tuple[Path, pd.DataFrame], store: ClipStore) -> None:
+    _, rows = tree
+    assert list(store.index.columns) == INDEX
+    assert not {"path", "anomaly", "label"} & set(store.index.columns)
+    assert store.index["clip_id"].tolist() == rows["clip_id"].tolist()
+    assert len(store) == len(rows) == 26
+    assert json.loads((store.folder / "facts.json").read_text()) == {"sample_rate": RATE, "samples": 8000, "channel": 0}
+    expected = np.minimum(rows["seconds"].to_numpy() * RATE, 8000).round().astype(int)
+    assert store.index["valid"].tolist() == expected.tolist()
+    assert sorted(set(store.index["valid"])) == [3200, 8000]
+
+
+def test_one_array_per_machine_in_the_order_of_the_index(store: ClipStore, plain: np.ndarray) -> None:
+    for machine, rows in store.index.groupby("machine"):
+        audio = np.load(store.folder / "audio" / f"{machine}.npy", mmap_mode="r")
+        assert audio.dtype == np.int16
+        assert np.array_equal(audio, plain[rows.index])
+    assert sorted(path.stem for path in (store.folder / "audio").iterdir()) == ["ToyCar", "fan", "valve"]
+
+
+ORDERS = {
+    "all": list(range(26)),
+    "backwards": list(range(25, -1, -1)),
+    "shuffled with repeats": [25, 3, 3, 0, 17, 9, 3, 25, 12],
+    "one": [7],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("rows", ORDERS.values(), ids=ORDERS)
+def test_gather_equals_direct_indexing(store: ClipStore, plain: np.ndarray, rows: list[int]) -> None:
+    where = torch.tensor(rows, dtype=torch.int64)
+    assert np.array_equal(store.wave(where).numpy(), plain[rows].astype(np.float32) / 32768)
+    for frontend in ("osscl", "stgram"):
+        direct = np.concatenate([np.load(store.folder / frontend / f"{name}.npy") for name in ("ToyCar", "fan", "valve")])
+        place = {clip: i for i, clip in enumerate(np.argsort(store.index["machine"].to_numpy(str), kind="stable"))}
+        assert np.array_equal(store.mel(where, frontend).numpy(), direct[[place[row] for row in rows]])
+
+
+def test_waveform_is_what_other_decoders_give(tree: tuple[Path, pd.DataFrame], store: ClipStore) -> None:
+    root, rows = tree
+    full = store.index.index[store.index["valid"] == 8000][:3].tolist()
+    for row, wave in zip(full, store.wave(torch.tensor(full)), strict=True):
+        reference = soundfile.read(root / rows["path"].iloc[row], dtype="float32")[0][:8000]
+        assert np.array_equal(wave.numpy(), reference)
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS)
+def test_precomputed_equals_on_the_fly(
+    tree: tuple[Path, pd.DataFrame], store: ClipStore, tmp_path: Path, frontend: str
+) -> None:
+    """To the last bit, whatever the batch: else caching a front-end would change results."""
+    root, rows = tree
+    pack(rows, root, tmp_path / "cached", PROFILE, DATA, [frontend])
+    pack(rows, root, tmp_path / "bare", PROFILE, DATA, [])
+    cached, bare = ClipStore(tmp_path / "cached"), ClipStore(tmp_path / "bare")
+    assert (tmp_path / "cached" / frontend).is_dir()
+    assert not (tmp_path / "bare" / frontend).exists()
+    for some in (torch.arange(26), torch.tensor([4, 25, 4]), torch.tensor([11])):
+        assert torch.equal(cached.mel(some, frontend), bare.mel(some, frontend))
+        assert cached.mel(some, frontend).shape[1:] == cached.shape(frontend)
+
+
+@pytest.mark.parametrize("frontend", ["osscl", "dcase_constant"])  # in the store, and not
+@pytest.mark.parametrize("width", [1, 5, 16])
+def test_windows_are_slices_of_the_whole(store: ClipStore, frontend: str, width: int) -> None:
+    rng = np.random.default_rng(width)
+    rows = torch.from_numpy(rng.integers(0, len(store), 40))
+    frames = store.shape(frontend)[1]
+    assert frames == 16
+    first = torch.from_numpy(rng.integers(0, frames - width + 1, 40))
+    windows = store.mel(rows, frontend, first, width)
+    whole = store.mel(rows, frontend)
+    for window, clip, start in zip(windows, whole, first.tolist(), strict=True):
+        assert torch.equal(window, clip[:, start : start + width])
+
+
+def test_more_clips_than_a_chunk(tmp_path: Path) -> None:
+    write_tree_2020(tmp_path / "raw", {"fan": ["00"]}, train=CHUNK + 7, normal=1, anomaly=1, seconds=0.05)
+    clips, _ = build_manifest(tiny_profile(), tmp_path / "raw")
+    rows = clips[clips["partition"] == "train"]
+    pack(rows, tmp_path / "raw", tmp_path / "out", tiny_profile(clip_seconds=0.1), DATA, ["osscl"])
+    audio = np.load(tmp_path / "out" / "audio" / "fan.npy")
+    assert audio.shape == (CHUNK + 7, 1600)
+    mel = np.load(tmp_path / "out" / "osscl" / "fan.npy")
+    assert np.array_equal(mel, log_mel(to_float(torch.from_numpy(audio)), "osscl").numpy())
+
+
+def test_equal_input_makes_equal_bytes_with_any_number_of_workers(tree: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    root, rows = tree
+    made = []
+    for workers in (1, 2, 5):
+        out = tmp_path / str(workers)
+        pack(rows, root, out, PROFILE, DATA.model_copy(update={"workers": workers}), ["osscl"])
+        made.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) == 8
+
+
+def test_mixed_formats_end_up_alike(tmp_path: Path) -> None:
+    """24 bit, float, FLAC, 8 kHz, 44.1 kHz and stereo in one data set."""
+    rng = np.random.default_rng(4)
+    folder = tmp_path / "fan" / "train"
+    audio = noise(rng, 0.5)
+    write(folder / "normal_id_00_00000000.wav", audio)
+    write(folder / "normal_id_00_00000001.flac", audio)
+    write(folder / "normal_id_00_00000002.wav", audio / 32768, subtype="FLOAT")
+    write(folder / "normal_id_00_00000003.wav", audio / 32768, subtype="PCM_24")
+    write(folder / "normal_id_00_00000004.wav", np.stack([audio, audio[::-1]], axis=1))
+    write(folder / "normal_id_00_00000005.wav", noise(rng, 0.5, rate=8000), 8000)
+    write(folder / "normal_id_00_00000006.flac", noise(rng, 0.5, rate=44100), 44100)
+    write(tmp_path / "fan" / "test" / "normal_id_00_00000000.wav", noise(rng, 0.5))
+    clips, _ = build_manifest(tiny_profile(), tmp_path)
+    rows = clips[clips["partition"] == "train"]
+    pack(rows, tmp_path, tmp_path / "out", PROFILE, DATA, [])
+    store = ClipStore(tmp_path / "out")
+    assert store.index["valid"].tolist() == [8000] * 7
+    wave = store.wave(torch.arange(7))
+    for row, name in enumerate(rows["path"].str[-14:-5].str[:8]):
+        same = torch.equal(wave[row], to_float(torch.from_numpy(audio)))
+        assert same == (int(rows["path"].iloc[row].split("_")[-1].split(".")[0]) <= 4), name
+
+
+def test_clips_of_2023_keep_domains_in_training_only(tmp_path: Path) -> None:
+    write_tree_2023(tmp_path / "raw", seconds=0.2)
+    profile = tiny_profile(grammar="dcase2023", clip_seconds=0.2)
+    clips, _ = build_manifest(profile, tmp_path / "raw")
+    for partition in ("train", "test"):
+        pack(clips[clips["partition"] == partition], tmp_path / "raw", tmp_path / partition, profile, DATA, [])
+    assert set(ClipStore(tmp_path / "train").index["domain"]) == {"source", "target"}
+    test = ClipStore(tmp_path / "test").index
+    assert set(test["domain"]) == {"unknown"}
+    assert set(test["attributes"]) == {""}
+
+
+def test_a_unit_with_one_clip(tmp_path: Path) -> None:
+    write_tree_2020(tmp_path / "raw", {"fan": ["00"], "valve": ["00"]}, train=1, normal=1, anomaly=1, seconds=0.2)
+    clips, _ = build_manifest(tiny_profile(), tmp_path / "raw")
+    rows = clips[clips["partition"] == "train"]
+    pack(rows, tmp_path / "raw", tmp_path / "out", tiny_profile(clip_seconds=0.2), DATA, ["osscl"])
+    store = ClipStore(tmp_path / "out")
+    assert store.mel(torch.tensor([1, 0]), "osscl").shape == (2, 128, 7)
+
+
+def test_what_a_batch_returns_is_the_callers_own(store: ClipStore) -> None:
+    """Writing into a batch must reach neither the files nor the next batch."""
+    rows = torch.tensor([0, 1])
+    before = store.mel(rows, "osscl").clone()
+    store.mel(rows, "osscl").fill_(7)
+    store.mel(rows, "osscl", torch.tensor([0, 1]), 3).fill_(7)
+    store.wave(rows).fill_(7)
+    assert torch.equal(store.mel(rows, "osscl"), before)
+
+
+def test_nothing_packed_here(tmp_path: Path) -> None:
+    with pytest.raises(AuscultError, match="no packed features here") as caught:
+        ClipStore(tmp_path / "features" / "train")
+    assert "dvc repro" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_unknown_front_end(tree: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    root, rows = tree
+    with pytest.raises(AuscultError, match="unknown front-end `oscl`"):
+        pack(rows, root, tmp_path / "out", PROFILE, DATA, ["oscl"])
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,57 @@
+"""The training-free figures stated for the 200 real valve clips (an independent computation), reproduced end to end.
+
+The clips are licensed for use in place, not for copies: without them beside the checkout this file has nothing to test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.packed import pack_tree
+
+from auscult.arms import train_arm
+from auscult.config import Score, Train, load_profile
+from auscult.embedding import embed_arm
+from auscult.evaluation import evaluate
+from auscult.methods.spectral_knn import SpectralKnnSettings
+from auscult.scoring.table import score_table
+
+ROOT = Path(__file__).parents[1]
+CLIPS = ROOT.parent / "shared" / "real" / "dcase2023_valve"
+
+pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not beside this checkout")
+
+# AUC source / AUC target / pAUC / official, percent, 1-NN, pooled log-mel (shared/real/README.md).
+STATED = {
+    ("mean",): {"knn_euclidean": (53.7, 58.6, 50.8, 54.2)},
+    ("mean", "std"): {"knn_euclidean": (61.5, 57.3, 49.6, 55.7)},
+    ("mean", "std", "max"): {"knn_euclidean": (91.3, 87.8, 65.9, 80.0)},
+    ("max",): {"knn_euclidean": (99.8, 97.4, 93.4, 96.8), "knn_cosine": (82.8, 81.8, 59.3, 72.9)},
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("valve")
+    profile = load_profile("dcase2023_valve", ROOT / "profiles")
+    _, labels = pack_tree(CLIPS, folder, profile, ["osscl"])
+    return folder, labels
+
+
+@pytest.mark.parametrize("pooling", STATED, ids="+".join)
+def test_stated_figures(clips: tuple[Path, pd.DataFrame], pooling: tuple[str, ...], tmp_path: Path) -> None:
+    folder, labels = clips
+    profile = load_profile("dcase2023_valve", ROOT / "profiles")
+    settings = SpectralKnnSettings.model_validate({"pooling": pooling})
+    train = Train(threads=1, device="cpu")
+    train_arm(settings, profile, train, folder / "train", tmp_path / "m", tmp_path / "cost.json", tmp_path / "resume")
+    embed_arm(tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", 64, train)
+    scores = score_table(tmp_path / "e", Score(backends=["knn_cosine", "knn_euclidean"]), domains=True)
+    summary = evaluate(scores.assign(arm="a"), labels, profile.rules, replicates=0)
+    rows = summary[(summary["machine"] == "valve") & (summary["convention"] == "per_unit")]
+    values = rows.set_index(["backend", "metric"])["value"]
+    for backend, stated in STATED[pooling].items():
+        for metric, figure in zip(("auc_source", "auc_target", "pauc", "official"), stated, strict=True):
+            assert values[backend, metric] == pytest.approx(figure, abs=1.0), (backend, metric)
