@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/calibrate_synthetic.csv"))
     parser.add_argument("--severity", type=float, action="append", help="only this one (repeatable); default: the grid")
     arguments = parser.parse_args()
-    source = SyntheticSource.model_validate(yaml.safe_load(arguments.profile.read_text())["source"])
+    profile = yaml.safe_load(arguments.profile.read_text())
+    length = {key: profile[key] for key in ("sample_rate", "clip_seconds")}
+    source = SyntheticSource.model_validate({**length, **profile["source"]})
     severities = tuple(arguments.severity or SEVERITIES)
 
     collected: dict[tuple[float, str, str], list[float]] = {}

@@ -17,6 +17,7 @@ from auscult.config import MethodSettings, Profile, Train
 from auscult.data.store import ClipStore
 from auscult.device import pick_device
 from auscult.files import atomic_file, digest
+from auscult.memory import keep_freed_memory
 from auscult.methods import load_method
 from auscult.methods.base import Shape
 from auscult.modelfolder import Trained
@@ -30,6 +31,8 @@ def train_arm(
     """Train every network of an arm on the packed clips in `features`; write the folder `model` and the file `cost`."""
     torch.set_num_threads(train.threads)
     device = pick_device(train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     method = load_method(settings.method)
     store = ClipStore(features, device, train.resident_fraction)
     key = run_key(

@@ -440,12 +440,13 @@ def test_resonator_rings_at_its_frequency_and_not_before_the_strike():
 
 
 def test_profiles_are_valid_sources():
-    import yaml
+    from auscult.config import load_profile
 
     folder = Path(__file__).parents[2] / "profiles"
+    profiles = [load_profile(name, folder) for name in ("synthetic", "synthetic_full")]
     small, full = (
-        SyntheticSource.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text())["source"])
-        for name in ("synthetic", "synthetic_full")
+        SyntheticSource.model_validate({"clip_seconds": p.clip_seconds, "sample_rate": p.sample_rate, **p.source})
+        for p in profiles
     )
     assert small.machines == full.machines
     assert sum(len(sets.dev) + len(sets.eval) for sets in full.machines.values()) == 41
