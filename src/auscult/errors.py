@@ -31,8 +31,8 @@ def listed(items: list[str], limit: int = 20) -> str:
 def run(main: Callable[[], None]) -> None:
     """Run `main` as a program: exit 1 with one message on what a user can mend, 130 on Ctrl-C.
 
-    That is `AuscultError`, and any `OSError` that names its file (missing, not permitted, read-only, full disk). Everything
-    else is a bug and keeps its traceback.
+    That is `AuscultError`, and an `OSError` about a file (missing, not permitted, read-only). Everything else is a bug and
+    keeps its traceback.
     """
     try:
         main()
@@ -41,11 +41,14 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: nothing half-written is kept; the same command continues", file=sys.stderr)
         sys.exit(130)
+    except FileNotFoundError as error:
+        # pyarrow puts the path into the message alone.
+        missing = error.filename or str(error)
+        sys.exit(
+            f"error: {AuscultError('a file is missing', str(missing), '`dvc repro` makes what earlier stages leave')}"
+        )
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
-        missing = isinstance(error, FileNotFoundError)
-        fix = (
-            "`dvc repro` makes what earlier stages leave" if missing else "check the path, its permissions and the disk"
-        )
+        fix = "check the path, its permissions and the disk"
         sys.exit(f"error: {AuscultError(error.strerror, str(error.filename), fix)}")

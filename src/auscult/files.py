@@ -22,7 +22,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` on success, remove it on any failure.
 
     Raises:
-        AuscultError: the disk is full.
+        DiskFull: there is no room.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as matplotlib and pandas choose the format by it.
@@ -41,7 +41,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary sibling folder; it takes the place of `path` on success, and vanishes on any failure.
 
     Raises:
-        AuscultError: the disk is full.
+        DiskFull: there is no room.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, f".{path.name}.", ".part")
@@ -89,15 +89,23 @@ def _at_work(process: str) -> bool:
     return True
 
 
+class DiskFull(AuscultError):
+    """`path` could not be written for want of room."""
+
+    def __init__(self, path: Path) -> None:
+        what = "the disk is full, or a limit on file size is reached"
+        super().__init__(what, str(path), "free some room and run the same command again")
+
+
 @contextmanager
 def _full_disk_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _NO_ROOM.search(str(error)):
-            what = "the disk is full, or a limit on file size is reached"
-            raise AuscultError(what, str(path), "free some room and run the same command again") from error
+        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _NO_ROOM.search(str(error))
+        if full or isinstance(error, DiskFull):  # of a part of `path`, under its temporary name
+            raise DiskFull(path) from error
         raise
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from support.packed import tiny_profile
-from support.trees import noise, write, write_tree_2020, write_tree_2023, write_tree_folder
 
 from auscult.config import Data, Profile
 from auscult.data.audio import probe
 from auscult.data.manifest import CLIPS, LABELS, build_manifest
 from auscult.data.pack import pack
 from auscult.errors import AuscultError
+from support.packed import tiny_profile
+from support.trees import noise, write, write_tree_2020, write_tree_2023, write_tree_folder
 
 P2023 = tiny_profile(grammar="dcase2023", class_label="attributes", rules={"scheme": "dcase2022"})
 
@@ -222,7 +222,7 @@ def test_names_of_copies_in_the_test_set_do_not_decide_their_ids(tmp_path: Path)
             write(tmp_path / name / "fan" / "test" / f"{label}_id_{unit}_00000077.wav", audio)
         clips, _ = tables(tmp_path / name)
         seen.append(clips[[column for column in CLIPS if column != "path"]])
-    pd.testing.assert_frame_equal(*seen)
+    pd.testing.assert_frame_equal(seen[0], seen[1])
 
 
 # --------------------------------------------------------------------------------------------------------------- refusals

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from support.packed import tiny_profile
-from support.trees import RATE, noise, write, write_tree_2020, write_tree_2023
 
 from auscult.config import Data
 from auscult.data.manifest import build_manifest
-from auscult.data.pack import CHUNK, INDEX, pack
+from auscult.data.pack import INDEX, pack
 from auscult.data.store import ClipStore, to_float
 from auscult.errors import AuscultError
-from auscult.frontends import FRONTENDS, log_mel
+from auscult.frontends import FRONTENDS
+from support.packed import tiny_profile
+from support.trees import RATE, noise, write, write_tree_2020, write_tree_2023
 
 DATA = Data(profile="tiny", workers=2)
 UNITS = {"valve": ["00"], "fan": ["00", "02"], "ToyCar": ["01"]}
@@ -93,7 +93,9 @@ def test_gather_equals_direct_indexing(store: ClipStore, plain: np.ndarray, rows
     where = torch.tensor(rows, dtype=torch.int64)
     assert np.array_equal(store.wave(where).numpy(), plain[rows].astype(np.float32) / 32768)
     for frontend in ("osscl", "stgram"):
-        direct = np.concatenate([np.load(store.folder / frontend / f"{name}.npy") for name in ("ToyCar", "fan", "valve")])
+        direct = np.concatenate(
+            [np.load(store.folder / frontend / f"{name}.npy") for name in ("ToyCar", "fan", "valve")]
+        )
         place = {clip: i for i, clip in enumerate(np.argsort(store.index["machine"].to_numpy(str), kind="stable"))}
         assert np.array_equal(store.mel(where, frontend).numpy(), direct[[place[row] for row in rows]])
 
@@ -136,18 +138,9 @@ def test_windows_are_slices_of_the_whole(store: ClipStore, frontend: str, width:
         assert torch.equal(window, clip[:, start : start + width])
 
 
-def test_more_clips_than_a_chunk(tmp_path: Path) -> None:
-    write_tree_2020(tmp_path / "raw", {"fan": ["00"]}, train=CHUNK + 7, normal=1, anomaly=1, seconds=0.05)
-    clips, _ = build_manifest(tiny_profile(), tmp_path / "raw")
-    rows = clips[clips["partition"] == "train"]
-    pack(rows, tmp_path / "raw", tmp_path / "out", tiny_profile(clip_seconds=0.1), DATA, ["osscl"])
-    audio = np.load(tmp_path / "out" / "audio" / "fan.npy")
-    assert audio.shape == (CHUNK + 7, 1600)
-    mel = np.load(tmp_path / "out" / "osscl" / "fan.npy")
-    assert np.array_equal(mel, log_mel(to_float(torch.from_numpy(audio)), "osscl").numpy())
-
-
-def test_equal_input_makes_equal_bytes_with_any_number_of_workers(tree: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+def test_equal_input_makes_equal_bytes_with_any_number_of_workers(
+    tree: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
     root, rows = tree
     made = []
     for workers in (1, 2, 5):
@@ -201,6 +194,33 @@ def test_a_unit_with_one_clip(tmp_path: Path) -> None:
     pack(rows, tmp_path / "raw", tmp_path / "out", tiny_profile(clip_seconds=0.2), DATA, ["osscl"])
     store = ClipStore(tmp_path / "out")
     assert store.mel(torch.tensor([1, 0]), "osscl").shape == (2, 128, 7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_resident_on_the_device_equals_gathered_from_disk(store: ClipStore) -> None:
+    rows, first = torch.tensor([25, 3, 3, 0, 17]), torch.tensor([0, 4, 11, 2, 7])
+    for fraction in (0.0, 0.5):
+        there = ClipStore(store.folder, "cuda", fraction)
+        assert torch.equal(there.wave(rows).cpu(), store.wave(rows))
+        assert torch.equal(there.mel(rows, "osscl").cpu(), store.mel(rows, "osscl"))
+        assert torch.equal(there.mel(rows, "osscl", first, 5).cpu(), store.mel(rows, "osscl", first, 5))
+
+
+def test_packing_leaves_the_number_of_threads_alone(tree: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    root, rows = tree
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pack(rows, root, tmp_path / "out", PROFILE, DATA, ["osscl"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_to_float_is_exact_and_leaves_its_input_alone() -> None:
+    every = torch.arange(-32768, 32768, dtype=torch.int32).to(torch.int16)
+    assert np.array_equal(to_float(every).numpy(), np.arange(-32768, 32768, dtype=np.float32) / np.float32(32768))
+    assert every[0] == -32768
 
 
 def test_what_a_batch_returns_is_the_callers_own(store: ClipStore) -> None:

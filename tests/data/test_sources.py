@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.packed import tiny_profile
-from support.projects import make_project, run_stage
-from support.trees import write_tree_2020
 
 from auscult.data.inventory import describe, root_of
 from auscult.data.sources import fetch
 from auscult.errors import AuscultError
+from support.packed import tiny_profile
+from support.projects import make_project, run_stage
+from support.trees import write_tree_2020
 
 SYNTHETIC: dict[str, Any] = {
     "kind": "synthetic", "version": 1, "seed": 7, "machines": {"fan": {"dev": ["00"]}},
@@ -34,7 +34,10 @@ def test_local_recordings_are_listed_and_left_where_they_are(tmp_path: Path) -> 
     fetch(tiny_profile(source=local(tmp_path / "there")), raw)
     assert [path.name for path in raw.iterdir()] == ["source.json"]
     facts = json.loads((raw / "source.json").read_text())
-    files = {path.relative_to(tmp_path / "there").as_posix(): path.stat().st_size for path in (tmp_path / "there").rglob("*.wav")}
+    files = {
+        path.relative_to(tmp_path / "there").as_posix(): path.stat().st_size
+        for path in (tmp_path / "there").rglob("*.wav")
+    }
     del files["folder.wav"]
     assert facts == {"path": str(tmp_path / "there"), "bytes": files}
     assert root_of(raw) == tmp_path / "there"
@@ -96,7 +99,9 @@ def test_a_folder_without_recordings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_download_stage_generates_with_any_number_of_processes(tmp_path: Path, workers: int) -> None:
     """Worker processes import the stage script again: it must not run there."""
-    project = make_project(tmp_path / "project", {"source": SYNTHETIC, "sets": {"dev": "dev"}}, {"data": {"workers": workers}})
+    project = make_project(
+        tmp_path / "project", {"source": SYNTHETIC, "sets": {"dev": "dev"}}, {"data": {"workers": workers}}
+    )
     stale = project / "data" / "tiny" / ".raw.abc123.part"
     stale.mkdir(parents=True)  # of a process that was killed
     run_stage(project, "download")

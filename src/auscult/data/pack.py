@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from auscult.files import atomic_folder
 from auscult.frontends import FRONTENDS, frames, log_mel
 
 INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
-CHUNK = 64  # clips per front-end batch: 10 s clips of 16 kHz make 40 MB
+R = TypeVar("R")
 
 
 def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Data, frontends: list[str]) -> None:
@@ -51,7 +51,7 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
         facts = {"sample_rate": profile.sample_rate, "samples": samples, "channel": data.channel}
         (part / "facts.json").write_text(json.dumps(facts) + "\n")
         for frontend in frontends:
-            _compute(part, frontend, profile.sample_rate)
+            _compute(part, frontend, profile.sample_rate, data.workers)
 
 
 def _decode_all(
@@ -60,30 +60,56 @@ def _decode_all(
     """Write `recordings` to `out`, int16 [clips, samples]; of each the valid length, and what is wrong with it ("" = nothing)."""
     with _array_file(out, (len(recordings), samples), np.int16) as write:
 
-        def one(row: int, recording: Path) -> tuple[int, str]:
+        def one(row: int) -> tuple[int, str]:
             try:
-                audio, valid = decode(recording, profile.sample_rate, samples, data.channel)
+                audio, valid = decode(recordings[row], profile.sample_rate, samples, data.channel)
             except ValueError as problem:
-                return 0, f"{recording}: {problem}"
+                return 0, f"{recordings[row]}: {problem}"
             write(row, audio)
             return valid, ""
 
-        results = []
-        with ThreadPoolExecutor(workers_or_cores(data.workers)) as pool:
-            try:
-                for result in pool.map(one, range(len(recordings)), recordings):
-                    results.append(result)
-                    bar.update()
-            except BaseException:  # Ctrl-C or a full disk: what has not begun need not begin
-                pool.shutdown(cancel_futures=True)
-                raise
-        return results
+        return _in_threads(one, len(recordings), data.workers, bar)
+
+
+def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # clip by clip in threads of ours: a batch's spectra would not fit the processor's cache
+    try:
+        for path in sorted((folder / "audio").glob("*.npy")):
+            audio = np.load(path, mmap_mode="r")
+            shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
+            with (
+                _array_file(folder / frontend / path.name, shape, np.float32) as write,
+                tqdm(total=len(audio), desc=f"{frontend} {path.stem}", unit="clip", leave=False) as bar,
+            ):
+
+                def one(row: int, audio: np.ndarray = audio, write: Writer = write) -> None:
+                    wave = to_float(torch.from_numpy(np.array(audio[row])))
+                    write(row, log_mel(wave, frontend, sample_rate).numpy())
+
+                _in_threads(one, len(audio), workers, bar)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_threads(work: Callable[[int], R], count: int, workers: int, bar: tqdm) -> list[R]:
+    """`[work(0), ..., work(count - 1)]`, several at a time."""
+    results = []
+    with ThreadPoolExecutor(workers_or_cores(workers)) as pool:
+        try:
+            for result in pool.map(work, range(count)):
+                results.append(result)
+                bar.update()
+        except BaseException:  # Ctrl-C or a full disk: what has not begun need not begin
+            pool.shutdown(cancel_futures=True)
+            raise
+    return results
 
 
 class Writer(Protocol):
-    """Write `rows` [n, ...] or one row from row `first` on. Any number of threads may call it."""
+    """Write one row of an array file. Any number of threads may call it."""
 
-    def __call__(self, first: int, rows: np.ndarray) -> None: ...
+    def __call__(self, row: int, values: np.ndarray) -> None: ...
 
 
 @contextmanager
@@ -99,25 +125,14 @@ def _array_file(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> 
         np.lib.format.write_array_header_1_0(file, header)
         file.flush()
         start = file.tell()
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk shows now, not after an hour; elsewhere it shows when it is full
+        # Where this call is missing (macOS), a full disk shows when it is full, and not now.
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, start + shape[0] * row_bytes)
 
-        def write(first: int, rows: np.ndarray) -> None:
-            view, at = np.ascontiguousarray(rows, dtype).data.cast("B"), start + first * row_bytes
+        def write(row: int, values: np.ndarray) -> None:
+            view, at = np.ascontiguousarray(values, dtype).data.cast("B"), start + row * row_bytes
             while view:  # the last write before the disk is full may be a short one
                 done = os.pwrite(file.fileno(), view, at)
                 view, at = view[done:], at + done
 
         yield write
-
-
-def _compute(folder: Path, frontend: str, sample_rate: int) -> None:
-    for path in sorted((folder / "audio").glob("*.npy")):
-        audio = np.load(path, mmap_mode="r")
-        shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
-        with _array_file(folder / frontend / path.name, shape, np.float32) as write:
-            for start in tqdm(range(0, len(audio), CHUNK), desc=f"{frontend} {path.stem}", unit="batch", leave=False):
-                wave = to_float(torch.from_numpy(np.array(audio[start : start + CHUNK])))
-                write(start, log_mel(wave, frontend, sample_rate).numpy())

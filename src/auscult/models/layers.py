@@ -27,7 +27,7 @@ class BatchNorm(nn.BatchNorm2d):
         if values < 2:
             raise ValueError("batch norm needs more than one value per channel to train: use a larger batch")
         mean, variance = _statistics(x.detach())
-        # For the type checker: neither is ever None in this class.
+        # For the type checker: none of them is ever None in this class.
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
