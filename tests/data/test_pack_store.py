@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_equal_input_makes_equal_bytes_with_any_number_of_workers(
         made.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
     assert made[0] == made[1] == made[2]
     assert len(made[0]) == 8
+
+
+def test_short_writes_are_continued(
+    tree: tuple[Path, pd.DataFrame], store: ClipStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may write less than it was asked to."""
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: whole(file, data[:1001], at))
+    root, rows = tree
+    pack(rows, root, tmp_path / "out", PROFILE, DATA, ["osscl"])
+    for kind in ("audio", "osscl"):
+        assert (tmp_path / "out" / kind / "fan.npy").read_bytes() == (store.folder / kind / "fan.npy").read_bytes()
 
 
 def test_mixed_formats_end_up_alike(tmp_path: Path) -> None:

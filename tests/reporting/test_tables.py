@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.errors import AuscultError
 from auscult.evaluation import Replicates, best, evaluate, summarise, undefined
 from auscult.reporting.tables import write_arm_json, write_tables
 from auscult.rules import MetricRules
@@ -165,7 +166,7 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", broken)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(AuscultError, match="the disk is full"):
         write_tables(summary, "new", "p", tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 

@@ -41,7 +41,9 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
         index = clips.drop(columns="path").assign(valid=0)
         with tqdm(total=len(clips), desc=f"decode {out.name}", unit="clip") as bar:
             for machine, rows in clips.groupby("machine", sort=True):
-                recordings = [root / path for path in rows["path"]]
+                recordings = [
+                    (root / path, seconds) for path, seconds in zip(rows["path"], rows["seconds"], strict=True)
+                ]
                 results = _decode_all(recordings, part / "audio" / f"{machine}.npy", samples, profile, data, bar)
                 bad += [error for _, error in results if error]
                 index.loc[rows.index, "valid"] = [valid for valid, _ in results]
@@ -55,16 +57,24 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
 
 
 def _decode_all(
-    recordings: list[Path], out: Path, samples: int, profile: Profile, data: Data, bar: tqdm
+    recordings: list[tuple[Path, float]], out: Path, samples: int, profile: Profile, data: Data, bar: tqdm
 ) -> list[tuple[int, str]]:
-    """Write `recordings` to `out`, int16 [clips, samples]; of each the valid length, and what is wrong with it ("" = nothing)."""
+    """Write `recordings` (path, seconds by the manifest) to `out`, int16 [clips, samples].
+
+    Returns:
+        Of each recording the valid length, and what is wrong with it ("" = nothing).
+    """
     with _array_file(out, (len(recordings), samples), np.int16) as write:
 
         def one(row: int) -> tuple[int, str]:
+            path, seconds = recordings[row]
             try:
-                audio, valid = decode(recordings[row], profile.sample_rate, samples, data.channel)
+                audio, valid = decode(path, profile.sample_rate, samples, data.channel)
+                # The header of a WAV that was cut since then has been quietly read as that of a shorter clip.
+                if valid < min(samples, int(seconds * profile.sample_rate)):
+                    raise ValueError(f"cut short: {seconds:g} s when the manifest was made")
             except ValueError as problem:
-                return 0, f"{recordings[row]}: {problem}"
+                return 0, f"{path}: {problem}"
             write(row, audio)
             return valid, ""
 
