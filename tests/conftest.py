@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from support.packed import pack_tree, tiny_profile, write_tree
 
 torch.set_num_threads(1)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from support.packed import RATE, noise, pack_tree, tiny_profile
 
 from auscult.arms import train_arm
 from auscult.config import Profile, Score, Train
@@ -17,6 +16,7 @@ from auscult.embedding import embed_arm
 from auscult.evaluation import evaluate
 from auscult.methods import METHODS, load_method
 from auscult.scoring.table import score_table
+from support.packed import RATE, noise, pack_tree, tiny_profile
 
 TRAIN = Train(threads=1, device="cpu")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from support.pipeline import commit, make, run
 
 OS_SCL = {f"{stage}@{arm}" for arm in ("logmel_os_scl", "tfst_os_scl") for stage in ("train-os-scl", "embed", "score")}
@@ -65,7 +66,9 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
             params.write_text(text)
 
     assert stale("reduction: 64", "reduction: 32") == {name for name in OS_SCL if name.startswith("train")}
-    assert stale("  k: 1", "  k: 2") == {f"score@{a}" for a in pd.read_csv(project / "metrics/tiny/summary.csv")["arm"].unique()}
+    assert stale("  k: 1", "  k: 2") == {
+        f"score@{a}" for a in pd.read_csv(project / "metrics/tiny/summary.csv")["arm"].unique()
+    }
     assert stale("replicates: 50", "replicates: 60") == {"tables"}
     assert stale("workers: 0", "workers: 1") == set()
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.imports import SRC, closure
 
 from auscult.config import PIPELINE, SHARED
 from auscult.methods import METHODS, load_method
+from support.imports import SRC, closure
 
 ROOT = SRC.parent
 PIPE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -118,5 +117,7 @@ def test_stages_after_the_embeddings_need_no_torch(stage: str) -> None:
 
 
 def test_mlflow_is_imported_in_one_place() -> None:
-    importers = [path.name for path in SRC.rglob("*.py") if re.search(r"^\s*(import|from) mlflow", path.read_text(), re.M)]
+    importers = [
+        path.name for path in SRC.rglob("*.py") if re.search(r"^\s*(import|from) mlflow", path.read_text(), re.M)
+    ]
     assert importers == ["tracking.py"]

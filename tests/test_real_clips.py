@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.packed import pack_tree
 
 from auscult.arms import train_arm
 from auscult.config import Score, Train, load_profile
@@ -17,6 +16,7 @@ from auscult.embedding import embed_arm
 from auscult.evaluation import evaluate
 from auscult.methods.spectral_knn import SpectralKnnSettings
 from auscult.scoring.table import score_table
+from support.packed import pack_tree
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT.parent / "shared" / "real" / "dcase2023_valve"

@@ -16,6 +16,7 @@ from auscult.data.store import ClipStore
 from auscult.device import pick_device
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.memory import keep_freed_memory
 from auscult.methods.base import Batch
 from auscult.modelfolder import Trained
 
@@ -27,6 +28,8 @@ def embed_arm(model: Path, features: dict[str, Path], out: Path, batch_size: int
     """
     torch.set_num_threads(train.threads)
     device = pick_device(train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     trained = modelfolder.load(model, str(device))
     with atomic_folder(out) as part:
         for partition, folder in features.items():

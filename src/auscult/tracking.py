@@ -96,7 +96,9 @@ def _run(client: Any, experiment: str, key: str, arm: str) -> Any:
 def _metrics(rows: pd.DataFrame) -> dict[str, float]:
     """`dev.native.per_unit.auc/fan` for every defined number; `auc/fan` for the arm's first back-end under `HEADLINE`."""
     rows = rows[rows["value"].notna()]
-    out = {f"{r['set']}.{r['backend']}.{r['convention']}.{r['metric']}/{r['machine']}": r["value"] for r in _records(rows)}
+    out = {
+        f"{r['set']}.{r['backend']}.{r['convention']}.{r['metric']}/{r['machine']}": r["value"] for r in _records(rows)
+    }
     short = rows[(rows["set"] == HEADLINE["set"]) & (rows["convention"] == HEADLINE["convention"])]
     if len(short):
         short = short[short["backend"] == short["backend"].iloc[0]]

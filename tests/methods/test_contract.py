@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support.packed import tiny_profile
 
 import auscult.training
 from auscult import modelfolder
@@ -20,6 +19,7 @@ from auscult.embedding import embed
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch
 from auscult.modelfolder import Trained
+from support.packed import tiny_profile
 
 BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).epochs]
 TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
@@ -34,7 +34,9 @@ def small(name: str, epochs: int = 3) -> MethodSettings:
     return settings.model_copy(update={"epochs": epochs, "batch_size": size, "lr": 1e-3})
 
 
-def train(name: str, packed: Path, out: Path, epochs: int = 3, profile_changes: dict[str, object] | None = None) -> Path:
+def train(
+    name: str, packed: Path, out: Path, epochs: int = 3, profile_changes: dict[str, object] | None = None
+) -> Path:
     profile = tiny_profile(**(profile_changes or {}))
     train_arm(small(name, epochs), profile, TRAIN, packed / "train", out / name, out / f"{name}.json", out / "resume")
     return out / name
@@ -57,7 +59,9 @@ def test_load_gives_what_was_saved(trained: tuple[str, Path], packed: Path, tmp_
     second = embed(modelfolder.load(tmp_path / "again"), store, 4)
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
-    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (trained[1] / "weights.safetensors").read_bytes()
+    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (
+        trained[1] / "weights.safetensors"
+    ).read_bytes()
 
 
 @by_gradient
@@ -114,7 +118,9 @@ def test_silence_and_clipping_are_scored(trained: tuple[str, Path], packed: Path
             square = torch.sign(torch.sin(torch.arange(self.samples) * 0.1))
             return torch.stack([torch.zeros(self.samples), square])[rows % 2]
 
-        def mel(self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
+        def mel(
+            self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0
+        ) -> torch.Tensor:
             from auscult.frontends import log_mel
 
             return log_mel(self.wave(rows), frontend)
@@ -174,7 +180,9 @@ def test_attribute_classes_score_by_the_nearest_candidate(packed: Path) -> None:
     network = method.build(settings, shape).eval()
     batch = Batch(mel=store.mel(torch.arange(4), "osscl"))
     with torch.inference_mode():
-        single = [network.embed(replace(batch, candidates=torch.eye(3, dtype=torch.bool)[[c] * 4]))[1] for c in range(3)]
+        single = [
+            network.embed(replace(batch, candidates=torch.eye(3, dtype=torch.bool)[[c] * 4]))[1] for c in range(3)
+        ]
         pair = torch.tensor([[True, False, True]] * 4)
         both = network.embed(replace(batch, candidates=pair))[1]
     torch.testing.assert_close(both, torch.minimum(single[0], single[2]))

@@ -26,7 +26,12 @@ def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.
         )  # fmt: skip
 
     train_meta, test_meta = table(30), table(20).assign(domain="unknown")
-    return rng.standard_normal((30, 5)).astype(np.float32), train_meta, rng.standard_normal((20, 5)).astype(np.float32), test_meta
+    return (
+        rng.standard_normal((30, 5)).astype(np.float32),
+        train_meta,
+        rng.standard_normal((20, 5)).astype(np.float32),
+        test_meta,
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
