@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -30,7 +28,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-COLUMNS = ["benchmark", "variant", "value", "unit", "reference", "ratio", "machine", "versions"]
+from record import TABLE, record
+
 # Variant -> (our inputs, our head and margin, the authors' configuration). "fussion" is their spelling.
 MODELS = {
     "tfst_os_scl": ("tfst", ("relu", 0.4), {"fussion": 1, "ht": "basic"}),
@@ -172,37 +171,10 @@ def measure(arguments: argparse.Namespace, model: str) -> list[dict[str, object]
                     "unit": f"ms per 10 s clip, {name} time",
                     "reference": round(1000 * np.median(theirs) / arguments.batch, 1),
                     "ratio": round(np.median(theirs / ours), 2),
-                    "machine": f"{processor()}, {os.cpu_count()} cores",
-                    "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
                 }
             )
             print(*list(rows[-1].values())[1:6], f"(ratio from {min(theirs / ours):.2f} to {max(theirs / ours):.2f})")
     return rows
-
-
-def processor() -> str:
-    """Name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def record(path: Path, rows: list[dict[str, object]]) -> None:
-    """Put rows into the table, in the place of those with the same benchmark, variant and unit."""
-
-    def key(row: dict[str, object]) -> tuple[str, ...]:
-        return tuple(str(row[column]) for column in ("benchmark", "variant", "unit"))
-
-    new = {key(row) for row in rows}
-    kept: list[dict[str, object]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            kept = [row for row in map(dict, csv.DictReader(file)) if key(row) not in new]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(kept + rows, key=key))
 
 
 def main() -> None:
@@ -214,14 +186,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--warm-up", type=int, default=3)
-    parser.add_argument("--csv", type=Path, default=Path("metrics/benchmarks.csv"))
+    parser.add_argument("--csv", type=Path, default=TABLE)
     parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     models = arguments.model or list(MODELS)
     if arguments.serve:
         serve(arguments.serve, models[0], arguments.batch, arguments.threads, arguments.authors)
         return
-    record(arguments.csv, [row for model in models for row in measure(arguments, model)])
+    record([row for model in models for row in measure(arguments, model)], arguments.csv)
 
 
 if __name__ == "__main__":

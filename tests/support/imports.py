@@ -1,4 +1,4 @@
-"""Which modules of the package a script can import, read from the source: imports inside functions count, types-only ones do not."""
+"""Which modules of the package a script can import, read from the source (inside functions too, but not for types only)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results tables of README.md, written between its markers from the committed metrics: `python -m auscult.reporting.readme`."""
+"""The results tables of README.md, from the committed metrics: `python -m auscult.reporting.readme` writes them."""
 
 from __future__ import annotations
 
