@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.packed import pack_tree, tiny_profile, write_tree
+from support.packed import pack_tree, tiny_profile
+from support.trees import write_tree_2020
 
 torch.set_num_threads(1)
 
@@ -16,6 +17,6 @@ torch.set_num_threads(1)
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with train/ and test/: 15 training clips of 1 s over three units, `osscl` computed, the rest on the fly."""
     folder = tmp_path_factory.mktemp("packed")
-    write_tree(folder / "raw")
+    write_tree_2020(folder / "raw", train=5, normal=2, anomaly=2)
     pack_tree(folder / "raw", folder, tiny_profile(), ["osscl"])
     return folder

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 
 from auscult.arms import train_arm
 from auscult.config import Profile, Score, Train
@@ -16,24 +15,10 @@ from auscult.embedding import embed_arm
 from auscult.evaluation import evaluate
 from auscult.methods import METHODS, load_method
 from auscult.scoring.table import score_table
-from support.packed import RATE, noise, pack_tree, tiny_profile
+from support.packed import pack_tree, tiny_profile
+from support.trees import write_tree_2023
 
 TRAIN = Train(threads=1, device="cpu")
-
-
-def write_domain_tree(root: Path) -> None:
-    """One machine in the 2023 grammar: two attribute classes per domain in training, hidden facts in test names."""
-    rng = np.random.default_rng(3)
-    (root / "fan" / "train").mkdir(parents=True)
-    (root / "fan" / "test").mkdir()
-    for number in range(12):
-        domain, attribute = ("source", f"spd_{number % 2}") if number < 8 else ("target", f"spd_{2 + number % 2}")
-        path = root / "fan" / "train" / f"section_00_{domain}_train_normal_{number:04d}_{attribute}.wav"
-        soundfile.write(path, noise(rng, tone=400 + 100 * (number % 4)), RATE)
-    for number in range(12):
-        domain, label = ("source", "target")[number % 2], ("normal", "anomaly")[number // 2 % 2]
-        path = root / "fan" / "test" / f"section_00_{domain}_test_{label}_{number:04d}_spd_{number % 4}.wav"
-        soundfile.write(path, noise(rng, tone=400 + 100 * (number % 4) + 900 * (label == "anomaly")), RATE)
 
 
 def scramble(raw: Path, out: Path) -> None:
@@ -72,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_test_names_and_labels_change_nothing_but_the_evaluation(tmp_path: Path) -> None:
     profile = tiny_profile(grammar="dcase2023", class_label="attributes", rules={"scheme": "dcase2022"})
-    write_domain_tree(tmp_path / "raw")
+    write_tree_2023(tmp_path / "raw", source=8, target=4, test=3)
     scramble(tmp_path / "raw", tmp_path / "scrambled")
     labels = run_all(tmp_path / "raw", tmp_path / "a", profile)
     other_labels = run_all(tmp_path / "scrambled", tmp_path / "b", profile)

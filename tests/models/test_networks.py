@@ -128,9 +128,7 @@ def test_tastgram() -> None:
     with torch.no_grad():
         embedding = parts["mfn"](torch.stack((parts["tgram"](wave), mel, temporal_attention(mel)), 1))
         logits = parts["arcface"](embedding, labels)
-        scores = margin_nll(
-            parts["arcface"].cosine(embedding), functional.one_hot(labels, 41).bool(), 30.0, margin
-        )
+        scores = margin_nll(parts["arcface"].cosine(embedding), functional.one_hot(labels, 41).bool(), 30.0, margin)
     assert relative_error(embedding, stored["eval_embedding"]) < 5.5e-6
     assert absolute_error(logits, stored["eval_logits"]) < 3.5e-5
     assert absolute_error(scores, stored["scores"]) < 1e-5
@@ -148,4 +146,3 @@ def test_parameter_totals_as_published() -> None:
     assert count(StgramMfn(StgramMfnSettings(), SHAPE)) + aux == 1_161_279
     assert count(StgramMfn(StgramMfnSettings(plan="original"), SHAPE)) + aux == 1_350_335
     assert sum(map(count, [Tgram(), MobileFaceNet(3), ArcFace(128, 41)])) == 1_156_566
-

@@ -36,14 +36,31 @@ def _cell(row: Any) -> str:
     return f"{row.value:.1f} [{row.ci_low:.1f}, {row.ci_high:.1f}]"
 
 
+FIGURES = ("value", "reference", "ratio")
+
+
+def speed_table(benchmarks: pd.DataFrame) -> str:
+    """Markdown: what users wait for, that is wall time with two threads or as many workers as measured."""
+    rows = benchmarks[~benchmarks["unit"].str.contains("processor") & ~benchmarks["variant"].str.contains("threads 1")]
+    lines = ["| what | | ours | reference | ratio |", "|---|---|---:|---:|---:|"]
+    for row in rows.to_dict("records"):
+        cells = [f"{row['benchmark']}: {row['variant']}", row["unit"], *(f"{row[key]:g}" for key in FIGURES)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def updated(text: str, metrics: Path) -> str:
-    """`text` with the part between `<!-- results: NAME -->` and `<!-- end -->` of each profile NAME made anew."""
-    for name, columns in SHOWN.items():
-        before, opened, rest = text.partition(f"<!-- results: {name} -->\n")
+    """`text` with the part between `<!-- results: NAME -->` or `<!-- benchmarks -->` and `<!-- end -->` made anew."""
+    tables = {
+        f"results: {name}": short_table(pd.read_csv(metrics / name / "summary.csv"), columns)
+        for name, columns in SHOWN.items()
+    }
+    tables["benchmarks"] = speed_table(pd.read_csv(metrics / "benchmarks.csv"))
+    for name, table in tables.items():
+        before, opened, rest = text.partition(f"<!-- {name} -->\n")
         _, closed, after = rest.partition("<!-- end -->")
         if not opened or not closed:
-            raise AuscultError(f"README.md has no markers for the results of {name}")
-        table = short_table(pd.read_csv(metrics / name / "summary.csv"), columns)
+            raise AuscultError(f"README.md has no markers for `{name}`")
         text = f"{before}{opened}{table}\n{closed}{after}"
     return text
 
