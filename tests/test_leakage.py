@@ -39,8 +39,8 @@ def run_all(raw: Path, out: Path, profile: Profile) -> pd.DataFrame:
     features = {partition: out / "features" / partition for partition in ("train", "test")}
     for name in METHODS:
         settings = load_method(name).settings(method=name)
-        changes = {"epochs": 1, "batch_size": 6} if settings.epochs and not load_method(name).window else {"epochs": 0}
-        settings = settings.model_copy(update=changes)
+        if settings.epochs:
+            settings = settings.model_copy(update={"epochs": 1, "batch_size": 64 if load_method(name).window else 6})
         train_arm(settings, profile, TRAIN, features["train"], out / name, out / f"{name}.json", out / "resume")
         embed_arm(out / name, features, out / "embeddings" / name, 8, TRAIN)
         table = score_table(out / "embeddings" / name, Score(), profile.rules.domains)

@@ -62,6 +62,10 @@ def fit(
     if settings.epochs and len(train_rows) < 2:
         raise AuscultError(f"{len(train_rows)} training clip(s) are too few", f"network `{name}`", "two are needed")
 
+    if settings.epochs and settings.selection == "valid_loss" and not len(valid_rows):
+        fix = "set `valid_fraction` above 0, or `selection: last`"
+        raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
+
     if type(live).prepare is not Network.prepare:
         live.eval()
         with torch.inference_mode():
@@ -127,7 +131,7 @@ def fit(
         if len(valid_rows):
             row["valid_loss"] = _validate(chosen, load, rows[valid_rows], labels[valid_rows], settings.batch_size)
         history.append(row)
-        if settings.selection == "valid_loss" and row.get("valid_loss", 0.0) < best[0]:
+        if settings.selection == "valid_loss" and row["valid_loss"] < best[0]:
             best = (row["valid_loss"], {key: value.clone() for key, value in chosen.state_dict().items()})
         bar.set_postfix({key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}, refresh=False)
 

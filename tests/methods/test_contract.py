@@ -16,6 +16,7 @@ from auscult.arms import train_arm
 from auscult.config import MethodSettings, Train
 from auscult.data.store import ClipStore
 from auscult.embedding import embed
+from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch
 from auscult.modelfolder import Trained
@@ -187,3 +188,9 @@ def test_attribute_classes_score_by_the_nearest_candidate(packed: Path) -> None:
         both = network.embed(replace(batch, candidates=pair))[1]
     torch.testing.assert_close(both, torch.minimum(single[0], single[2]))
     assert isinstance(Trained(method, settings, {}, {}, {}), Trained)
+
+
+def test_selection_without_held_out_clips_is_refused(packed: Path, tmp_path: Path) -> None:
+    settings = small("os_scl").model_copy(update={"valid_fraction": 0.0})
+    with pytest.raises(AuscultError, match="held out"):
+        train_arm(settings, tiny_profile(), TRAIN, packed / "train", tmp_path / "m", tmp_path / "c", tmp_path / "r")
