@@ -347,11 +347,11 @@ def arm_settings(params: dict[str, Any], profile: Profile, arm: str) -> MethodSe
         validated(model, values, where)
     typed = _merged(typed, params.get(method, {}))
 
-    wins = _flat(validated(model, over, "overrides").model_dump())
-    paper, params_say = (_flat(validated(model, values, method).model_dump()) for values in ({}, typed))
-    arm_says = _flat(validated(model, own, arm).model_dump())
-    for key in _flat(over):
-        by_arm = key in _flat(own)
+    wins = flat(validated(model, over, "overrides").model_dump())
+    paper, params_say = (flat(validated(model, values, method).model_dump()) for values in ({}, typed))
+    arm_says = flat(validated(model, own, arm).model_dump())
+    for key in flat(over):
+        by_arm = key in flat(own)
         here = arm_says[key] if by_arm else params_say[key]
         if here != wins[key] and (by_arm or here != paper[key]):
             name = key if key.split(".")[0] in shared else f"{method}.{key}"
@@ -364,8 +364,9 @@ def arm_settings(params: dict[str, Any], profile: Profile, arm: str) -> MethodSe
     return validated(model, _merged(_merged({"method": method, **typed}, own), over), arm)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
     out: dict[str, Any] = {}
     for key, value in values.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return out

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from auscult.config import flat
 from auscult.files import atomic_file, digest
 from auscult.paths import project_root
 from auscult.project import Project
@@ -60,7 +61,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: str, rows:
 
     model, plots = project.paths.model(arm), project.paths.metrics / "plots"
     config = yaml.safe_load((model / "config.yaml").read_text())
-    params = _flat({**config["settings"], "train": project.section("train").model_dump()})
+    params = flat({**config["settings"], "train": project.section("train").model_dump()})
     params |= {"profile": project.profile.name, "arm": arm, "score.k": project.section("score").k}
     identity = json.dumps([project.profile.name, arm, params, digest(model)], sort_keys=True, default=str)
     key = f"{project.profile.name}/{arm}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
@@ -170,13 +171,6 @@ def _git(*command: str) -> str:
         return subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return out
 
 
 def _write(receipt: Path, content: dict[str, Any]) -> None:
