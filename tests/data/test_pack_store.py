@@ -13,11 +13,12 @@ import soundfile
 import torch
 
 from auscult.config import Data
+from auscult.data.condition import Condition
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import INDEX, pack
 from auscult.data.store import ClipStore, to_float
 from auscult.errors import AuscultError
-from auscult.frontends import FRONTENDS
+from auscult.frontends import FRONTENDS, log_mel
 from support.packed import tiny_profile
 from support.trees import RATE, noise, write, write_tree_2020, write_tree_2023
 
@@ -244,6 +245,50 @@ def test_what_a_batch_returns_is_the_callers_own(store: ClipStore) -> None:
     store.mel(rows, "osscl", torch.tensor([0, 1]), 3).fill_(7)
     store.wave(rows).fill_(7)
     assert torch.equal(store.mel(rows, "osscl"), before)
+
+
+CONDITIONS = [Condition(snr_db=0.0), Condition(lowpass_hz=1500.0), Condition(-6.0, 3000.0, seed=3)]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
+def test_a_condition_reaches_waveforms_and_every_front_end(store: ClipStore, condition: Condition) -> None:
+    changed = ClipStore(store.folder, condition=condition)
+    rows = torch.tensor([25, 3, 3, 0, 17])
+    ids = torch.from_numpy(store.index["clip_id"].to_numpy()[rows.numpy()].copy())
+    bank = condition.bank(store.samples, RATE, torch.device("cpu"))
+    expected = condition.apply(store.wave(rows), RATE, ids, bank)
+    assert torch.equal(changed.wave(rows), expected)
+    assert (expected != store.wave(rows)).float().mean() > 0.9
+    first = torch.tensor([0, 4, 11, 2, 7])
+    for frontend in ("osscl", "dcase_constant"):  # stored, and not: both from the changed waveform
+        mel = log_mel(expected, frontend, RATE)
+        assert torch.equal(changed.mel(rows, frontend), mel)
+        windows = torch.stack([clip[:, start : start + 5] for clip, start in zip(mel, first.tolist(), strict=True)])
+        assert torch.equal(changed.mel(rows, frontend, first, 5), windows)
+        assert not torch.allclose(mel, store.mel(rows, frontend), atol=1)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
+def test_under_a_condition_a_clip_depends_on_its_row_only(store: ClipStore, condition: Condition) -> None:
+    changed, again = (ClipStore(store.folder, condition=condition) for _ in range(2))
+    whole = changed.mel(torch.arange(26), "osscl")
+    for rows in ([7], [25, 3, 3, 0]):
+        assert torch.equal(again.mel(torch.tensor(rows), "osscl"), whole[rows])
+
+
+def test_no_condition_is_the_stored_data(store: ClipStore) -> None:
+    """Also one that changes nothing: the pre-computed arrays are read, bit by bit."""
+    rows = torch.tensor([4, 25, 4])
+    for condition in (None, Condition()):
+        plain = ClipStore(store.folder, condition=condition)
+        assert torch.equal(plain.wave(rows), store.wave(rows))
+        assert torch.equal(plain.mel(rows, "osscl"), store.mel(rows, "osscl"))
+        assert set(plain._arrays) == {"audio", "osscl"}  # no front-end was computed
+
+
+def test_a_cut_off_these_clips_cannot_have(store: ClipStore) -> None:
+    with pytest.raises(AuscultError, match="9000 Hz"):
+        ClipStore(store.folder, condition=Condition(lowpass_hz=9000))
 
 
 def test_nothing_packed_here(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ import torch
 
 from auscult.errors import AuscultError
 from auscult.frontends import FRONTENDS, frames, log_mel
+
+if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
+    from auscult.data.condition import Condition
 
 
 def to_float(audio: torch.Tensor) -> torch.Tensor:
@@ -30,12 +34,21 @@ class ClipStore:
     What is used lives on the device when it fits `resident_fraction` of the free memory there; otherwise each batch is
     gathered from the memory map. Both ways give the same values.
 
+    Under a `condition` the waveforms are changed as they are read, and every log-mel is computed from the changed ones;
+    what is stored is left alone.
+
     Attributes:
         index: one row per clip, in storage order (see pack.py).
         samples, sample_rate: length (samples) and rate (Hz) of every clip.
     """
 
-    def __init__(self, folder: Path, device: str | torch.device = "cpu", resident_fraction: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str | torch.device = "cpu",
+        resident_fraction: float = 0.0,
+        condition: Condition | None = None,
+    ) -> None:
         if not (folder / "index.parquet").is_file():
             raise AuscultError("no packed features here", str(folder), "run: dvc repro features")
         self.folder, self.device = folder, torch.device(device)
@@ -44,6 +57,11 @@ class ClipStore:
         self.index = pd.read_parquet(folder / "index.parquet")
         self._resident_fraction = resident_fraction
         self._arrays: dict[str, _Array] = {}
+        self._condition = condition if condition is not None and condition.changes else None
+        if self._condition is not None:
+            self._condition.check(self.sample_rate)
+            self._ids = torch.from_numpy(self.index["clip_id"].to_numpy(np.int64, copy=True)).to(self.device)
+            self._noises = self._condition.bank(self.samples, self.sample_rate, self.device)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -53,12 +71,15 @@ class ClipStore:
         return FRONTENDS[frontend].mels, frames(self.samples, frontend)
 
     def wave(self, rows: torch.Tensor) -> torch.Tensor:
-        """Waveforms float32 [len(rows), samples] in [-1, 1)."""
-        return to_float(self._array("audio").take(rows, self.device))
+        """Waveforms float32 [len(rows), samples] in [-1, 1); with added noise they may go beyond."""
+        wave = to_float(self._array("audio").take(rows, self.device))
+        if self._condition is None:
+            return wave
+        return self._condition.apply(wave, self.sample_rate, self._ids[rows.to(self.device)], self._noises)
 
     def mel(self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
         """Log-mel float32 [len(rows), mels, frames] in dB; with `first` and `width` the frames first..first+width-1 of each."""
-        if (self.folder / frontend).is_dir():
+        if self._condition is None and (self.folder / frontend).is_dir():
             mel = self._array(frontend)
             return mel.take(rows, self.device) if first is None else mel.windows(rows, first, width, self.device)
         whole = log_mel(self.wave(rows), frontend, self.sample_rate)
