@@ -15,8 +15,8 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with train/ and test/: 15 training clips of 1 s over three units, `osscl` computed, the rest on the fly."""
+    """Folder with train/ and test/: 20 training clips of 1 s over four units, `osscl` computed, the rest on the fly."""
     folder = tmp_path_factory.mktemp("packed")
-    write_tree_2020(folder / "raw", train=5, normal=2, anomaly=2)
+    write_tree_2020(folder / "raw", {"fan": ["00", "02"], "valve": ["00", "02"]}, train=5, normal=2, anomaly=2)
     pack_tree(folder / "raw", folder, tiny_profile(), ["osscl"])
     return folder

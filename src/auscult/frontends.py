@@ -62,6 +62,8 @@ FRONTENDS: dict[str, LogMel] = {
         # DCASE 2020 baseline: its padding is librosa's default, which changed from reflect to zeros in librosa 0.10.
         LogMel("dcase_reflect", 1024, pad_mode="reflect", log="add", epsilon=_DOUBLE_EPSILON),
         LogMel("dcase_constant", 1024, log="add", epsilon=_DOUBLE_EPSILON),
+        # Sub-cluster AdaCos, authors' code: NumPy's Hann window, which is symmetric.
+        LogMel("sc_adacos", 1024, window="hann_symmetric", pad_mode="reflect"),
     )
 }
 

@@ -1,9 +1,10 @@
-"""Noise supervised contrastive loss against golden vectors and Eq. (1) written out in loops."""
+"""Supervised contrastive losses against golden vectors and their formulas written out in loops."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from auscult.losses.supcon import noise_supcon
+from auscult.losses.supcon import noise_supcon, supcon
 from support.fill import absolute_error, golden, tensor
 
 
@@ -75,3 +76,52 @@ def test_ignores_mixed_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = noise_supcon(z, labels)
     assert torch.equal(inside, noise_supcon(z, labels))
+
+
+def clp_scf_loss(z: np.ndarray, labels: list[int], temperature: float) -> float:
+    """Anchor in its own denominator, anchors without a positive left out, mean over the others."""
+    terms = []
+    for i, label in enumerate(labels):
+        positive = [p for p in range(len(labels)) if p != i and labels[p] == label]
+        if positive:
+            total = sum(np.exp(z[i] @ z[a] / temperature) for a in range(len(labels)))
+            terms.append(-np.mean([np.log(np.exp(z[i] @ z[p] / temperature) / total) for p in positive]))
+    return float(np.mean(terms)) if terms else 0.0
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 3), min_size=1, max_size=12), st.sampled_from([0.05, 0.1, 0.5]))
+@settings(max_examples=50, deadline=None)
+def test_clp_scf_equals_loops(seed: int, labels: list[int], temperature: float) -> None:
+    z = np.random.default_rng(seed).standard_normal((len(labels), 6))
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    ours = supcon(torch.from_numpy(z), torch.tensor(labels), temperature)
+    assert ours.item() == pytest.approx(clp_scf_loss(z, labels, temperature), rel=1e-9, abs=1e-12)
+    single = supcon(torch.from_numpy(z).float(), torch.tensor(labels), temperature)
+    assert single.item() == pytest.approx(ours.item(), rel=1e-4, abs=1e-5)
+
+
+def test_clp_scf_gradient() -> None:
+    z = functional.normalize(torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    labels = torch.tensor([0, 1, 0, 2, 1, 0, 3])
+    torch.autograd.gradcheck(lambda x: supcon(x, labels, 0.1), z.requires_grad_())
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1, 2], [1, 1], [0, 0, 0, 0], [0, 0, 1]])
+def test_clp_scf_degenerate_batches(labels: list[int]) -> None:
+    z = torch.ones(len(labels), 8, requires_grad=True)
+    loss = supcon(functional.normalize(z), torch.tensor(labels))
+    loss.backward()
+    assert z.grad.isfinite().all()
+    # All clips alike: every positive has an equal share of the denominator.
+    expected = 0.0 if len(set(labels)) == len(labels) else math.log(len(labels))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_clp_scf_ignores_mixed_precision() -> None:
+    z = functional.normalize(torch.randn(8, 32, generator=torch.Generator().manual_seed(0)))
+    labels = torch.arange(8) % 3
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = supcon(z, labels)
+        low = supcon(z.bfloat16(), labels)
+    assert torch.equal(inside, supcon(z, labels))
+    assert low.dtype == torch.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import yaml
 
+from auscult import pipeline
+
 ROOT = Path(__file__).parents[2]
-COPIED = ("dvc.yaml", "params.yaml", "profiles", "src", "stages", ".dvcignore", ".gitignore")
+ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]
+COPIED = ("params.yaml", "profiles", "src", "stages", ".dvcignore", ".gitignore")
 
 TINY: dict[str, Any] = {
     "name": "tiny", "dataset": "tiny", "title": "A few synthetic clips", "licence": "MIT", "grammar": "dcase2020",
@@ -28,8 +32,19 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
+# One study of each kind: an arm based on another, one that tests another's weights under a condition, rows of both.
+STUDY: dict[str, Any] = {
+    "title": "A study", "rows": ["logmel_8", "logmel_noise", "logmel_os_scl"], "arms": ["logmel_8", "logmel_noise"],
+    "logmel_8": {"base": "logmel_os_scl", "fph": {"reduction": 8}},
+    "logmel_noise": {"weights": "logmel_os_scl", "condition": {"snr_db": -20.0}},
+    "tables": {"noise": {"title": "Noise", "metrics": ["auc"]}},
+    "sweep": {"parameter": "x", "lines": {"a": {"logmel_8": 8, "logmel_os_scl": 64}}},
+    "confusion": ["logmel_os_scl"],
+}  # fmt: skip
+
+
 def make(folder: Path, profile: dict[str, Any] = TINY, evaluate: int = 50) -> Path:
-    """Copy the project into `folder` with `profile` chosen, under git and dvc, everything committed."""
+    """Copy the project into `folder` with `profile` chosen, a few arms and one study, under git and dvc, committed."""
     folder.mkdir(parents=True)
     for name in COPIED:
         subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
@@ -38,7 +53,13 @@ def make(folder: Path, profile: dict[str, Any] = TINY, evaluate: int = 50) -> Pa
     (folder / "profiles" / f"{profile['name']}.yaml").write_text(yaml.safe_dump(profile, sort_keys=False))
     text = (folder / "params.yaml").read_text()
     text = text.replace("profile: synthetic ", f"profile: {profile['name']} ").replace("threads: 2 ", "threads: 1 ")
-    (folder / "params.yaml").write_text(text.replace("replicates: 1000", f"replicates: {evaluate}"))
+    text = text.replace("replicates: 1000", f"replicates: {evaluate}")
+    listed = re.search(r"^arms:.*\n((  - .*\n)+)", text, re.M)
+    assert listed
+    (folder / "params.yaml").write_text(text.replace(listed[1], "".join(f"  - {arm}\n" for arm in ARMS)))
+    (folder / "studies" / "noise").mkdir(parents=True)
+    (folder / "studies" / "noise" / "params.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    pipeline.main(folder)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
     run(folder, "dvc", "config", "core.analytics", "false")

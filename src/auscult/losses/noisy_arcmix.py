@@ -6,8 +6,12 @@ are only the loss terms. Batch means.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from auscult.losses.arcface import ArcFace
 
 
 def noisy_arcmix(logits_ya: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tensor) -> Tensor:
@@ -28,3 +32,15 @@ def noisy_arcmix(logits_ya: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tenso
 def arcmix(logits_ya: Tensor, logits_yb: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tensor) -> Tensor:
     """As `noisy_arcmix`, but the second term's logits [B, C] carry the margin on y_b (authors' code)."""
     return lam * cross_entropy(logits_ya, y_a) + (1 - lam) * cross_entropy(logits_yb, y_b)
+
+
+def mixed_cross_entropy(
+    arcface: ArcFace, x: Tensor, y_a: Tensor, y_b: Tensor, lam: float, mode: Literal["noisy_arcmix", "arcmix", "none"]
+) -> Tensor:
+    """The loss called `mode`, of features x [B, dim] of mixed clips; "none" is plain ArcFace on y_a. Scalar."""
+    logits_ya = arcface(x, y_a)
+    if mode == "noisy_arcmix":
+        return noisy_arcmix(logits_ya, y_a, y_b, lam)
+    if mode == "arcmix":
+        return arcmix(logits_ya, arcface(x, y_b), y_a, y_b, lam)
+    return cross_entropy(logits_ya, y_a)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auscult.methods.base import Method
 
-METHODS = ["spectral_knn", "ae", "stgram_mfn", "os_scl"]
+METHODS = [
+    "spectral_knn", "ae", "idnn", "mobilenet_v2", "glow_aff", "sc_adacos", "mfn", "stgram_mfn", "clp_scf", "tastgram", "os_scl",
+]  # fmt: skip
 
 
 def load_method(name: str) -> Method:

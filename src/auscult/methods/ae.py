@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from auscult.config import MethodSettings
 from auscult.methods.base import Batch, Method, Network, Shape
+from auscult.methods.windows import mean_over_windows
 from auscult.models.autoencoder import Autoencoder
 
 FRAMES = 5
@@ -36,22 +36,24 @@ class Ae(Network):
         super().__init__()
         self.autoencoder = Autoencoder(FRAMES * shape.mels, FRAMES * shape.mels)
 
+    def evaluate(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Bottleneck [n, 8] and mean squared error [n] of windows [n, mels, 5]."""
+        window = windows.transpose(1, 2).flatten(1)  # [n, 5 * mels], frame-major
+        output, latent = self.autoencoder(window)
+        return latent, (output - window).square().mean(1)
+
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.mel is not None
-        window = batch.mel.transpose(1, 2).flatten(1)  # [B, 5 * mels], frame-major
-        return {"loss": mse_loss(self.autoencoder(window)[0], window)}
+        return {"loss": self.evaluate(batch.mel)[1].mean()}
 
     def valid_loss(self, batch: Batch) -> Tensor:
-        return self.embed(batch)[1]
+        return self.embed(batch)[1]["native"]
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean bottleneck activation [B, 8] and mean squared error over all windows [B] of whole clips."""
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean bottleneck activation [B, 8]; own score: mean squared error over all windows [B] of whole clips."""
         assert batch.mel is not None
-        windows = batch.mel.unfold(2, FRAMES, 1).permute(0, 2, 3, 1)  # [B, W, 5, mels], a view
-        flat = windows.reshape(-1, FRAMES * batch.mel.shape[1])
-        output, latent = self.autoencoder(flat)
-        error = (output - flat).square().mean(1).unflatten(0, windows.shape[:2])
-        return latent.unflatten(0, windows.shape[:2]).mean(1), error.mean(1)
+        latent, error = mean_over_windows(self.evaluate, batch.mel, FRAMES)
+        return latent, {"native": error}
 
 
 METHOD = Method(
@@ -60,5 +62,5 @@ METHOD = Method(
     scope="machine",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: False,
-    window=FRAMES,
+    window=lambda settings, frames: FRAMES,
 )

@@ -5,8 +5,9 @@ The training loop and the embedding stage know nothing else about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -56,7 +57,7 @@ class Network(nn.Module):
     """A method's network. Its state dict (buffers included) is all that is saved."""
 
     def prepare(self, batches: Iterable[Batch]) -> None:
-        """See all training clips once before training (statistics, initialisation); the default does not look."""
+        """See all training clips, with labels, before training (statistics, initialisation); the default does not look."""
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Training loss: scalar under "loss", and any parts worth a curve. `rng` is this step's own."""
@@ -66,9 +67,43 @@ class Network(nn.Module):
         """Loss of each clean clip [B], in eval mode."""
         raise TypeError(f"{type(self).__name__} has no validation loss: set valid_fraction to 0")
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Embedding [B, D] of whole clips, and the method's own anomaly score [B] (higher = more anomalous) or None."""
+    def finish(self, batches: Iterable[Batch]) -> None:
+        """See all training clips once after training (densities of the embeddings); the default does not look."""
+
+    def adopt(self, previous: Network) -> None:
+        """Take over what the network of the phase before has learnt."""
+        raise TypeError(f"{type(self).__name__} follows no other phase")
+
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Embedding [B, D] of whole clips, and the method's own anomaly scores [B] (higher = more anomalous) by name.
+
+        The headline score is called "native", any further one "native_<name>"; a method without a score gives {}.
+        """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of several trainings that follow each other.
+
+    Attributes:
+        name: of the phase; "" for the last one, whose network is the arm's.
+        settings: how it is trained.
+        build: its network; from the second phase on it adopts what the one before has learnt.
+    """
+
+    name: str
+    settings: MethodSettings
+    build: Callable[[Shape], Network]
+
+
+def always_trainable(settings: MethodSettings, counts: Mapping[str, int]) -> str:
+    return ""
+
+
+def two_classes(settings: MethodSettings, counts: Mapping[str, int]) -> str:
+    """A classifier learns from differences: with one class its loss is zero from the start."""
+    return "" if len(counts) > 1 else f"there is one class only (`{next(iter(counts))}`) and a classifier needs two"
 
 
 @dataclass(frozen=True)
@@ -79,8 +114,12 @@ class Method:
         settings: its pydantic model, whose defaults are the paper's values.
         build: network from settings and shape.
         scope: one network for all machines, or one per machine type.
-        window: frames of a training item; 0 = a whole clip. The items of a clip start at every frame.
         mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none.
+        window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
+        hop: frames between the starts of the windows of one clip.
+        phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
+        untrainable: why a network cannot be trained on these classes (name -> training clips), "" if it can. The arm
+            goes on without that network, and its cells in the tables say why they are empty.
     """
 
     settings: type[MethodSettings]
@@ -88,7 +127,16 @@ class Method:
     scope: Literal["all", "machine"]
     mel: Callable[..., str]
     wave: Callable[..., bool]
-    window: int = 0
+    window: Callable[..., int] = lambda settings, frames: 0
+    hop: Callable[..., int] = lambda settings: 1
+    phases: Callable[..., list[Phase]] | None = None
+    untrainable: Callable[..., str] = always_trainable
+
+    def trainings(self, settings: MethodSettings) -> list[Phase]:
+        """All phases, the last of which is called ""."""
+        if self.phases is not None:
+            return self.phases(settings)
+        return [Phase("", settings, partial(self.build, settings))]
 
     def groups(self, index: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The clips of each network by its name: "all", or the machine type."""

@@ -17,13 +17,13 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from auscult.config import ArcFaceSettings, EmaSettings, FphSettings, MethodSettings, MixupSettings, SupconSettings
-from auscult.losses.arcface import ArcFace, margin_nll
-from auscult.losses.noisy_arcmix import arcmix, noisy_arcmix
+from auscult.losses.arcface import ArcFace
+from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.losses.supcon import noise_supcon
-from auscult.methods.base import Batch, Method, Network, Shape, mixing_partner
+from auscult.methods.base import Batch, Method, Shape, two_classes
+from auscult.methods.classifier import ArcFaceClassifier, mix
 from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.tfgram import TFgram
@@ -56,10 +56,11 @@ class OsSclSettings(MethodSettings):
     ema: EmaSettings = EmaSettings()
 
 
-class OsScl(Network):
+class OsScl(ArcFaceClassifier):
     def __init__(self, settings: OsSclSettings, shape: Shape) -> None:
         super().__init__()
         self.settings = settings
+        self.score_margin = settings.score_margin
         self.tgram = Tgram(shape.frames, shape.mels) if settings.inputs != "logmel" else None
         self.tfgram = TFgram(shape.frames, settings.tfgram_block2_channels) if settings.inputs == "tfst" else None
         channels = 1 + (self.tgram is not None) + (self.tfgram is not None)
@@ -80,34 +81,14 @@ class OsScl(Network):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.label is not None
-        mixup, supcon = self.settings.mixup, self.settings.supcon
-        y_a = batch.label
-        if mixup.mode != "none":  # II-A: one lambda and one permutation per batch
-            lam = float(rng.beta(mixup.alpha, mixup.alpha))
-            partner = mixing_partner(len(y_a), rng, y_a.device)
-            batch, y_b = batch.mixed(partner, lam), y_a[partner]
-        z = self.features(batch)
-        logits = self.arcface(z, y_a)
-        if mixup.mode == "noisy_arcmix":
-            namix = noisy_arcmix(logits, y_a, y_b, lam)  # Eq. (2)
-        elif mixup.mode == "arcmix":
-            namix = arcmix(logits, self.arcface(z, y_b), y_a, y_b, lam)
-        else:
-            namix = cross_entropy(logits, y_a)
+        mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
+        mixed, y_b, lam = mix(batch, mixup, rng)  # II-A
+        z = self.features(mixed)
+        namix = mixed_cross_entropy(self.arcface, z, y_a, y_b, lam, mixup.mode)  # Eq. (2)
         if not supcon.weight:
             return {"loss": namix}
         contrast = noise_supcon(z, y_a, supcon.temperature, supcon.base_temperature, supcon.reduction)  # Eq. (1)
         return {"loss": supcon.weight * contrast + namix, "supcon": contrast, "namix": namix}  # Eq. (4)
-
-    def valid_loss(self, batch: Batch) -> Tensor:
-        assert batch.label is not None
-        return cross_entropy(self.arcface(self.features(batch), batch.label), batch.label, reduction="none")
-
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        assert batch.candidates is not None
-        z = self.features(batch)
-        margin = self.arcface.margin if self.settings.score_margin else 0.0
-        return z, margin_nll(self.arcface.cosine(z), batch.candidates, self.arcface.scale, margin)
 
 
 METHOD = Method(
@@ -116,4 +97,5 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: settings.inputs != "logmel",
+    untrainable=two_classes,
 )

@@ -50,8 +50,8 @@ class SpectralKnn(Network):
         # A band without variation carries nothing; the floor keeps it from dividing by zero.
         self.std.copy_(pooled.std(0, correction=0).clamp(min=1e-6))
 
-    def embed(self, batch: Batch) -> tuple[Tensor, None]:
-        return (self.pooled(batch) - self.mean) / self.std, None
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return (self.pooled(batch) - self.mean) / self.std, {}
 
 
 METHOD = Method(

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from auscult.config import ArcFaceSettings, MethodSettings
-from auscult.losses.arcface import ArcFace, margin_nll
-from auscult.methods.base import Batch, Method, Network, Shape
-from auscult.models.mobilefacenet import MobileFaceNet
-from auscult.models.tgram import Tgram
+from auscult.losses.arcface import ArcFace
+from auscult.methods.base import Batch, Method, Shape, two_classes
+from auscult.methods.classifier import ArcFaceClassifier
+from auscult.models.stgram import Stgram
 
 
 class StgramMfnSettings(MethodSettings):
@@ -35,31 +32,17 @@ class StgramMfnSettings(MethodSettings):
     arcface: ArcFaceSettings = ArcFaceSettings()
 
 
-class StgramMfn(Network):
+class StgramMfn(ArcFaceClassifier):
     def __init__(self, settings: StgramMfnSettings, shape: Shape) -> None:
         super().__init__()
-        self.tgram = Tgram(shape.frames, shape.mels)
-        self.mfn = MobileFaceNet(2, shape.mels, shape.frames, settings.embedding, settings.plan)
+        self.stgram = Stgram(shape.mels, shape.frames, settings.embedding, settings.plan)
         self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""
         assert batch.mel is not None
         assert batch.wave is not None
-        return self.mfn(torch.stack([batch.mel, self.tgram(batch.wave.unsqueeze(1))], dim=1))
-
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
-        return {"loss": cross_entropy(self.arcface(self.features(batch), batch.label), batch.label)}
-
-    def valid_loss(self, batch: Batch) -> Tensor:
-        assert batch.label is not None
-        return cross_entropy(self.arcface(self.features(batch), batch.label), batch.label, reduction="none")
-
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        assert batch.candidates is not None
-        x = self.features(batch)
-        return x, margin_nll(self.arcface.cosine(x), batch.candidates, self.arcface.scale, self.arcface.margin)
+        return self.stgram(batch.mel, batch.wave)
 
 
 METHOD = Method(
@@ -68,4 +51,5 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: True,
+    untrainable=two_classes,
 )

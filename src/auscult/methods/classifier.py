@@ -1,0 +1,60 @@
+"""What the ArcFace classifiers over units have in common: plain loss, validation loss, score and mixing.
+
+A method gives `features`; one that trains by another loss writes its own `loss`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from auscult.config import MixupSettings
+from auscult.losses.arcface import ArcFace, margin_nll
+from auscult.methods.base import Batch, Network, mixing_partner
+
+
+class ArcFaceClassifier(Network):
+    """A network that embeds clips and tells units apart by the angles of the embedding to one centre per unit."""
+
+    arcface: ArcFace
+    score_margin: bool = True
+    """Keep the margin in the test score, as the codes of STgram-MFN, Noisy-ArcMix and OS-SCL do."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """What ArcFace sees, and the embedding of the clip: [B, E]."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of the clip's unit, with the margin on it."""
+        assert batch.label is not None
+        return {"loss": cross_entropy(self.arcface(self.features(batch), batch.label), batch.label)}
+
+    def valid_loss(self, batch: Batch) -> Tensor:
+        """As `loss`, of each clean clip: [B]."""
+        assert batch.label is not None
+        return cross_entropy(self.arcface(self.features(batch), batch.label), batch.label, reduction="none")
+
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features [B, E], and `margin_nll` of the units the clip may belong to: [B], >= 0."""
+        assert batch.candidates is not None
+        x = self.features(batch)
+        margin = self.arcface.margin if self.score_margin else 0.0
+        return x, {"native": margin_nll(self.arcface.cosine(x), batch.candidates, self.arcface.scale, margin)}
+
+
+def mix(batch: Batch, mixup: MixupSettings, rng: np.random.Generator) -> tuple[Batch, Tensor, float]:
+    """One lambda ~ Beta(alpha, alpha), not folded to >= 0.5, and one permutation for waveform and log-mel of a batch.
+
+    As in the codes of Noisy-ArcMix and OS-SCL. Mode "none" leaves the clips as they are, with lambda 1.
+
+    Returns:
+        Mixed clips that keep their own labels y_a, the labels y_b (int64 [B]) of what was mixed in, and lambda, the
+        share of the former.
+    """
+    assert batch.label is not None
+    if mixup.mode == "none":
+        return batch, batch.label, 1.0
+    lam = float(rng.beta(mixup.alpha, mixup.alpha))
+    partner = mixing_partner(len(batch.label), rng, batch.label.device)
+    return batch.mixed(partner, lam), batch.label[partner], lam

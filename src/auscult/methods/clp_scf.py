@@ -1,0 +1,123 @@
+"""CLP-SCF (Guan et al., ICASSP 2023): contrastive pre-training over machine ids, then self-supervised fine-tuning.
+
+The authors' repository could not be obtained; settings are those of its predecessor, the contrastive STgram-MFN code of
+the same group, and the paper's own temperature, epochs and margin are not known. Deviations from that code: it keeps the
+epoch that scores best on the development *test* set, ours the last; it drops the last, smaller batch of an epoch, ours
+trains on it; its fine-tuning cosine has a half wave of as many epochs as an epoch has batches (about 242 on DCASE 2020)
+and rises again after it, ours one of `epochs` (300); its first phase runs 101 epochs and hands on the checkpoint of epoch
+100, ours runs 100.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from auscult.config import ArcFaceSettings, MethodSettings, Section
+from auscult.losses.arcface import ArcFace
+from auscult.losses.supcon import supcon
+from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
+from auscult.methods.classifier import ArcFaceClassifier
+from auscult.models.stgram import Stgram
+
+
+class ClpPretrainSettings(Section):
+    """The first phase. Its learning rate is constant; all else is as in the second."""
+
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    epochs: Annotated[int, Field(ge=0)] = 100
+    """0 = fine-tuning from scratch."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 5e-4
+
+
+class ClpScfSettings(MethodSettings):
+    """The encoder, and the second phase."""
+
+    method: Literal["clp_scf"] = "clp_scf"
+    frontend: str = "stgram"
+    embedding: int = 128
+    plan: Literal["current", "original"] = "original"
+    epochs: int = 300
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: float = 1e-4
+    schedule_delay: int = 20
+    arcface: ArcFaceSettings = ArcFaceSettings(margin=1.0)
+    pretrain: ClpPretrainSettings = ClpPretrainSettings()
+
+
+class LinearBatchNorm(nn.Sequential):
+    """Linear layer without bias and batch norm, [B, dim] -> [B, dim]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.add_module("fc", nn.Linear(dim, dim, bias=False))
+        self.add_module("bn", nn.BatchNorm1d(dim))
+
+
+class ContrastivePretraining(Network):
+    """Phase 1: clips of one unit attract each other, clips of all others repel each other."""
+
+    def __init__(self, settings: ClpScfSettings, shape: Shape) -> None:
+        super().__init__()
+        dim = settings.embedding
+        self.temperature = settings.pretrain.temperature
+        self.stgram = Stgram(shape.mels, shape.frames, dim, settings.plan)
+        self.projection = LinearBatchNorm(dim)
+        self.rest = nn.Sequential(nn.ReLU(), LinearBatchNorm(dim), nn.ReLU(), LinearBatchNorm(dim))
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert batch.label is not None
+        assert batch.mel is not None
+        assert batch.wave is not None
+        z = normalize(self.rest(self.projection(self.stgram(batch.mel, batch.wave))))
+        return {"loss": supcon(z, batch.label, self.temperature)}
+
+
+class ClpScf(ArcFaceClassifier):
+    """Phase 2: ArcFace on the output of the projection's first layer."""
+
+    def __init__(self, settings: ClpScfSettings, shape: Shape) -> None:
+        super().__init__()
+        self.stgram = Stgram(shape.mels, shape.frames, settings.embedding, settings.plan)
+        self.projection = LinearBatchNorm(settings.embedding)
+        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+
+    def adopt(self, previous: Network) -> None:
+        """Encoder and first layer of the projection (weights and running statistics); the centres are new."""
+        assert isinstance(previous, ContrastivePretraining)
+        self.stgram.load_state_dict(previous.stgram.state_dict())
+        self.projection.load_state_dict(previous.projection.state_dict())
+
+    def features(self, batch: Batch) -> Tensor:
+        """[B, E], not normalised."""
+        assert batch.mel is not None
+        assert batch.wave is not None
+        return self.projection(self.stgram(batch.mel, batch.wave))
+
+
+def phases(settings: ClpScfSettings) -> list[Phase]:
+    """Contrastive pre-training, which has no validation loss and so neither holds clips out nor selects; fine-tuning."""
+    own = settings.pretrain.model_dump(include={"epochs", "batch_size", "lr"})
+    own |= {"schedule": "constant", "valid_fraction": 0.0, "selection": "last"}
+    return [
+        Phase("pretrain", settings.model_copy(update=own), partial(ContrastivePretraining, settings)),
+        Phase("", settings, partial(ClpScf, settings)),
+    ]
+
+
+METHOD = Method(
+    settings=ClpScfSettings,
+    build=ClpScf,
+    scope="all",
+    mel=lambda settings: settings.frontend,
+    wave=lambda settings: True,
+    phases=phases,
+    untrainable=two_classes,  # with one unit the contrastive loss, too, has nothing to repel
+)
