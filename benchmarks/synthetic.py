@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from auscult.config import load_profile
 from auscult.data.synthetic import SyntheticSource, generate_clips, write_tree
+from auscult.params import load_profile
 from record import record
 
 CLIPS = 32

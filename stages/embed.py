@@ -1,4 +1,4 @@
-"""Embed every clip with one arm's model: data/<profile>/embeddings/<arm>/."""
+"""Embed every clip with one arm's model: data/<profile>/embeddings/<arm>/<seed>/, its cost beside the model."""
 
 import sys
 
@@ -8,12 +8,13 @@ from auscult.project import Project
 
 
 def main() -> None:
-    project, arm = Project.open(), sys.argv[1]
-    paths = project.paths
+    project, name, seed = Project.open(), sys.argv[1], int(sys.argv[2])
+    arm, paths = project.params.arm(name), project.paths
     features = {partition: paths.features(partition) for partition in ("train", "test")}
     embed_arm(
-        paths.model(arm), features, paths.embeddings(arm), project.section("embed").batch_size, project.section("train")
-    )
+        paths.model(arm.weights, seed), features, paths.embeddings(name, seed), paths.embed_cost(name, seed),
+        project.section("embed").batch_size, project.section("train"), arm.condition,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Bring MLflow up to date with metrics/, one run per arm. Its out is never cached, so it runs whenever a result changed."""
+"""Bring MLflow up to date with the project's or a study's metrics. Its out is never cached, so it runs at every change."""
 
+import sys
 from pathlib import Path
 
 from auscult.errors import run
@@ -8,8 +9,8 @@ from auscult.tracking import publish
 
 
 def main() -> None:
-    project = Project.open()
-    publish(project, Path(".published") / f"{project.profile.name}.json")
+    project, study = Project.open(), sys.argv[1] if len(sys.argv) > 1 else ""
+    publish(project, Path(".published") / study / f"{project.profile.name}.json", study)
 
 
 if __name__ == "__main__":

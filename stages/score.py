@@ -2,6 +2,8 @@
 
 import sys
 
+import pandas as pd
+
 from auscult.errors import run
 from auscult.files import atomic_file
 from auscult.project import Project
@@ -10,9 +12,10 @@ from auscult.scoring.table import score_table
 
 def main() -> None:
     project, arm = Project.open(), sys.argv[1]
-    table = score_table(project.paths.embeddings(arm), project.section("score"), project.profile.rules.domains)
+    score, domains = project.section("score"), project.profile.rules.domains
+    tables = [score_table(project.paths.embeddings(arm, s), score, domains).assign(seed=s) for s in project.seeds]
     with atomic_file(project.paths.scores(arm)) as part:
-        table.to_parquet(part, index=False)
+        pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
-"""Evaluate all arms and write metrics/<profile>/: summary, tables, JSON, plots. The first stage that sees test labels."""
+"""Evaluate all arms of the project or of a study and write its metrics/<profile>/. The first stage that sees test labels."""
+
+import sys
 
 from auscult.errors import run
 from auscult.project import Project
-from auscult.reporting.results import write_results
+from auscult.reporting.results import ArmFiles, write_results
 
 
 def main() -> None:
-    project = Project.open()
-    paths, arms = project.paths, project.params["arms"]
-    scores = {arm: paths.scores(arm) for arm in arms}
-    histories = {arm: paths.model(arm) / "history.csv" for arm in arms}
-    write_results(project.profile, project.section("evaluate"), scores, paths.labels, histories, paths.metrics)
+    project, study = Project.open(), sys.argv[1] if len(sys.argv) > 1 else ""
+    params, paths, evaluate = project.params, project.paths, project.section("evaluate")
+    settings = params.studies[study] if study else None
+    if settings:
+        evaluate = evaluate.model_copy(update={"reference": settings.reference})
+    arms = {
+        row: ArmFiles(paths.scores(row), {s: paths.model(params.arm(row).weights, s) for s in project.seeds})
+        for row in params.rows(study)
+    }
+    write_results(project.profile, evaluate, arms, paths.labels, paths.metrics(study), params.tables(study), settings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train one arm on the training clips: models/<profile>/<arm>/ and <arm>.cost.json."""
+"""Train one arm with one seed on the training clips: models/<profile>/<arm>/<seed>/ and <seed>.cost.json."""
 
 import sys
 
@@ -9,11 +9,11 @@ from auscult.project import Project
 
 
 def main() -> None:
-    project, arm = Project.open(), sys.argv[1]
+    project, arm, seed = Project.open(), sys.argv[1], int(sys.argv[2])
     paths = project.paths
     train_arm(
-        project.arm(arm), project.profile, project.section("train"),
-        paths.features("train"), paths.model(arm), paths.cost(arm), resume_folder(),
+        project.arm(arm), project.profile, project.section("train"), seed,
+        paths.features("train"), paths.model(arm, seed), paths.train_cost(arm, seed), resume_folder(),
     )  # fmt: skip
 
 

@@ -9,19 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from auscult.config import (
-    PIPELINE,
-    SHARED,
-    MethodSettings,
-    Profile,
-    arm_settings,
-    load_params,
-    load_profile,
-    section,
-    validated,
-)
+from auscult.config import PIPELINE, SHARED, MethodSettings, Profile, validated
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
+from auscult.params import Params, arm_settings, checked, load_params, load_profile
 from auscult.project import Project
 
 ROOT = Path(__file__).parents[1]
@@ -37,26 +28,33 @@ def plain(**changes: Any) -> Profile:
     return Profile.model_validate({**PLAIN, **changes})
 
 
-def with_params(**changes: Any) -> dict[str, Any]:
+ALL = load_params(ROOT)  # with the studies
+ARMS = ALL.root["arms"]
+
+
+def changed(**changes: Any) -> dict[str, Any]:
     """params.yaml with sections changed key by key."""
     return {**PARAMS, **{name: {**PARAMS.get(name, {}), **values} for name, values in changes.items()}}
 
 
-def refused(folder: Path, **changes: Any) -> str:
-    """The message with which a changed params.yaml is refused."""
-    (folder / "params.yaml").write_text(yaml.safe_dump({**PARAMS, **changes}))
+def with_params(**changes: Any) -> Params:
+    return checked({"": ("params.yaml", changed(**changes))})
+
+
+def refused(study: dict[str, Any] | None = None, **changes: Any) -> str:
+    """The message with which a changed params.yaml, or one with a study beside it, is refused."""
+    files = {"": ("params.yaml", {**PARAMS, **changes})}
     with pytest.raises(AuscultError) as caught:
-        load_params(folder / "params.yaml")
+        checked(files | ({"s": ("studies/s/params.yaml", study)} if study is not None else {}))
     return str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------------ the files we ship
 def test_every_section_is_accepted() -> None:
-    params = load_params(ROOT / "params.yaml")
     for name in {**PIPELINE, **SHARED}:
-        section(params, name)
-    for arm in params["arms"]:
-        arm_settings(params, plain(), arm)
+        ALL.section(name)
+    for arm in ALL.arms:
+        arm_settings(ALL, plain(), arm)
 
 
 @pytest.mark.parametrize("name", [*PIPELINE, *SHARED])
@@ -68,8 +66,8 @@ def test_every_field_stands_in_params_yaml(name: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_method_sections_hold_known_keys_only(method: str) -> None:
     model = load_method(method).settings
-    sections = [PARAMS[method], *(PARAMS.get(arm, {}) for arm, its in PARAMS["arms"].items() if its == method)]
-    for values in sections:
+    layers = [values for arm in ALL.arms.values() if arm.method == method for _, values in arm.layers]
+    for values in (PARAMS[method], *layers):
         assert set(values) <= set(model.model_fields) - {"method"}
 
 
@@ -78,20 +76,21 @@ def test_params_yaml_holds_the_values_the_code_calls_the_papers(method: str) -> 
     """Method and shared sections equal the models' defaults: else the profile-override rule would misfire."""
     model = load_method(method).settings
     shared = {name: PARAMS[name] for name in SHARED if name in model.model_fields}
-    assert validated(model, {**PARAMS[method], **shared}, method) == model(method=method)
+    own = {name: {**shared.get(name, {}), **v} if name in shared else v for name, v in PARAMS[method].items()}
+    assert validated(model, {**shared, **own}, method) == model(method=method)
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_loads_and_fits_every_arm(name: str) -> None:
     profile = load_profile(name, ROOT / "profiles")
-    for arm in PARAMS["arms"]:
-        arm_settings(PARAMS, profile, arm)
+    for arm in ALL.arms:
+        arm_settings(ALL, profile, arm)
 
 
 def tracked_profile_keys() -> set[str]:
     keys: set[str] = set()
     for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
-        for entry in stage.get("do", stage).get("params", []):
+        for entry in stage.get("params", []):
             if isinstance(entry, dict):
                 keys |= {key for names in entry.values() for key in names}
     return keys
@@ -109,58 +108,102 @@ def test_every_profile_holds_each_key_that_dvc_tracks(name: str) -> None:
 
 # --------------------------------------------------------------------------------------------------------- params.yaml
 def test_unknown_section_with_a_suggestion(tmp_path: Path) -> None:
-    message = refused(tmp_path, evalute={})
-    assert "unknown section `evalute` (did you mean `evaluate`?)" in message
-    assert str(tmp_path / "params.yaml") in message
+    assert "unknown section `evalute` (did you mean `evaluate`?)" in refused(evalute={})
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text() + "\non: {}\n")  # YAML 1.1: the key true
-    with pytest.raises(AuscultError, match="unknown section `True`"):
-        load_params(tmp_path / "params.yaml")
+    with pytest.raises(AuscultError, match="unknown section `True`") as caught:
+        load_params(tmp_path)
+    assert str(tmp_path / "params.yaml") in str(caught.value)
 
 
-def test_misspelt_key_is_refused_on_opening_with_a_suggestion(tmp_path: Path) -> None:
-    message = refused(tmp_path, score={**PARAMS["score"], "backend": ["native"]})
+def test_misspelt_key_is_refused_on_opening_with_a_suggestion() -> None:
+    message = refused(score={**PARAMS["score"], "backend": ["native"]})
     assert "score.backend: unknown key (did you mean `backends`?)" in message
 
 
 def test_all_problems_of_a_section_are_reported_at_once() -> None:
-    with pytest.raises(AuscultError) as caught:
-        section(with_params(train={"seeds": 1, "threads": 0, "precision": "float16"}), "train")
-    message = str(caught.value)
-    assert "train.seeds: unknown key (did you mean `seed`?)" in message
+    message = refused(train={**PARAMS["train"], "seed": 1, "threads": 0, "precision": "float16"})
+    assert "train.seed: unknown key (did you mean `seeds`?)" in message
     assert "train.threads: " in message
     assert "train.precision: " in message
 
 
+def test_seeds() -> None:
+    assert "a seed stands twice" in refused(train={"seeds": [1, 2, 1]})
+    assert "train.seeds: " in refused(train={"seeds": []})
+
+
 @pytest.mark.parametrize("value", [None, 3, []])
-def test_a_section_that_is_no_mapping(tmp_path: Path, value: object) -> None:
-    assert "evaluate" in refused(tmp_path, evaluate=value)
+def test_a_section_that_is_no_mapping(value: object) -> None:
+    assert "evaluate" in refused(evaluate=value)
 
 
-def test_arms_are_checked(tmp_path: Path) -> None:
-    assert "unknown method `os_sc` (did you mean `os_scl`?)" in refused(tmp_path, arms={"a": "os_sc"})
-    assert "mapping of arm to method" in refused(tmp_path, arms=["ae"])
-    assert "already names a section" in refused(tmp_path, arms={"train": "ae"})
-    assert "already names a section" in refused(tmp_path, arms={"ae": "os_scl"})
+def test_arms_are_checked() -> None:
+    assert "a list of arms" in refused(arms={"ae": "ae"})
+    assert "two arms are called `ae`" in refused(arms=["ae", "ae"])
+    assert "already names a section" in refused(arms=["train"])
+    assert "no method" in refused(arms=["a"])
+    assert "unknown method `os_sc` (did you mean `os_scl`?)" in refused(arms=["a"], a={"method": "os_sc"})
+    assert "unknown section `a`" in refused(a={"epochs": 3})
+    assert "there is no arm `tfst`" in refused(arms=["a"], a={"base": "tfst"})
+    circle = {"a": {"base": "b"}, "b": {"base": "a"}}
+    assert "leads back" in refused(arms=["a", "b"], **circle)
+    assert "needs trained weights" in refused(arms=["a"], a={"method": "ae", "condition": {"snr_db": 0}})
+    assert "`epochs` beside `weights`" in refused(arms=["ae", "a"], a={"weights": "ae", "epochs": 3})
+
+
+def test_an_arm_that_is_not_listed_is_not_run() -> None:
+    params = checked({"": ("params.yaml", {**PARAMS, "arms": ["ae"]})})
+    assert set(params.arms) == {"ae"}
+
+
+def test_studies_are_checked() -> None:
+    good = {"title": "t", "rows": ["ae", "a"], "arms": ["a"], "a": {"base": "ae"}}
+    arm = checked({"": ("params.yaml", PARAMS), "s": ("studies/s/params.yaml", good)}).arm("a")
+    assert (arm.method, arm.study, arm.file) == ("ae", "s", "studies/s/params.yaml")
+    twice = refused({**good, "arms": ["ae"]})
+    assert "two arms are called `ae`" in twice
+    assert "params.yaml and studies/s/params.yaml" in twice
+    assert "there is no arm `aa` (did you mean `a`?)" in refused({**good, "rows": ["aa"]})
+    assert "there is no arm `x`" in refused({**good, "confusion": ["x"]})
+    assert "there is no arm `x`" in refused({**good, "reference": "x"})
+    assert "there is no arm `x`" in refused({**good, "sweep": {"parameter": "p", "lines": {"l": {"x": 1}}}})
+    assert "unknown section `b`" in refused({**good, "b": {}})
+    assert "title: Field required" in refused({"rows": ["ae"]})
+    tested = {"title": "t", "rows": ["b"], "arms": ["b"], "b": {"weights": "ae", "condition": {"snr": 3}}}
+    assert "b.condition.snr: unknown key (did you mean `snr_db`?)" in refused(tested)
+
+
+def test_an_arm_of_a_study_is_based_on_another() -> None:
+    study = {
+        "title": "t", "rows": ["b"], "arms": ["a", "b"], "a": {"base": "tfst_os_scl", "fph": {"reduction": 8}},
+        "b": {"base": "a", "epochs": 7},
+    }  # fmt: skip
+    params = checked({"": ("params.yaml", PARAMS), "s": ("studies/s/params.yaml", study)})
+    settings = arm_settings(params, plain(), "b").model_dump()
+    assert (settings["inputs"], settings["fph"]["reduction"], settings["epochs"]) == ("tfst", 8, 7)
+    assert settings["arcface"]["margin"] == 0.4
+    with pytest.raises(AuscultError, match=r"`b\.epochs` is 7 in studies/s/params\.yaml"):
+        arm_settings(params, plain(overrides={"os_scl": {"epochs": 2}}), "b")
 
 
 def test_a_key_that_stands_twice(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text + "\nfph:\n  reduction: 16\n")
     with pytest.raises(AuscultError, match="`fph` stands twice"):
-        load_params(tmp_path / "params.yaml")
+        load_params(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"a: [1", b"- a\n", b"", b"a: \xff\xfe\n"])
 def test_unreadable_yaml_names_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(AuscultError) as caught:
-        load_params(tmp_path / "params.yaml")
+        load_params(tmp_path)
     assert str(tmp_path / "params.yaml") in str(caught.value)
 
 
 def test_no_params_here(tmp_path: Path) -> None:
     with pytest.raises(AuscultError, match=r"no params\.yaml") as caught:
-        load_params(tmp_path / "params.yaml")
+        load_params(tmp_path)
     assert "run from the root" in str(caught.value)
 
 
@@ -203,7 +246,7 @@ def test_unknown_profile_lists_those_there(tmp_path: Path) -> None:
 def test_project_opens_with_its_profile_and_paths(tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     write_profile(tmp_path / "profiles")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(with_params(data={"profile": "plain"})))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed(data={"profile": "plain"})))
     project = Project.open(tmp_path)
     assert project.profile.name == "plain"
     assert project.paths.clips == tmp_path / "data" / "plain" / "manifest" / "clips.parquet"
@@ -223,7 +266,7 @@ def test_layers_of_an_arm_in_order() -> None:
     assert settings["arcface"] == {"scale": 30, "margin": 0.4}
     assert settings["weight_decay"] == PARAMS["os_scl"]["weight_decay"]  # the method's
     over = arm_settings(
-        PARAMS, plain(overrides={"os_scl": {"epochs": 2}, "ema": {"decay": 0.5}}), "tfst_os_scl"
+        ALL, plain(overrides={"os_scl": {"epochs": 2}, "ema": {"decay": 0.5}}), "tfst_os_scl"
     ).model_dump()
     assert over["epochs"] == 2
     assert over["ema"] == {"enabled": True, "decay": 0.5, "shrink": 2e-6}
@@ -238,7 +281,7 @@ def test_shared_sections_reach_every_arm_that_reads_them() -> None:
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
-    settings = arm_settings(PARAMS, plain(), "ae")
+    settings = arm_settings(ALL, plain(), "ae")
     with pytest.raises(ValueError, match="frozen"):
         settings.epochs = 3
 
@@ -265,13 +308,13 @@ def test_misspelt_method_keys_name_the_section_they_stand_in(changes: dict[str, 
 
 def test_misspelt_override_names_the_profile() -> None:
     with pytest.raises(AuscultError) as caught:
-        arm_settings(PARAMS, plain(overrides={"os_scl": {"epoch": 1}}), "tfst_os_scl")
+        arm_settings(ALL, plain(overrides={"os_scl": {"epoch": 1}}), "tfst_os_scl")
     assert "profiles/plain.yaml: overrides.epoch: unknown key (did you mean `epochs`?)" in str(caught.value)
 
 
 def test_unknown_arm() -> None:
     with pytest.raises(AuscultError, match="did you mean `tfst_os_scl`"):
-        arm_settings(PARAMS, plain(), "tfst_osscl")
+        arm_settings(ALL, plain(), "tfst_osscl")
 
 
 OVER = {"os_scl": {"epochs": 2}, "ema": {"decay": 0.5}}
@@ -300,7 +343,7 @@ def test_an_arms_own_value_is_never_silently_overridden() -> None:
             arm_settings(with_params(tfst_os_scl={"epochs": epochs}), plain(overrides=OVER), "tfst_os_scl")
     profile = plain(overrides={"arcface": {"margin": 0.5}})
     with pytest.raises(AuscultError, match=r"`tfst_os_scl\.arcface\.margin` is 0\.4"):
-        arm_settings(PARAMS, profile, "tfst_os_scl")
+        arm_settings(ALL, profile, "tfst_os_scl")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from auscult.errors import AuscultError
 from auscult.evaluation import (
+    DIFFERENCE_COLUMNS,
     SUMMARY_COLUMNS,
+    Replicates,
     best,
     compare,
+    differences,
     evaluate,
     machine_order,
     replicate,
@@ -228,11 +231,128 @@ def test_seeds_are_averaged_and_widen_the_interval() -> None:
     summary = evaluate(pd.concat(runs), labels, RULES, 200)
     np.testing.assert_allclose(summary["value"], np.mean([one["value"] for one in single], axis=0))
     assert (summary["seeds"] == 3).all()
+    spread = np.std([one["value"] for one in single], axis=0, ddof=1)
+    np.testing.assert_allclose(summary["std"], spread, rtol=1e-9, atol=1e-9)
+    assert spread.max() > 1
+    assert single[0]["std"].isna().all()
     row = summary[(summary["metric"] == "auc") & (summary["machine"] == "mean")]
     width = (row["ci_high"] - row["ci_low"]).to_numpy()
     for one in single:
         alone = one.loc[row.index]
         assert (width > (alone["ci_high"] - alone["ci_low"]).to_numpy()).all()
+
+
+def three_arms() -> Replicates:
+    """Arms of one, two and three training seeds; `b` has a second back-end, `c` lacks ToyCar."""
+    scores, labels = make(per_unit=60)
+    anomaly = labels["anomaly"].to_numpy()
+    rng = np.random.default_rng(3)
+    tables = []
+    for arm, backend, seeds, gain in (
+        ("a", "native", (1,), 0.0),
+        ("b", "native", (1, 2), 1.5),
+        ("b", "knn", (1, 2), 0.0),
+        ("c", "native", (4, 5, 6), 0.3),
+    ):
+        for seed in seeds:
+            score = scores["score"] + (gain + 0.2 * seed) * anomaly + 0.3 * rng.normal(size=len(scores))
+            part = scores.assign(arm=arm, backend=backend, seed=seed, score=score)
+            tables.append(part[part["machine"] == "fan"] if arm == "c" else part)
+    return replicate(pd.concat(tables), labels, RULES, 200)
+
+
+def test_differences_are_those_of_compare_whatever_the_number_of_seeds() -> None:
+    result = three_arms()
+    table = differences(result, ("b", "native"), 0.9)
+    assert list(table.columns) == DIFFERENCE_COLUMNS
+    assert set(zip(table["arm"], table["backend"], strict=True)) == {("a", "native"), ("b", "knn"), ("c", "native")}
+    assert {"better", "worse", "tie", "undefined"} >= set(table["verdict"]) >= {"worse", "undefined"}
+    for row in table.itertuples(index=False):
+        one = compare(
+            result, (row.arm, row.backend), ("b", "native"), row.metric, row.convention, row.set, row.machine, 0.9
+        )
+        assert row.verdict == one.verdict
+        np.testing.assert_equal((row.difference, row.ci_low, row.ci_high), one[:3])
+        # Defined exactly where both numbers are: `c` has no ToyCar, hence no average.
+        assert (row.verdict == "undefined") == (row.arm == "c" and row.machine != "fan")
+    # A difference is one of the summary's values, also between one seed and two.
+    values = summarise(result).set_index(["arm", "backend", "convention", "machine", "metric"])["value"]
+    of = table.set_index(["arm", "backend", "convention", "machine", "metric"])["difference"]
+    expected = values["a", "native", "pooled", "fan", "auc"] - values["b", "native", "pooled", "fan", "auc"]
+    assert of["a", "native", "pooled", "fan", "auc"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_unknown_reference_leaves_every_difference_undefined() -> None:
+    table = differences(three_arms(), ("nobody", "native"))
+    assert len(table) > 0
+    assert set(table["verdict"]) == {"undefined"}
+    assert table[["difference", "ci_low", "ci_high"]].isna().all(axis=None)
+
+
+def test_seed_draws_are_paired_only_between_arms_of_the_same_seeds() -> None:
+    """What a seed does to two arms alike cancels, when both were trained with these seeds."""
+    scores, labels = make(per_unit=60)
+    anomaly = labels["anomaly"].to_numpy()
+    runs = [scores.assign(seed=k, score=scores["score"] + 0.5 * k * anomaly) for k in range(4)]
+    same = [run.assign(arm="same", score=run["score"] * 2) for run in runs]
+    moved = [run.assign(arm="moved", score=run["score"] * 2, seed=run["seed"] + 10) for run in runs]
+    result = replicate(pd.concat([*(run.assign(arm="a") for run in runs), *same, *moved]), labels, RULES, 200)
+    assert compare(result, ("same", "native"), ("a", "native")) == (0.0, 0.0, 0.0, "tie")
+    apart = compare(result, ("moved", "native"), ("a", "native"))
+    assert apart.difference == pytest.approx(0, abs=1e-9)
+    assert apart.ci_high - apart.ci_low > 1
+
+
+def test_mean_of_auc_and_pauc() -> None:
+    """Half their sum in every cell and replicate; `all` is the mean of the two sets' averages, with its interval."""
+    dev, labels = make(units=3)
+    other, more = make(units=2, seed=5)
+    evaluation = other.assign(set="eval", clip_id=other["clip_id"] + 10_000)
+    more = more.assign(clip_id=more["clip_id"] + 10_000)
+    result = replicate(pd.concat([dev, evaluation]), pd.concat([labels, more]), RULES, 50)
+    checked = 0
+    for key, values in result.values.items():
+        if key.metric == "mean_auc_pauc" and key.set != "all":
+            parts = [result.values[key._replace(metric=metric)] for metric in ("auc", "pauc")]
+            np.testing.assert_allclose(values, (parts[0] + parts[1]) / 2, rtol=0, atol=1e-12)
+            checked += 1
+    assert checked == 2 * 2 * 3  # sets, conventions, two machines and their mean
+    both = [key for key in result.values if key.set == "all"]
+    assert {(key.machine, key.metric, key.convention) for key in both} == {
+        ("mean", "mean_auc_pauc", "pooled"),
+        ("mean", "mean_auc_pauc", "per_unit"),
+    }
+    for key in both:
+        sets = [result.values[key._replace(set=name)] for name in ("dev", "eval")]
+        np.testing.assert_array_equal(result.values[key], (sets[0] + sets[1]) / 2)
+    domains = evaluate(*make(domains=True), MetricRules(scheme="dcase2022"), 0)
+    assert "mean_auc_pauc" not in set(domains["metric"])  # there the challenge has a harmonic mean instead
+
+
+def test_the_reason_of_a_missing_machine_reaches_the_averages() -> None:
+    scores, labels = make()
+    evaluation = scores.assign(set="eval", clip_id=scores["clip_id"] + 10_000)
+    both = pd.concat([scores, evaluation])
+    more = pd.concat([labels, labels.assign(clip_id=labels["clip_id"] + 10_000)])
+    lacking = both[(both["machine"] == "fan") | (both["set"] == "eval")]
+    table = pd.concat([both.assign(arm="a"), lacking.assign(arm="b")])
+    result = replicate(table, more, RULES, 10, absent={("b", "ToyCar"): "one class only"})
+    reasons = undefined(summarise(result)).set_index(["arm", "set", "machine", "convention", "metric"])["reason"]
+    assert reasons["b", "dev", "ToyCar", "per_unit", "auc"] == "one class only"
+    assert reasons["b", "dev", "mean", "pooled", "auc"] == "ToyCar: one class only"
+    assert reasons["b", "all", "mean", "pooled", "mean_auc_pauc"] == "dev: ToyCar: one class only"
+    assert not any(arm == "a" for arm, *_ in reasons.index)
+
+
+def test_a_machine_that_one_seed_lacks_is_undefined_and_names_the_seed() -> None:
+    scores, labels = make()
+    second = scores[scores["machine"] == "fan"].assign(seed=2)
+    summary = evaluate(pd.concat([scores.assign(seed=1), second]), labels, RULES, 10)
+    assert np.isnan(value(summary, metric="auc", machine="ToyCar", convention="pooled"))
+    assert np.isnan(value(summary, metric="auc", machine="mean", convention="pooled"))
+    assert not np.isnan(value(summary, metric="auc", machine="fan", convention="pooled"))
+    reasons = undefined(summary).set_index(["machine", "convention", "metric"])["reason"]
+    assert reasons["ToyCar", "pooled", "auc"] == "seed 2: no scores"
 
 
 def test_intervals_cover_the_truth() -> None:

@@ -13,8 +13,9 @@ from auscult.arms import train_arm
 from auscult.config import Profile, Score, Train
 from auscult.embedding import embed_arm
 from auscult.evaluation import evaluate
-from auscult.methods import METHODS, load_method
+from auscult.methods import METHODS
 from auscult.scoring.table import score_table
+from support.methods import small
 from support.packed import pack_tree, tiny_profile
 from support.trees import write_tree_2023
 
@@ -38,11 +39,10 @@ def run_all(raw: Path, out: Path, profile: Profile) -> pd.DataFrame:
     _, labels = pack_tree(raw, out / "features", profile, ["osscl"])
     features = {partition: out / "features" / partition for partition in ("train", "test")}
     for name in METHODS:
-        settings = load_method(name).settings(method=name)
-        if settings.epochs:
-            settings = settings.model_copy(update={"epochs": 1, "batch_size": 64 if load_method(name).window else 6})
-        train_arm(settings, profile, TRAIN, features["train"], out / name, out / f"{name}.json", out / "resume")
-        embed_arm(out / name, features, out / "embeddings" / name, 8, TRAIN)
+        train_arm(
+            small(name, 1), profile, TRAIN, 1, features["train"], out / name, out / f"{name}.json", out / "resume"
+        )
+        embed_arm(out / name, features, out / "embeddings" / name, out / "cost" / f"{name}.json", 8, TRAIN)
         table = score_table(out / "embeddings" / name, Score(), profile.rules.domains)
         table.to_parquet(out / f"{name}.parquet")
     return labels

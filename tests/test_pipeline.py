@@ -6,18 +6,26 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from support import pipeline
 from support.pipeline import commit, make, run
 
-OS_SCL = {f"{stage}@{arm}" for arm in ("logmel_os_scl", "tfst_os_scl") for stage in ("train-os-scl", "embed", "score")}
+ARMS = ("logmel_os_scl", "tfst_os_scl")
+TRAINED = {f"train-os_scl@{arm}-2024" for arm in ARMS}
+OS_SCL = TRAINED | {f"embed@{arm}-2024" for arm in ARMS} | {f"score@{arm}" for arm in ARMS}
+EVERY = {f"embed@{arm}" for arm in pipeline.ARMS} | {
+    "train-spectral_knn@spectral_knn", "train-ae@ae", "train-stgram_mfn@stgram_mfn",
+    *(f"train-os_scl@{arm}" for arm in ARMS),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make(tmp_path_factory.mktemp("pipeline") / "project")
-    run(folder, "dvc", "repro")
+    run(folder, "dvc", "repro", "-P")
     commit(folder, "results")
     return folder
 
@@ -37,7 +45,7 @@ def test_every_result_is_there(project: Path) -> None:
     metrics = project / "metrics" / "tiny"
     summary = pd.read_csv(metrics / "summary.csv")
     assert list(summary.columns) == [
-        "arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds",
+        "arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds", "std",
     ]  # fmt: skip
     assert set(summary["arm"]) == {"spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"}
     assert set(summary["convention"]) == {"pooled", "per_unit"}
@@ -49,9 +57,39 @@ def test_every_result_is_there(project: Path) -> None:
 
 
 def test_a_second_repro_runs_nothing(project: Path) -> None:
-    again = run(project, "dvc", "repro")
+    again = run(project, "dvc", "repro", "-P")
     assert stages_run(again.stdout) == set()
     assert run(project, "git", "status", "--porcelain").stdout == ""
+
+
+def test_a_study_has_results_of_its_own(project: Path) -> None:
+    metrics = project / "studies" / "noise" / "metrics" / "tiny"
+    summary = pd.read_csv(metrics / "summary.csv")
+    assert set(summary["arm"]) == {"logmel_8", "logmel_noise", "logmel_os_scl"}
+    own, root = (pd.read_csv(folder / "summary.csv") for folder in (metrics, project / "metrics" / "tiny"))
+    keys = ["backend", "convention", "set", "machine", "metric"]
+    shared = [table[table["arm"] == "logmel_os_scl"].set_index(keys)["value"] for table in (own, root)]
+    pd.testing.assert_series_equal(shared[0], shared[1])  # the same scores, whichever table shows them
+    scores = {a: pd.read_parquet(project / f"data/tiny/scores/{a}.parquet") for a in ("logmel_noise", "logmel_os_scl")}
+    assert not np.allclose(scores["logmel_noise"]["score"], scores["logmel_os_scl"]["score"])
+    assert not (project / "models/tiny/logmel_noise/2024").exists(), "a test condition trains nothing"
+    for name in ("noise.csv", "noise.md", "differences.csv", "plots/sweep.png"):
+        assert (metrics / name).stat().st_size > 0, name
+    assert list((project / "studies/noise/confusion/tiny").glob("*.png"))
+
+
+def test_a_second_seed_trains_the_second_seed_alone(project: Path) -> None:
+    """Every table then has a standard deviation; going back runs no training."""
+    output = run(project, "dvc", "exp", "run", "-S", "train.seeds=[2024,2025]").stdout
+    trained = {name for name in stages_run(output) if name.startswith(("train", "embed"))}
+    assert trained == {f"{stage}-2025" for stage in EVERY}
+    summary = pd.read_csv(project / "metrics" / "tiny" / "summary.csv")
+    assert (summary["seeds"] == 2).all()
+    assert summary.loc[summary["arm"] == "logmel_os_scl", "std"].gt(0).any()
+    run(project, "git", "checkout", "-q", "--", ".")
+    run(project, "dvc", "checkout")
+    assert {name for name in stages_run(run(project, "dvc", "repro").stdout) if name.startswith("train")} == set()
+    run(project, "git", "checkout", "-q", "--", ".")
 
 
 def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
@@ -61,11 +99,12 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
         assert old in text
         params.write_text(text.replace(old, new, 1))
         try:
-            return set(json.loads(run(project, "dvc", "status", "--json").stdout))
+            status = json.loads(run(project, "dvc", "status", "--json").stdout)
+            return {name for name in status if not name.startswith("studies")}
         finally:
             params.write_text(text)
 
-    assert stale("reduction: 64", "reduction: 32") == {name for name in OS_SCL if name.startswith("train")}
+    assert stale("reduction: 64", "reduction: 32") == TRAINED
     assert stale("  k: 1", "  k: 2") == {
         f"score@{a}" for a in pd.read_csv(project / "metrics/tiny/summary.csv")["arm"].unique()
     }
@@ -140,7 +179,7 @@ def test_a_misspelt_parameter_is_refused(project: Path) -> None:
     text = params.read_text()
     params.write_text(text.replace("reduction: 64", "reducton: 64", 1))
     try:
-        failed = run(project, "dvc", "repro", "train-os-scl@logmel_os_scl", check=False)
+        failed = run(project, "dvc", "repro", "train-os_scl@logmel_os_scl-2024", check=False)
     finally:
         params.write_text(text)
     assert failed.returncode != 0

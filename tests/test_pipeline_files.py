@@ -2,106 +2,146 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from auscult.config import PIPELINE, SHARED
+from auscult.config import PIPELINE, SHARED, TableSettings
+from auscult.imports import SRC, closure
 from auscult.methods import METHODS, load_method
-from support.imports import SRC, closure
+from auscult.params import load_params
+from auscult.pipeline import PLUMBING, files
 
 ROOT = SRC.parent
-PIPE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-ARMS: dict[str, str] = PARAMS["arms"]
-
-# Carry settings, paths and messages: what they carry is a tracked parameter, and they compute nothing.
-PLUMBING = {SRC / "auscult" / name for name in (
-    "__init__.py", "config.py", "errors.py", "files.py", "methods/__init__.py", "paths.py", "project.py", "rules.py",
-)}  # fmt: skip
-# Change no number: how many workers, what is kept where, how often a state is saved.
-WITHOUT_EFFECT = {"data.workers", "train.checkpoint_seconds", "train.resident_fraction"}
+ALL = load_params(ROOT)
+FILES = [ROOT / "dvc.yaml", *sorted(ROOT.glob("studies/*/dvc.yaml"))]
+# Change no number: how many workers, what is kept where, how often a state is saved. The profile's name is in the paths.
+WITHOUT_EFFECT = {"data.workers", "data.profile", "train.checkpoint_seconds", "train.resident_fraction"}
+# Stages that read one field of a section: what else is in it does not concern them.
+PARTLY = {"download": {"data"}, "manifest": {"data"}, "publish": {"train", "score"}}
 
 
-def expanded() -> list[tuple[str, dict[str, Any], str]]:
-    """(name, stage, arm or "") of every stage after its matrix or foreach."""
+def stages() -> list[tuple[str, dict[str, Any]]]:
+    """(file:name, stage) of every stage; one of a matrix with each arm of its list filled in."""
     out = []
-    for name, stage in PIPE.items():
-        if "foreach" in stage:
-            out += [(f"{name}@{arm}", _filled(stage["do"], arm), arm) for arm in ARMS]
-        elif "matrix" in stage:
-            out += [(f"{name}@{arm}", _filled(stage, arm), arm) for arm in stage["matrix"]["arm"]]
-        else:
-            out.append((name, stage, ""))
+    for file in FILES:
+        for name, stage in yaml.safe_load(file.read_text())["stages"].items():
+            for arm in stage.get("matrix", {}).get("arm", [""]):
+                filled = yaml.safe_load(yaml.safe_dump(stage).replace("${item.arm}", arm))
+                out.append((f"{file.parent.name}:{name}@{arm}", {**filled, "arm": arm, "name": name}))
     return out
 
 
-def _filled(stage: dict[str, Any], arm: str) -> dict[str, Any]:
-    text = yaml.safe_dump(stage)
-    for mark, value in (("${key}", arm), ("${item.arm}", arm), ("${item}", ARMS[arm])):
-        text = text.replace(mark, value)
-    filled: dict[str, Any] = yaml.safe_load(text)
-    return filled
+STAGES = stages()
+IDS = [name for name, _ in STAGES]
+each_stage = pytest.mark.parametrize(("name", "stage"), STAGES, ids=IDS)
 
 
-STAGES = expanded()
-IDS = [name for name, _, _ in STAGES]
+def keys(stage: dict[str, Any]) -> set[str]:
+    """Every tracked parameter; those of another file as `file:key`."""
+    out: set[str] = set()
+    for entry in stage.get("params", []):
+        out |= (
+            {entry} if isinstance(entry, str) else {f"{file}:{key}" for file, names in entry.items() for key in names}
+        )
+    return out
 
 
-@pytest.mark.parametrize(("name", "stage", "arm"), STAGES, ids=IDS)
-def test_dependencies_are_the_imports(name: str, stage: dict[str, Any], arm: str) -> None:
-    script = ROOT / re.findall(r"stages/\w+\.py", stage["cmd"])[0]
-    method = SRC / "auscult" / "methods" / f"{ARMS[arm]}.py" if arm and name.startswith(("train", "embed")) else None
-    needed = closure(script, *([method] if method else [])) - PLUMBING | {script}
-    if method:
-        needed.add(method)
-    if name.startswith("embed"):  # what training ran too: a change there changes the weights, which embed depends on
-        needed -= {path for path in needed if path.parent.name in ("models", "losses")}
-        needed |= {SRC / "auscult" / "losses" / "arcface.py"}  # the score, which training does not run
-    listed = [ROOT / dep for dep in stage["deps"] if dep.startswith(("src", "stages"))]
-    folders = tuple(path for path in listed if path.is_dir())
-    covered = {path for path in needed if path in listed or any(folder in path.parents for folder in folders)}
-    assert needed - covered == set(), "imported but not listed"
-    idle = {p for p in listed if p not in needed and not (p.is_dir() and any(p in q.parents for q in needed))}
-    assert idle == set(), "listed but not imported"
+def test_the_files_are_those_the_parameters_and_imports_ask_for() -> None:
+    """After a change of arms, studies or imports: python -m auscult.pipeline."""
+    for name, text in files(ALL).items():
+        assert (ROOT / name).read_text() == text, name
 
 
-@pytest.mark.parametrize(("name", "stage", "arm"), STAGES, ids=IDS)
-def test_parameters_are_those_the_script_reads(name: str, stage: dict[str, Any], arm: str) -> None:
-    keys = [key for key in stage.get("params", []) if isinstance(key, str)]
-    script = (ROOT / re.findall(r"stages/\w+\.py", stage["cmd"])[0]).read_text()
-    read = set(re.findall(r'section\("(\w+)"\)', script))
-    for section in read:
+@pytest.mark.parametrize("method", METHODS)
+def test_what_training_imports_is_listed(method: str) -> None:
+    """By running it: the modules that are loaded once a method's network has been built, not what the source says."""
+    script = f"""
+import json, sys
+sys.path.insert(0, "stages")
+import train
+from auscult.methods import load_method
+load_method({method!r})
+print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "auscult" and m.__file__]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = {Path(path) for path in json.loads(done.stdout.splitlines()[-1])} - PLUMBING
+    loaded = {path for path in loaded if path.read_text().strip()}
+    assert SRC / "auscult" / "methods" / f"{method}.py" in loaded
+    arms = [name for name, arm in ALL.arms.items() if arm.method == method and arm.weights == name]
+    blocks = [stage for _, stage in STAGES if stage["name"] == f"train-{method}"]
+    assert len(blocks) == len(arms) > 0, "a registered method without an arm"
+    for stage in blocks:
+        listed = [ROOT / dep for dep in stage["deps"]]
+        missing = {p for p in loaded if p not in listed and not any(d.is_dir() and d in p.parents for d in listed)}
+        assert missing == set()
+
+
+@each_stage
+def test_parameters_are_those_the_script_reads(name: str, stage: dict[str, Any]) -> None:
+    script = re.findall(r"stages/(\w+)\.py", stage["cmd"])[0]
+    text = (ROOT / "stages" / f"{script}.py").read_text()
+    tracked = keys(stage)
+    read = set(re.findall(r'section\("(\w+)"\)', text)) - PARTLY.get(script, set())
+    for section in read - {"train"}:
         fields = {f"{section}.{field}" for field in PIPELINE[section].model_fields} - WITHOUT_EFFECT
-        tracked = section in keys or {key for key in keys if key.startswith(f"{section}.")} >= fields - {"data.profile"}
-        assert tracked or not fields - {"data.profile"} or (name, section) in PARTLY, f"{section} is read, not tracked"
-    if name.startswith("train"):
-        model = load_method(ARMS[arm]).settings
-        wanted = {section for section in SHARED if section in model.model_fields} | {ARMS[arm], arm}
-        assert wanted <= set(keys)
-        assert {key for key in keys if "." not in key} == wanted
-
-
-# Stages that read one field of a section: what else is in it does not concern them.
-PARTLY = {("download", "data"), ("manifest", "data"), ("publish", "train"), ("publish", "score"), *(
-    (f"embed@{arm}", "train") for arm in ARMS
-)}  # fmt: skip
+        assert section in tracked or fields <= tracked, section
+    if script in ("train", "embed"):
+        assert {"train.device", "train.threads", "train.precision"} <= tracked  # seeds make stages of their own
+        assert stage["matrix"]["seed"] == "${train.seeds}"
+    elif "project.seeds" in text:
+        assert "train.seeds" in tracked
+    if script == "train":
+        arm = ALL.arm(stage["arm"])
+        model = load_method(arm.method).settings
+        wanted = {section for section in SHARED if section in model.model_fields} | {arm.method}
+        for layer, _ in arm.layers:
+            home = ALL.arm(layer).file
+            wanted.add(layer if home == "params.yaml" else f"{home}:{layer}")
+        assert {key for key in tracked if "." not in key} | {key for key in tracked if "studies" in key} >= wanted
+        extra = {key for key in tracked if "." not in key} - wanted
+        assert extra == set() or len(ALL.studies) > 0
 
 
 def test_every_section_is_tracked_by_some_stage() -> None:
-    tracked = {key.split(".")[0] for _, stage, _ in STAGES for key in stage.get("params", []) if isinstance(key, str)}
-    assert set(PARAMS) - tracked == set()
+    tracked = {key.split(".")[0] for _, stage in STAGES for key in keys(stage)}
+    sections = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    assert sections - tracked == set()
 
 
-def test_every_arm_is_trained_once_and_in_the_tables() -> None:
-    trained = [arm for name, _, arm in STAGES if name.startswith("train")]
-    assert sorted(trained) == sorted(ARMS)
-    for arm in ARMS:
-        assert f"data/${{data.profile}}/scores/{arm}.parquet" in PIPE["tables"]["deps"]
-        assert f"models/${{data.profile}}/{arm}" in PIPE["tables"]["deps"]
-    assert set(ARMS.values()) == set(METHODS), "a registered method without an arm"
+def test_every_arm_is_trained_or_tested_once_and_in_its_tables() -> None:
+    embedded = [stage["arm"] for _, stage in STAGES if stage["name"].startswith(("embed", "test-"))]
+    scored = [stage["arm"] for _, stage in STAGES if stage["name"] == "score"]
+    assert sorted(embedded) == sorted(scored) == sorted(ALL.arms)
+    for name, stage in STAGES:
+        if stage["name"] == "tables":
+            rows = ALL.rows("" if name.startswith(f"{ROOT.name}:") else name.split(":")[0])
+            assert {f"data/${{data.profile}}/scores/{arm}.parquet" for arm in rows} <= set(stage["deps"])
+
+
+def test_tables_name_printed_tables_that_are_there() -> None:
+    from auscult.papers import printed_tables
+
+    for study in ("", *ALL.studies):
+        for table in ALL.tables(study).values():
+            assert isinstance(table, TableSettings)
+            assert table.printed in ("", *printed_tables())
+
+
+def test_every_study_says_its_question_command_and_cost() -> None:
+    for study in ALL.studies:
+        text = (ROOT / "studies" / study / "README.md").read_text()
+        for word in ("## Question", "## Command", "## Cost", f"dvc repro studies/{study}/dvc.yaml"):
+            assert word in text, (study, word)
 
 
 def test_stages_stay_thin() -> None:
@@ -109,11 +149,24 @@ def test_stages_stay_thin() -> None:
         assert len(path.read_text().splitlines()) <= 40, path
 
 
-@pytest.mark.parametrize("stage", ["score", "tables", "manifest"])
+@pytest.mark.parametrize("stage", ["score", "tables", "manifest", "confusion"])
 def test_stages_after_the_embeddings_need_no_torch(stage: str) -> None:
     for path in closure(ROOT / "stages" / f"{stage}.py") - PLUMBING:
         if path.parent.name != "methods":
             assert not re.search(r"^(import|from) torch", path.read_text(), re.M), path
+
+
+def test_tables_do_not_import_torch() -> None:
+    """By running it, whatever the sources say."""
+    script = "import sys; sys.path.insert(0, 'stages'); import tables, score, confusion; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_no_method_is_longer_than_one_sitting() -> None:
+    for path in (SRC / "auscult" / "methods").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 250, path
 
 
 def test_mlflow_is_imported_in_one_place() -> None:

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from auscult.arms import train_arm
-from auscult.config import Score, Train, load_profile
+from auscult.config import Score, Train
 from auscult.embedding import embed_arm
 from auscult.evaluation import evaluate
 from auscult.methods.spectral_knn import SpectralKnnSettings
+from auscult.params import load_profile
 from auscult.scoring.table import score_table
 from support.packed import pack_tree
 
@@ -46,8 +47,10 @@ def test_stated_figures(clips: tuple[Path, pd.DataFrame], pooling: tuple[str, ..
     profile = load_profile("dcase2023_valve", ROOT / "profiles")
     settings = SpectralKnnSettings.model_validate({"pooling": pooling})
     train = Train(threads=1, device="cpu")
-    train_arm(settings, profile, train, folder / "train", tmp_path / "m", tmp_path / "cost.json", tmp_path / "resume")
-    embed_arm(tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", 64, train)
+    train_arm(settings, profile, train, 1, folder / "train", tmp_path / "m", tmp_path / "c.json", tmp_path / "resume")
+    embed_arm(
+        tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", tmp_path / "e.json", 64, train
+    )
     scores = score_table(tmp_path / "e", Score(backends=["knn_cosine", "knn_euclidean"]), domains=True)
     summary = evaluate(scores.assign(arm="a"), labels, profile.rules, replicates=0)
     rows = summary[(summary["machine"] == "valve") & (summary["convention"] == "per_unit")]

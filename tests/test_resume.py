@@ -22,7 +22,7 @@ from auscult.methods.os_scl import OsSclSettings
 packed, out = Path(sys.argv[1]), Path(sys.argv[2])
 settings = OsSclSettings(inputs="logmel", epochs=int(sys.argv[3]), batch_size=4, lr=1e-3)
 train = Train(threads=1, device="cpu", checkpoint_seconds=0)
-train_arm(settings, tiny_profile(), train, packed / "train", out / "model", out / "cost.json", out / "resume")
+train_arm(settings, tiny_profile(), train, 1, packed / "train", out / "model", out / "cost.json", out / "resume")
 """
 
 

@@ -115,10 +115,12 @@ def _lack(y: NDArray[np.int64], side: str, name: str, rules: MetricRules) -> str
     return ""
 
 
-def units(groups: Groups, convention: str, rules: MetricRules, replicates: int) -> list[Numbers]:
-    """ROC groups of one machine under a convention; a machine that was not scored is one undefined group."""
+def units(
+    groups: Groups, convention: str, rules: MetricRules, replicates: int, why: str = "no scores"
+) -> list[Numbers]:
+    """ROC groups of one machine under a convention; a machine that was not scored (`why`) is one undefined group."""
     if groups is None:
-        return [{metric: (np.full(1 + replicates, np.nan), "no scores") for metric in rules.metrics}]
+        return [{metric: (np.full(1 + replicates, np.nan), why) for metric in rules.metrics}]
     if convention == "pooled":
         return [groups[""]]
     return [numbers for name, numbers in groups.items() if name]
@@ -154,4 +156,8 @@ def aggregate(
         table["mean", metric] = (per_machine.mean(axis=0), reason)
         if rules.domains:
             table["hmean", metric] = (harmonic_mean(per_machine if metric == "mauc" else values), reason)
+    if (
+        not rules.domains
+    ):  # there the official score is the mean of AUC and pAUC: the papers' tables know it by this name
+        table |= {(machine, "mean_auc_pauc"): table[machine, "official"] for machine in [*machines, "mean"]}
     return table

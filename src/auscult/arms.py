@@ -5,61 +5,96 @@ from __future__ import annotations
 import json
 import platform
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from auscult import modelfolder
 from auscult.classes import class_list, labels_of
 from auscult.config import MethodSettings, Profile, Train
+from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
 from auscult.device import pick_device
 from auscult.files import atomic_file, digest
 from auscult.memory import keep_freed_memory
 from auscult.methods import load_method
-from auscult.methods.base import Shape
+from auscult.methods.base import Method, Network, Shape
 from auscult.modelfolder import Trained
 from auscult.resume import ResumeFolder, run_key
 from auscult.training import fit
 
 
 def train_arm(
-    settings: MethodSettings, profile: Profile, train: Train, features: Path, model: Path, cost: Path, resume: Path
+    settings: MethodSettings,
+    profile: Profile,
+    train: Train,
+    seed: int,
+    features: Path,
+    model: Path,
+    cost: Path,
+    resume: Path,
 ) -> None:
-    """Train every network of an arm on the packed clips in `features`; write the folder `model` and the file `cost`."""
+    """Train every network of an arm on the packed clips in `features`; write the folder `model` and the file `cost`.
+
+    A network that its method calls untrainable on these clips is left out with the reason: a long run goes on, and the
+    tables explain the empty cells.
+    """
     torch.set_num_threads(train.threads)
     device = pick_device(train.device)
     if device.type == "cpu":
         keep_freed_memory()
     method = load_method(settings.method)
-    store = ClipStore(features, device, train.resident_fraction)
+    store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
     key = run_key(
-        settings.model_dump(mode="json"), train.model_dump(exclude={"checkpoint_seconds"}), profile.class_label, device.type,
-        digest(features / "index.parquet", features / "facts.json"),
+        settings.model_dump(mode="json"), train.model_dump(exclude={"checkpoint_seconds", "seeds"}), seed,
+        profile.class_label, device.type, digest(features / "index.parquet", features / "facts.json"),
     )  # fmt: skip
     states = ResumeFolder(resume, key)
-    trained = Trained(method, settings, {}, {}, {})
+    trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
     for name, clips in method.groups(store.index).items():
         classes = class_list(clips, profile.class_label)
         labels = labels_of(clips, profile.class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples)
+        counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+        reason = _untrainable(method, settings, counts, frames)
+        if reason:
+            trained.skipped[name] = reason
+            print(f"network `{name}` is left out: {reason}", file=sys.stderr)
+            continue
         rows = clips.index.to_numpy()
-        network, epochs, spent = fit(name, method, settings, train, store, rows, labels, shape, states)
+        network: Network | None = None
+        for phase in method.trainings(settings):
+            network, epochs, spent = fit(
+                name, method, phase, train, seed, store, rows, labels, shape, states, network
+            )  # fmt: skip
+            history += [{"scope": f"{name} ({phase.name})" if phase.name else name, **row} for row in epochs]
+            seconds += spent
+        assert network is not None
         trained.networks[name], trained.classes[name], trained.shapes[name] = network, classes, shape
-        history += [{"scope": name, **row} for row in epochs]
-        seconds += spent
     modelfolder.save(
         model, trained, pd.DataFrame(history, columns=None if history else ["scope", "epoch", "train_loss"])
     )
-    _write_cost(cost, seconds, device, trained)
+    _write_cost(cost, seconds, device)
     states.clear()
 
 
-def _write_cost(path: Path, seconds: float, device: torch.device, trained: Trained) -> None:
+def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
+    """Why a network cannot be trained on clips of these classes and this length; "" if it can."""
+    window = method.window(settings, frames)
+    if window > frames:
+        return f"a window of {window} frames is longer than the clips ({frames} frames)"
+    if settings.epochs and sum(counts.values()) < 2:
+        return "there is one training clip only, and batch norms need two"
+    return method.untrainable(settings, counts)
+
+
+def _write_cost(path: Path, seconds: float, device: torch.device) -> None:
     """What differs between equal runs and so stays out of the model folder."""
     cuda = device.type == "cuda"
     peak = (
@@ -68,7 +103,6 @@ def _write_cost(path: Path, seconds: float, device: torch.device, trained: Train
     facts: dict[str, Any] = {
         "train_seconds": round(seconds, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
-        "parameters": sum(p.numel() for network in trained.networks.values() for p in network.parameters()),
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

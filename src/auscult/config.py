@@ -1,14 +1,6 @@
-"""Every knob: `params.yaml` and the profiles as frozen pydantic models that refuse unknown keys.
+"""Every knob: the sections of `params.yaml`, of the studies and of the profiles as frozen models that refuse unknown keys.
 
-How the settings of an arm (one row of a table) are put together, later lines winning:
-
-1. the shared sections its method reads (`fph`, `arcface`, `ema`, ...);
-2. the method's own section (`os_scl`), the paper's values;
-3. the arm's section (`tfst_os_scl`), what sets this row apart;
-4. `overrides` of the profile, by method or shared section: a data set too small for the paper's schedule says so there.
-
-A value typed into `params.yaml` must never be silently without effect: where the profile overrides a key whose value in
-`params.yaml` is no longer the paper's, or is an arm's own, `arm_settings` refuses and says where to set it.
+How the settings of an arm are put together from them: params.py.
 """
 
 from __future__ import annotations
@@ -16,10 +8,8 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -54,7 +44,8 @@ class Features(Section):
 
 
 class Train(Section):
-    seed: int = 2024
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (2024,)
+    """Each arm is trained once per seed; tables show mean and standard deviation over them."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"."""
     threads: Positive = 2
@@ -65,6 +56,13 @@ class Train(Section):
     """The data set is kept on the device when it fits this fraction of its free memory, else streamed from disk."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     """Training state is saved at the first epoch end after this many seconds."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise PydanticCustomError("seeds", "a seed stands twice")
+        return seeds
 
 
 class Embed(Section):
@@ -82,6 +80,17 @@ class Evaluate(Section):
     """Bootstrap resamples of the test clips behind every interval."""
     seed: int = 0
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    reference: str = ""
+    """Arm whose difference to every other is tabled; "" = the last of the table."""
+
+
+class TableSettings(Section):
+    """One table of a report."""
+
+    title: str
+    metrics: tuple[str, ...]
+    printed: str = ""
+    """Printed table whose values stand beside ours (a name of auscult.papers, "os_scl_table2"), where the data agree."""
 
 
 # -------------------------------------------------------------------------------------------- sections shared by methods
@@ -144,9 +153,11 @@ _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 
 class MethodSettings(Section):
-    """Base of every method's settings (each in its file under methods/): how it is trained."""
+    """Base of every method's settings (each in its file under methods/): what it hears and how it is trained."""
 
     method: str
+    lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
+    """Every clip, in training and test, is low-passed at this frequency; 0 = as recorded."""
     epochs: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=2)] = 64
     optimizer: Literal["adam", "adamw"] = "adamw"
@@ -202,29 +213,45 @@ class Profile(Section):
     overrides: dict[str, dict[str, Any]] = {}
 
 
-# ----------------------------------------------------------------------------------------------------------------- loading
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and keeps the last: here, two arms of one name are an error."""
+# ------------------------------------------------------------------------------------------------------------------- study
+class ConditionSettings(Section):
+    """What is done to test clips alone."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"`{key}` stands twice in one mapping{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AuscultError(f"not valid YAML: {error}", str(path)) from None
-    if not isinstance(content, dict):
-        raise AuscultError("a mapping of sections was expected", str(path))
-    return content
+    snr_db: float | None = None
+    """Factory noise is added at this ratio of the recording's power to the noise's."""
+    lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
+    seed: int = 0
+    """Of the noise."""
 
 
-def _near(word: str, words: list[str]) -> str:
+class Sweep(Section):
+    """A picture of one number against a parameter."""
+
+    parameter: str
+    """What the axis is called."""
+    lines: dict[str, dict[str, float | str]]
+    """Line -> arm -> value of the parameter; a value that is no number stands at the end of the axis."""
+    metric: str = "auc"
+
+
+class Study(Section):
+    """studies/<name>/params.yaml without the sections of its arms."""
+
+    title: str
+    rows: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Arms of the tables, in order: of this study, of the project, or of other studies."""
+    arms: tuple[str, ...] = ()
+    """Arms trained (or tested under a condition) by this study."""
+    reference: str = ""
+    """Arm the others are compared with; "" = the last row."""
+    tables: dict[str, TableSettings] = {}
+    sweep: Sweep | None = None
+    confusion: tuple[str, ...] = ()
+    """Arms whose confusions between the units of a machine type are drawn."""
+
+
+# ------------------------------------------------------------------------------------------------------------------ checking
+def near(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1)
     return f" (did you mean `{close[0]}`?)" if close else ""
 
@@ -237,7 +264,7 @@ def validated(model: type[S], values: Any, where: str) -> S:
         problems = []
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
-            hint = _near(str(item["loc"][-1]), _keys(model, item["loc"])) if item["type"] == "extra_forbidden" else ""
+            hint = near(str(item["loc"][-1]), _keys(model, item["loc"])) if item["type"] == "extra_forbidden" else ""
             message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
             problems.append(f"{where}.{key}: {message}{hint}" if key else f"{where}: {message}")
         raise AuscultError("settings are not valid:\n    " + "\n    ".join(problems), fix="mend these keys") from None
@@ -251,117 +278,6 @@ def _keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
             return []
         model = inner
     return list(model.model_fields)
-
-
-def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
-    """`params.yaml` with its top-level keys checked: a pipeline or shared section, `arms`, a method, or an arm."""
-    if not path.is_file():
-        raise AuscultError("there is no params.yaml here", str(path.absolute()), "run from the root of the project")
-    from auscult.methods import METHODS  # names only: imports no network
-
-    params = _read_yaml(path)
-    arms = params.get("arms", {})
-    if not isinstance(arms, dict):
-        raise AuscultError("a mapping of arm to method was expected", f"{path}: arms", "write `tfst_os_scl: os_scl`")
-    for arm, method in arms.items():
-        if method not in METHODS:
-            fix = f"use: {', '.join(METHODS)}"
-            raise AuscultError(f"unknown method `{method}`{_near(str(method), METHODS)}", f"{path}: arms.{arm}", fix)
-        if arm in (*PIPELINE, *SHARED, "arms") or (arm in METHODS and arm != method):
-            raise AuscultError(f"`{arm}` already names a section", f"{path}: arms.{arm}", "give the arm another name")
-    known = [*PIPELINE, *SHARED, *METHODS, "arms", *arms]
-    for key in params:
-        if key not in known:
-            raise AuscultError(
-                f"unknown section `{key}`{_near(str(key), known)}", str(path), "remove it, or name it under `arms`"
-            )
-    for name in (*PIPELINE, *SHARED):  # now, not when the stage that reads it is reached hours later
-        if name in params:
-            section(params, name)
-    return params
-
-
-def section(params: dict[str, Any], name: str) -> Any:
-    """One section as its model; a section that is absent takes the model's defaults."""
-    model = {**PIPELINE, **SHARED}[name]
-    return validated(model, params.get(name, {}), name)
-
-
-def load_profile(name: str, folder: Path = Path("profiles")) -> Profile:
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        there = sorted(p.stem for p in folder.glob("*.yaml"))
-        raise AuscultError(
-            f"there is no profile `{name}`{_near(name, there)}", str(path), f"choose: {', '.join(there)}"
-        )
-    profile = validated(Profile, _read_yaml(path), str(path))
-    if profile.name != name:
-        raise AuscultError(f"the profile calls itself `{profile.name}`", str(path), "make `name` and file name agree")
-    _check_overrides(profile)
-    return profile
-
-
-def _check_overrides(profile: Profile) -> None:
-    from auscult.methods import METHODS
-
-    known = [*SHARED, *METHODS]
-    for name in profile.overrides:
-        if name not in known:
-            where = f"profiles/{profile.name}.yaml: overrides"
-            raise AuscultError(f"unknown section `{name}`{_near(name, known)}", where, f"use: {', '.join(known)}")
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, nested mappings merged key by key."""
-    out = dict(base)
-    for key, value in over.items():
-        out[key] = _merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
-    return out
-
-
-def arm_settings(params: dict[str, Any], profile: Profile, arm: str) -> MethodSettings:
-    """The complete, checked settings of an arm (see the top of this file for the order).
-
-    Raises:
-        AuscultError: no such arm, unknown or ill-typed key, or a key of `params.yaml` that the profile would override.
-    """
-    from auscult.methods import load_method
-
-    arms = params.get("arms", {})
-    if arm not in arms:
-        raise AuscultError(
-            f"there is no arm `{arm}`{_near(arm, list(arms))}", "params.yaml: arms", "add it with its method"
-        )
-    _check_overrides(profile)
-    method = arms[arm]
-    model = load_method(method).settings
-    shared = [name for name in SHARED if name in model.model_fields]
-    over = {**profile.overrides.get(method, {}), **{s: profile.overrides[s] for s in shared if s in profile.overrides}}
-    own = params.get(arm, {}) if arm != method else {}
-    typed = {name: params[name] for name in shared if name in params}
-    # Each layer by itself first, so that a message names the place where the key was typed.
-    for name, values in typed.items():
-        validated(SHARED[name], values, name)
-    layers = ((method, params.get(method, {})), (arm, own), (f"profiles/{profile.name}.yaml: overrides", over))
-    for where, values in layers:
-        validated(model, values, where)
-    typed = _merged(typed, params.get(method, {}))
-
-    wins = flat(validated(model, over, "overrides").model_dump())
-    paper, params_say = (flat(validated(model, values, method).model_dump()) for values in ({}, typed))
-    arm_says = flat(validated(model, own, arm).model_dump())
-    for key in flat(over):
-        by_arm = key in flat(own)
-        here = arm_says[key] if by_arm else params_say[key]
-        if here != wins[key] and (by_arm or here != paper[key]):
-            name = key if key.split(".")[0] in shared else f"{method}.{key}"
-            raise AuscultError(
-                f"`{f'{arm}.{key}' if by_arm else name}` is {here} in params.yaml, "
-                f"but the profile `{profile.name}` sets `{name}` to {wins[key]}",
-                f"profiles/{profile.name}.yaml: overrides",
-                f"set it there: -S 'profiles/{profile.name}.yaml:overrides.{name}={here}'",
-            )
-    return validated(model, _merged(_merged({"method": method, **typed}, own), over), arm)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

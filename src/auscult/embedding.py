@@ -2,58 +2,94 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from auscult import modelfolder
 from auscult.classes import candidates_of
-from auscult.config import Train
+from auscult.config import ConditionSettings, Train
+from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
 from auscult.device import pick_device
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder
+from auscult.files import atomic_file, atomic_folder
 from auscult.memory import keep_freed_memory
 from auscult.methods.base import Batch
 from auscult.modelfolder import Trained
 
 
-def embed_arm(model: Path, features: dict[str, Path], out: Path, batch_size: int, train: Train) -> None:
-    """Embed every clip of each partition in `features`; write {train,test}.npy and {train,test}.parquet into `out`.
+def embed_arm(
+    model: Path,
+    features: dict[str, Path],
+    out: Path,
+    cost: Path,
+    batch_size: int,
+    train: Train,
+    condition: ConditionSettings | None = None,
+) -> None:
+    """Embed every clip of each partition in `features` and write what the scores are made of.
 
-    The parquet holds clip_id, set, machine, unit, domain and `native`, the method's own score (NaN where it has none).
+    Writes into the folder `out` {train,test}.npy and {train,test}.parquet, which holds clip_id, set, machine, unit, domain
+    and the method's own scores (`native`, `native_<name>`); clips of networks that could not be trained are left out. Writes
+    into the file `cost` parameters, multiply-accumulates and clips per second.
+
+    Args:
+        condition: done to test clips alone.
     """
     torch.set_num_threads(train.threads)
     device = pick_device(train.device)
     if device.type == "cpu":
         keep_freed_memory()
     trained = modelfolder.load(model, str(device))
+    lowpass_hz, clips, seconds, macs = trained.settings.lowpass_hz, 0, 0.0, 0
     with atomic_folder(out) as part:
         for partition, folder in features.items():
-            store = ClipStore(folder, device)
-            embedding, native = embed(trained, store, batch_size, train.precision, partition)
-            np.save(part / f"{partition}.npy", embedding)
-            index = store.index[["clip_id", "set", "machine", "unit", "domain"]].assign(native=native)
+            heard = Condition(lowpass_hz=lowpass_hz)
+            if condition is not None and partition == "test":
+                lowpass = min((hz for hz in (lowpass_hz, condition.lowpass_hz) if hz), default=0.0)
+                heard = Condition(condition.snr_db, lowpass, condition.seed)
+            store = ClipStore(folder, device, condition=heard)
+            started = time.monotonic()
+            vectors, index = embed(trained, store, batch_size, train.precision, partition)
+            clips, seconds = clips + len(index), seconds + time.monotonic() - started
+            macs = macs or multiply_accumulates(trained, store)
+            np.save(part / f"{partition}.npy", vectors)
             index.to_parquet(part / f"{partition}.parquet", index=False)
+    facts = {
+        "parameters": sum(p.numel() for network in trained.networks.values() for p in network.parameters()),
+        "networks": len(trained.networks),
+        "macs_per_clip": macs,
+        "clips_per_second": round(clips / seconds, 1),
+    }
+    with atomic_file(cost) as file:
+        file.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def embed(
     trained: Trained, store: ClipStore, batch_size: int, precision: str = "float32", desc: str = "clips"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings float32 [clips, D] and native scores float64 [clips] of a store, in its order.
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Embeddings float32 [clips, D] of a store's clips in its order, and a table of them with the method's own scores.
 
     Raises:
         AuscultError: clips of another length than the model's, a machine it was not trained on, a result that is not finite.
     """
-    method, settings = trained.method, trained.settings
-    frontend, needs_wave = method.mel(settings), method.wave(settings)
+    method = trained.method
     embedding: np.ndarray | None = None
-    native = np.full(len(store), np.nan)
+    own: dict[str, np.ndarray] = {}
+    kept = np.zeros(len(store), bool)
     bar = tqdm(total=len(store), desc=f"embed {desc}", unit="clip", mininterval=0.5 if sys.stderr.isatty() else 15.0)
     for name, clips in method.groups(store.index).items():
+        if name in trained.skipped:
+            bar.update(len(clips))
+            continue
         if name not in trained.networks:
             raise AuscultError(f"no network for machine `{name}`", fix="train on a profile that has this machine")
         shape = trained.shapes[name]
@@ -62,25 +98,43 @@ def embed(
             raise AuscultError(f"clips of {store.samples} samples, a model for {shape.samples}", fix=fix)
         candidates = candidates_of(clips, trained.classes[name])
         rows = clips.index.to_numpy(copy=True)
+        kept[rows] = True
         with torch.inference_mode():
             for start in range(0, len(rows), batch_size):
                 part = slice(start, start + batch_size)
-                where = torch.from_numpy(rows[part])
-                batch = Batch(
-                    candidates=torch.from_numpy(candidates[part]).to(store.device),
-                    wave=store.wave(where) if needs_wave else None,
-                    mel=store.mel(where, frontend) if frontend else None,
-                )
+                batch = _batch(trained, store, rows[part], candidates[part])
                 with torch.autocast(store.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                     vectors, scores = trained.networks[name].embed(batch)
                 if embedding is None:
                     embedding = np.empty((len(store), vectors.shape[1]), np.float32)
                 embedding[rows[part]] = vectors.float().cpu().numpy()
-                if scores is not None:
-                    native[rows[part]] = scores.double().cpu().numpy()
-                bar.update(len(where))
+                for key, values in scores.items():
+                    own.setdefault(key, np.full(len(store), np.nan))[rows[part]] = values.double().cpu().numpy()
+                bar.update(len(vectors))
     bar.close()
-    assert embedding is not None
-    if not np.isfinite(embedding).all():
+    embedding = np.empty((len(store), 1), np.float32) if embedding is None else embedding
+    if not np.isfinite(embedding[kept]).all():
         raise AuscultError("embeddings hold NaN or infinity", fix="train again with a lower `lr`")
-    return embedding, native
+    index = store.index[["clip_id", "set", "machine", "unit", "domain"]].assign(**own)
+    return embedding[kept], index[kept].reset_index(drop=True)
+
+
+def multiply_accumulates(trained: Trained, store: ClipStore) -> int:
+    """Multiply-accumulates of one clip's embedding and own score (convolutions and matrix products), by torch's counter."""
+    for name, clips in trained.method.groups(store.index).items():
+        if name in trained.networks:
+            rows = clips.index.to_numpy(copy=True)[:1]
+            batch = _batch(trained, store, rows, candidates_of(clips.iloc[:1], trained.classes[name]))
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                trained.networks[name].embed(batch)
+            return int(counter.get_total_flops()) // 2
+    return 0
+
+
+def _batch(trained: Trained, store: ClipStore, rows: np.ndarray, candidates: np.ndarray) -> Batch:
+    frontend, where = trained.method.mel(trained.settings), torch.from_numpy(rows)
+    return Batch(
+        candidates=torch.from_numpy(candidates).to(store.device),
+        wave=store.wave(where) if trained.method.wave(trained.settings) else None,
+        mel=store.mel(where, frontend) if frontend else None,
+    )

@@ -6,30 +6,35 @@ Two conventions are always computed, because published tables mix them (neither 
 * `per_unit`: one ROC per unit, then the arithmetic mean over units (the challenge's evaluators and most papers).
 
 `mauc`, the lowest AUC of a machine type's units, is per unit by definition and exists under `per_unit` only, also for
-the tables that print it beside pooled numbers.
+the tables that print it beside pooled numbers. `mean_auc_pauc`, half the sum of AUC and pAUC, exists where there are no
+domains; of its average over machine types there is also one over both sets, set `all`, as the papers print it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from auscult.aggregation import AGGREGATES, CONVENTIONS, DOMAINS, aggregate, machine_groups, units
+from auscult.aggregation import AGGREGATES, CONVENTIONS, DOMAINS, Source, aggregate, machine_groups, units
 from auscult.errors import AuscultError, listed
 from auscult.metrics import Floats
 from auscult.rules import MetricRules
 
-__all__ = ["SUMMARY_COLUMNS", "Comparison", "Key", "MetricRules", "Replicates", "best", "compare", "evaluate", "joined"]
-__all__ += ["machine_order", "replicate", "summarise", "undefined"]
+__all__ = ["DIFFERENCE_COLUMNS", "SUMMARY_COLUMNS", "Comparison", "Key", "MetricRules", "Replicates", "best", "compare"]
+__all__ += ["differences", "evaluate", "joined", "machine_order", "replicate", "summarise", "undefined"]
 
 log = logging.getLogger(__name__)
 
 SUMMARY_COLUMNS = ["arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds"]
+SUMMARY_COLUMNS += ["std"]
+DIFFERENCE_COLUMNS = ["arm", "backend", "reference", "reference_backend", "convention", "set", "machine", "metric"]
+DIFFERENCE_COLUMNS += ["difference", "ci_low", "ci_high", "verdict", "level"]
 
 
 class Key(NamedTuple):
@@ -49,7 +54,7 @@ class Replicates:
 
     rules: MetricRules
     values: dict[Key, Floats] = field(default_factory=dict)
-    seeds: dict[Key, int] = field(default_factory=dict)
+    runs: dict[Key, Floats] = field(default_factory=dict)  # plain value of every training seed, [seeds]
     reasons: dict[Key, str] = field(default_factory=dict)  # why a NaN is undefined
 
 
@@ -85,8 +90,11 @@ def evaluate(
     Returns:
         Columns `SUMMARY_COLUMNS`. `machine` also holds `mean` (arithmetic, over machine types) and, where the rules
         know domains, `hmean` (harmonic, over every unit's number, as the official evaluators; equal to the harmonic
-        mean over types when each has one unit). With several seeds the value is the mean over them, and a replicate
-        draws seeds as well as clips. An undefined number has an empty value; why is logged and in `undefined(result)`.
+        mean over types when each has one unit). With several seeds the value is the mean over them, `std` their sample
+        standard deviation (empty for one seed), and a replicate draws seeds as well as clips, so that the interval is
+        about both; of few seeds n it is too narrow by up to sqrt(1 - 1/n). An undefined number has an empty value;
+        why is logged and in `undefined(result)`. An arm that lacks a machine which others have
+        has no average.
 
     Raises:
         AuscultError: columns missing, a clip scored twice, a NaN score, a label that is neither 0 nor 1, or back-ends
@@ -96,13 +104,31 @@ def evaluate(
 
 
 def replicate(
-    scores: pd.DataFrame, labels: pd.DataFrame, rules: MetricRules, replicates: int = 1000, seed: int = 0
+    scores: pd.DataFrame,
+    labels: pd.DataFrame,
+    rules: MetricRules,
+    replicates: int = 1000,
+    seed: int = 0,
+    absent: Mapping[tuple[str, str], str] | None = None,
 ) -> Replicates:
-    """The evaluation behind `evaluate`, replicates kept, for `compare` and `best`. Arguments and errors as there."""
+    """The evaluation behind `evaluate`, replicates kept, for `compare`, `differences` and `best`.
+
+    Args:
+        absent: (arm, machine, or "all" for every machine) -> why it has no scores, for the reasons of undefined numbers.
+
+    Other arguments and errors as for `evaluate`.
+    """
     table = joined(scores, labels)
     sources = list(table[["arm", "backend", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     result = Replicates(rules)
-    runs: dict[Key, list[Floats]] = {}
+    runs: dict[Key, dict[int, Floats]] = {}
+    reasons: dict[Key, dict[int, str]] = {}
+
+    def add(source: Source, key: Key, value: Floats, reason: str) -> None:
+        runs.setdefault(key, {})[source[2]] = value
+        if reason:
+            reasons.setdefault(key, {})[source[2]] = reason
+
     for set_name, of_set in table.groupby("set", sort=True):
         machines = _ordered(of_set["machine"].unique())
         groups = {
@@ -114,16 +140,29 @@ def replicate(
         for source in sources:
             if all(groups[machine][source] is None for machine in machines):
                 continue  # this arm has nothing to say about this set
+            why = {machine: _why(absent or {}, source[0], machine) for machine in machines}
             for convention in CONVENTIONS:
-                parts = {machine: units(groups[machine][source], convention, rules, replicates) for machine in machines}
+                parts = {
+                    machine: units(groups[machine][source], convention, rules, replicates, why[machine])
+                    for machine in machines
+                }
                 for (machine, metric), (value, reason) in aggregate(parts, convention, rules).items():
-                    key = Key(source[0], source[1], convention, str(set_name), machine, metric)
-                    runs.setdefault(key, []).append(value)
-                    if reason:
-                        result.reasons[key] = reason
-    for key, values in runs.items():
-        result.values[key] = np.einsum("sr,sr->r", _seed_draws(len(values), replicates, seed), np.stack(values))
-        result.seeds[key] = len(values)
+                    add(source, Key(source[0], source[1], convention, str(set_name), machine, metric), value, reason)
+    for source, convention in product(sources, CONVENTIONS):
+        parts_of = [Key(source[0], source[1], convention, name, "mean", "mean_auc_pauc") for name in ("dev", "eval")]
+        if all(source[2] in runs.get(key, {}) for key in parts_of):
+            value = (runs[parts_of[0]][source[2]] + runs[parts_of[1]][source[2]]) / 2
+            texts = [f"{key.set}: {reasons[key][source[2]]}" for key in parts_of if source[2] in reasons.get(key, {})]
+            add(source, parts_of[0]._replace(set="all"), value, "; ".join(texts))
+    draws: dict[tuple[int, ...], Floats] = {}
+    for key, of_seed in runs.items():
+        seeds, values = sorted(of_seed), np.stack([of_seed[number] for number in sorted(of_seed)])
+        if tuple(seeds) not in draws:
+            draws[tuple(seeds)] = _seed_draws(seeds, replicates, seed)
+        result.values[key] = np.einsum("sr,sr->r", draws[tuple(seeds)], values)
+        result.runs[key] = values[:, 0]
+        if key in reasons:
+            result.reasons[key] = _of_seeds(reasons[key], len(seeds))
     texts = [f"{key.set}/{key.machine}: {why}" for key, why in result.reasons.items() if key.machine not in AGGREGATES]
     for text in dict.fromkeys(texts):
         log.warning("undefined metrics, %s", text)
@@ -133,9 +172,11 @@ def replicate(
 def summarise(result: Replicates, level: float = 0.95) -> pd.DataFrame:
     """Long table (columns `SUMMARY_COLUMNS`, percent) of a `Replicates`, with intervals at `level`."""
     rows = []
-    for key, values in result.values.items():
-        low, high = np.clip(_interval(values, level), 0, 1)
-        rows.append((*key, 100 * values[0], 100 * low, 100 * high, result.seeds[key]))
+    bounds = 100 * np.clip(_intervals(list(result.values.values()), level), 0, 1)
+    for (key, values), (low, high) in zip(result.values.items(), bounds, strict=True):
+        of_seeds = 100 * result.runs[key]
+        std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else np.nan
+        rows.append((*key, 100 * values[0], low, high, len(of_seeds), std))
     frame = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     frame.attrs["undefined"] = [{**key._asdict(), "reason": reason} for key, reason in result.reasons.items()]
     return frame
@@ -173,15 +214,22 @@ def compare(
         if key not in result.values:
             raise AuscultError(f"nothing evaluated for {'/'.join(key)}", fix="evaluate this arm and back-end too")
         arrays.append(result.values[key])
-    difference = arrays[0] - arrays[1]
-    low, high = _interval(difference, level)
-    if np.isnan([difference[0], low, high]).any():
-        verdict = "undefined"
-    elif low <= 0 <= high:
-        verdict = "tie"
-    else:
-        verdict = "better" if low > 0 else "worse"
-    return Comparison(100 * float(difference[0]), 100 * low, 100 * high, verdict)
+    return _comparisons([arrays[0] - arrays[1]], level)[0]
+
+
+def differences(result: Replicates, reference: tuple[str, str], level: float = 0.95) -> pd.DataFrame:
+    """`compare` of every number with the same one of `reference`, an (arm, back-end) pair, for all machines and averages.
+
+    Returns:
+        Columns `DIFFERENCE_COLUMNS`, percentage points; no rows for the reference itself. The verdict is "undefined",
+        and the number empty, where either of the two is.
+    """
+    keys = [key for key in result.values if (key.arm, key.backend) != reference]
+    nothing = np.full(len(next(iter(result.values.values()))), np.nan) if keys else np.empty(0)
+    others = [result.values.get(key._replace(arm=reference[0], backend=reference[1]), nothing) for key in keys]
+    found = _comparisons([result.values[key] - other for key, other in zip(keys, others, strict=True)], level)
+    rows = [(*key[:2], *reference, *key[2:], *one, level) for key, one in zip(keys, found, strict=True)]
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
 
 
 def best(result: Replicates, level: float = 0.95) -> pd.DataFrame:
@@ -199,7 +247,7 @@ def best(result: Replicates, level: float = 0.95) -> pd.DataFrame:
     for column, keys in columns.items():
         top = max(keys, key=lambda key: result.values[key][0])
         others = [result.values[top] - result.values[key] for key in keys if key != top]
-        clear = bool(others) and all(_interval(other, level)[0] > 0 for other in others)
+        clear = bool(others) and bool((_intervals(others, level)[:, 0] > 0).all())
         rows.append((*column, top.arm, top.backend, clear))
     return pd.DataFrame(rows, columns=["convention", "set", "machine", "metric", "arm", "backend", "clear"])
 
@@ -243,26 +291,65 @@ def joined(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _seed_draws(seeds: int, replicates: int, seed: int) -> Floats:
-    """Share of each training seed [seeds, 1 + R]: equal in the plain value, drawn with replacement in a replicate."""
-    rng = np.random.default_rng([seed, *b"training seeds"])
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
-    return np.vstack([np.ones(seeds), drawn]).T / seeds
+def _why(absent: Mapping[tuple[str, str], str], arm: str, machine: str) -> str:
+    return absent.get((arm, machine)) or absent.get((arm, "all")) or "no scores"
 
 
-def _interval(values: Floats, level: float) -> tuple[float, float]:
-    """Bias-corrected percentile interval of [1 + R] values; (NaN, NaN) without replicates or with an undefined one.
+def _of_seeds(reasons: Mapping[int, str], seeds: int) -> str:
+    """One text for the reasons of several seeds; the seeds are named when not all of them share it."""
+    shared = list(dict.fromkeys(reasons.values()))
+    if len(shared) == 1 and len(reasons) == seeds:
+        return shared[0]
+    return "; ".join(f"seed {seed}: {reason}" for seed, reason in sorted(reasons.items()))
+
+
+def _seed_draws(seeds: Sequence[int], replicates: int, seed: int) -> Floats:
+    """Share of each training seed [seeds, 1 + R]: equal in the plain value, drawn with replacement in a replicate.
+
+    Arms trained with the same seeds get the same draws, so that what a seed does to both (an easy split, a lucky order)
+    cancels in their difference; draws for different sets of seeds are independent.
+    """
+    rng = np.random.default_rng([seed, *f"training seeds {list(seeds)}".encode()])
+    drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=replicates)
+    return np.vstack([np.ones(len(seeds)), drawn]).T / len(seeds)
+
+
+def _comparisons(differences: Sequence[Floats], level: float) -> list[Comparison]:
+    """Verdicts on differences as fractions, [1 + R] each."""
+    found = []
+    for values, (low, high) in zip(differences, _intervals(differences, level).tolist(), strict=True):
+        if np.isnan([values[0], low, high]).any():
+            verdict = "undefined"
+        elif low <= 0 <= high:
+            verdict = "tie"
+        else:
+            verdict = "better" if low > 0 else "worse"
+        found.append(Comparison(100 * float(values[0]), 100 * low, 100 * high, verdict))
+    return found
+
+
+def _intervals(values: Sequence[Floats], level: float) -> Floats:
+    """Bias-corrected percentile intervals [K, 2] of K x [1 + R] values; NaN without replicates or with an undefined one.
 
     A replicate is to the plain value what that is to the truth. If replicates lie b above the plain value on average, that
     lies about b above the truth, so the percentiles of the replicates are moved back by 2 b. For the AUC b is zero. It is
     not for a minimum over units (mAUC) nor for the few highest normals that decide the pAUC: there plain percentiles of
     an average over 24 units cover the truth 60 to 75 times out of 100 at a level of 95 %, the corrected ones 93 to 97.
     """
-    plain, drawn = values[0], values[1:]
-    if len(drawn) == 0 or np.isnan(values).any():
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - 2 * (drawn.mean() - plain)
-    return float(low), float(high)
+    bounds = np.full((len(values), 2), np.nan)
+    for start in range(
+        0, len(values), 256
+    ):  # in blocks: all replicates of a large study at once would not fit the cache
+        block = np.stack(values[start : start + 256])
+        plain, drawn = block[:, 0], block[:, 1:]
+        if drawn.shape[1] == 0:
+            return bounds
+        defined = ~np.isnan(block).any(axis=1)
+        drawn = drawn[defined]
+        shift = 2 * (drawn.mean(axis=1) - plain[defined])
+        quantiles = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1) - shift
+        bounds[start : start + 256][defined] = quantiles.T
+    return bounds
 
 
 def _ordered(machines: Iterable[Any]) -> list[str]:

@@ -12,20 +12,25 @@ from safetensors.torch import load_file, save_file
 
 from auscult.config import MethodSettings, validated
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder
+from auscult.files import atomic_folder, digest
+from auscult.imports import closure
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Networks of an arm by name ("all", or one per machine type), each with its classes and shape."""
+    """Networks of an arm by name ("all", or one per machine type), each with its classes and shape.
+
+    `skipped` says of each network that could not be trained why not.
+    """
 
     method: Method
     settings: MethodSettings
     networks: dict[str, Network]
     classes: dict[str, list[str]]
     shapes: dict[str, Shape]
+    skipped: dict[str, str]
 
 
 def save(folder: Path, trained: Trained, history: pd.DataFrame) -> None:
@@ -40,6 +45,9 @@ def save(folder: Path, trained: Trained, history: pd.DataFrame) -> None:
         "networks": {
             name: {"shape": asdict(trained.shapes[name]), "classes": trained.classes[name]} for name in trained.networks
         },
+        "skipped": trained.skipped,
+        # Not read back: a change of the code is a change of the model, also where it leaves the weights alone.
+        "code": code_digest(trained.settings.method),
     }
     with atomic_folder(folder) as part:
         save_file(tensors, part / "weights.safetensors")
@@ -69,4 +77,12 @@ def load(folder: Path, device: str = "cpu") -> Trained:
         except RuntimeError as error:
             raise AuscultError(f"weights and config disagree: {error}", str(folder), "train the arm again") from None
         networks[name] = network.to(device).eval()
-    return Trained(method, settings, networks, classes, shapes)
+    return Trained(method, settings, networks, classes, shapes, config.get("skipped", {}))
+
+
+def code_digest(method: str) -> str:
+    """Hash of the source of a method's file and of the networks and losses it uses: what turns weights into scores."""
+    package = Path(__file__).parent
+    start = package / "methods" / f"{method}.py"
+    parts = {path for path in closure(start) if path.parent.name in ("methods", "models", "losses")}
+    return digest(start, *sorted(parts - {start, package / "methods" / "__init__.py"}))[:16]

@@ -34,22 +34,36 @@ class Paths:
         """`partition` is "train" or "test"; training is given the first folder only."""
         return self.data / "features" / partition
 
-    def model(self, arm: str) -> Path:
+    def models(self, arm: str) -> Path:
+        """Everything of an arm's training: one model folder per seed, and its cost beside it."""
         return self.root / "models" / self.profile / arm
 
-    def cost(self, arm: str) -> Path:
-        """Seconds, memory, machine: beside the model, for they differ between equal runs."""
-        return self.root / "models" / self.profile / f"{arm}.cost.json"
+    def model(self, arm: str, seed: int) -> Path:
+        return self.models(arm) / str(seed)
 
-    def embeddings(self, arm: str) -> Path:
-        return self.data / "embeddings" / arm
+    def train_cost(self, arm: str, seed: int) -> Path:
+        """Seconds, memory, machine: beside the model, for they differ between equal runs."""
+        return self.models(arm) / f"{seed}.cost.json"
+
+    def embed_cost(self, arm: str, seed: int) -> Path:
+        """Parameters, multiply-accumulates, clips per second."""
+        return self.models(arm) / f"{seed}.embed.json"
+
+    def embeddings(self, arm: str, seed: int) -> Path:
+        return self.data / "embeddings" / arm / str(seed)
 
     def scores(self, arm: str) -> Path:
+        """Of all seeds."""
         return self.data / "scores" / f"{arm}.parquet"
 
-    @property
-    def metrics(self) -> Path:
-        return self.root / "metrics" / self.profile
+    def metrics(self, study: str = "") -> Path:
+        """Results of the project, or of a study."""
+        return (
+            self.root / "studies" / study / "metrics" / self.profile if study else self.root / "metrics" / self.profile
+        )
+
+    def confusion(self, study: str) -> Path:
+        return self.root / "studies" / study / "confusion" / self.profile
 
 
 def project_root() -> Path:

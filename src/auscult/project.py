@@ -6,26 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auscult.config import Data, MethodSettings, Profile, arm_settings, load_params, load_profile, section
+from auscult.config import Data, MethodSettings, Profile
+from auscult.params import Params, arm_settings, load_params, load_profile
 from auscult.paths import Paths
 
 
 @dataclass(frozen=True)
 class Project:
-    params: dict[str, Any]
+    params: Params
     profile: Profile
     paths: Paths
 
     @classmethod
     def open(cls, root: Path = Path()) -> Project:
-        """Read params.yaml and the profile it chooses."""
-        params = load_params(root / "params.yaml")
-        data: Data = section(params, "data")
+        """Read params.yaml, the studies' and the profile that is chosen."""
+        params = load_params(root)
+        data: Data = params.section("data")
         return cls(params, load_profile(data.profile, root / "profiles"), Paths(data.profile, root))
 
     def section(self, name: str) -> Any:
         """One checked section of params.yaml."""
-        return section(self.params, name)
+        return self.params.section(name)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        seeds: tuple[int, ...] = self.section("train").seeds
+        return seeds
 
     def arm(self, name: str) -> MethodSettings:
         """The complete settings of an arm."""

@@ -20,14 +20,18 @@ import yaml
 
 from auscult.config import flat
 from auscult.files import atomic_file, digest
+from auscult.params import Arm
 from auscult.paths import project_root
 from auscult.project import Project
 
 HEADLINE = {"set": "dev", "convention": "per_unit"}  # under the short names `auc/fan`; the long names say all
 
 
-def publish(project: Project, receipt: Path) -> None:
-    """Write every arm's run and, last, `receipt` (which keys were published). Without mlflow the receipt says so."""
+def publish(project: Project, receipt: Path, study: str = "") -> None:
+    """Write the run of every arm of the project, or of a study, and last `receipt` (which keys were published).
+
+    Without mlflow the receipt says so.
+    """
     try:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.tracking import MlflowClient
@@ -40,10 +44,18 @@ def publish(project: Project, receipt: Path) -> None:
     store = project_root().resolve()
     client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}"))
     experiment = _experiment(client, f"auscult/{project.profile.name}", store)
-    summary = pd.read_csv(project.paths.metrics / "summary.csv")
-    keys = [
-        _publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm]) for arm in project.params["arms"]
-    ]
+    metrics = project.paths.metrics(study)
+    summary = pd.read_csv(metrics / "summary.csv")
+    arms = [arm for arm in project.params.arms.values() if arm.study == study]
+    names = [arm.name for arm in arms]
+    keys = []
+    for arm in arms:
+        plots = [
+            file
+            for file in sorted((metrics / "plots").glob("*.png"))
+            if file.stem.endswith(arm.name) or not any(file.stem.endswith(other) for other in names)
+        ]
+        keys.append(_publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm.name], plots))
     _write(receipt, {"published": keys})
     print(f"{len(keys)} runs are up to date in {client.tracking_uri}\nlook at them with: mlflow ui")
 
@@ -56,35 +68,55 @@ def _experiment(client: Any, name: str, store: Path) -> str:
     return str(client.create_experiment(name, artifact_location=(store / "mlartifacts" / name).as_uri()))
 
 
-def _publish_arm(client: Any, experiment: str, project: Project, arm: str, rows: pd.DataFrame) -> str:
+def _publish_arm(
+    client: Any, experiment: str, project: Project, arm: Arm, rows: pd.DataFrame, plots: list[Path]
+) -> str:
     from mlflow.entities import Metric
 
-    model, plots = project.paths.model(arm), project.paths.metrics / "plots"
-    config = yaml.safe_load((model / "config.yaml").read_text())
+    models = {seed: project.paths.model(arm.weights, seed) for seed in project.seeds}
+    first = models[project.seeds[0]]
+    config = yaml.safe_load((first / "config.yaml").read_text())
     params = flat({**config["settings"], "train": project.section("train").model_dump()})
-    params |= {"profile": project.profile.name, "arm": arm, "score.k": project.section("score").k}
-    identity = json.dumps([project.profile.name, arm, params, digest(model)], sort_keys=True, default=str)
-    key = f"{project.profile.name}/{arm}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    params |= {"profile": project.profile.name, "arm": arm.name, "score.k": project.section("score").k}
+    if arm.condition is not None:
+        params |= flat({"condition": arm.condition.model_dump()})
+    identity = json.dumps(
+        [project.profile.name, arm.name, params, *(digest(model) for model in models.values())],
+        sort_keys=True, default=str,
+    )  # fmt: skip
+    key = f"{project.profile.name}/{arm.name}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
-    run = _run(client, experiment, key, arm)
+    run = _run(client, experiment, key, arm.name)
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
     now = int(time.time() * 1000)
-    cost = json.loads(project.paths.cost(arm).read_text())
+    cost = _cost(project, arm)
     final = _metrics(rows) | {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
     # Only what changed, so that a second publish adds no second point to a curve.
     changed = [Metric(name, value, now, 0) for name, value in final.items() if known.get(name) != value]
-    curves = [] if _has_curves(client, run_id, model) else list(_curves(model, start, Metric))
+    curves = []
+    for seed, model in models.items():
+        suffix = f".seed_{seed}" if len(models) > 1 else ""
+        if not _has_curves(client, run_id, model, suffix):
+            curves += list(_curves(model, start, Metric, suffix))
     written = {} if run.data.params else params
     _log(client, run_id, changed + curves, written)
-    for name, value in _tags(project, key, cost).items():
+    for name, value in _tags(project, key, cost, arm.study).items():
         client.set_tag(run_id, name, value)
-    for file in (model / "config.yaml", model / "history.csv"):
+    for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
-    for file in sorted(plots.glob("*.png")):
-        if file.stem.endswith(arm) or not any(file.stem.endswith(other) for other in project.params["arms"]):
-            client.log_artifact(run_id, str(file), "plots")
-    client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost["train_seconds"]))
+    for file in plots:
+        client.log_artifact(run_id, str(file), "plots")
+    client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost.get("train_seconds", 0)))
     return key
+
+
+def _cost(project: Project, arm: Arm) -> dict[str, Any]:
+    """Cost of training (of the arm whose weights are used) and of embedding, with the first seed."""
+    seed = project.seeds[0]
+    cost: dict[str, Any] = {}
+    for path in (project.paths.train_cost(arm.weights, seed), project.paths.embed_cost(arm.name, seed)):
+        cost |= json.loads(path.read_text())
+    return cost
 
 
 def _run(client: Any, experiment: str, key: str, arm: str) -> Any:
@@ -115,24 +147,28 @@ def _history(model: Path) -> pd.DataFrame:
     return pd.read_csv(model / "history.csv")
 
 
-def _curve_name(column: str, scope: str) -> str:
-    return f"curve/{column}" if scope == "all" else f"curve/{column}.{scope}"
+def _curve_name(column: str, scope: str, suffix: str) -> str:
+    """Brackets of a phase, "all (pretrain)", are not allowed in names."""
+    scope = scope.replace(" (", ".").replace(")", "")
+    return f"curve/{column}{suffix}" if scope == "all" else f"curve/{column}.{scope}{suffix}"
 
 
-def _curves(model: Path, timestamp: int, metric: Any) -> list[Any]:
+def _curves(model: Path, timestamp: int, metric: Any, suffix: str) -> list[Any]:
     out = []
     for row in _records(_history(model)):
         for column, value in row.items():
             if column not in ("scope", "epoch") and pd.notna(value):
-                out.append(metric(_curve_name(column, row["scope"]), float(value), timestamp, int(row["epoch"])))
+                out.append(
+                    metric(_curve_name(column, row["scope"], suffix), float(value), timestamp, int(row["epoch"]))
+                )
     return out
 
 
-def _has_curves(client: Any, run_id: str, model: Path) -> bool:
+def _has_curves(client: Any, run_id: str, model: Path, suffix: str) -> bool:
     history = _history(model)
     if history.empty:
         return True
-    name = _curve_name("train_loss", str(history["scope"].iloc[-1]))
+    name = _curve_name("train_loss", str(history["scope"].iloc[-1]), suffix)
     return len(client.get_metric_history(run_id, name)) >= int(history["epoch"].max())
 
 
@@ -146,7 +182,7 @@ def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -
         client.log_batch(run_id, params=entries[start : start + 100])
 
 
-def _tags(project: Project, key: str, cost: dict[str, Any]) -> dict[str, str]:
+def _tags(project: Project, key: str, cost: dict[str, Any], study: str) -> dict[str, str]:
     import torch
 
     clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
@@ -157,6 +193,7 @@ def _tags(project: Project, key: str, cost: dict[str, Any]) -> dict[str, str]:
         "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
         "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
         "auscult.profile": project.profile.name,
+        "auscult.study": study,
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.revision": _git("rev-parse", "HEAD"),

@@ -22,7 +22,7 @@ from auscult.config import EmaSettings, MethodSettings, Train
 from auscult.data.store import ClipStore
 from auscult.ema import WeightEMA
 from auscult.errors import AuscultError
-from auscult.methods.base import Batch, Method, Network, Shape
+from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.resume import ResumeFolder
 from auscult.schedule import cosine_lr
 
@@ -32,19 +32,24 @@ State = dict[str, Any]
 def fit(
     name: str,
     method: Method,
-    settings: MethodSettings,
+    phase: Phase,
     train: Train,
+    seed: int,
     store: ClipStore,
     rows: np.ndarray,
     labels: np.ndarray,
     shape: Shape,
     resume: ResumeFolder,
+    previous: Network | None = None,
 ) -> tuple[Network, list[dict[str, float]], float]:
     """Train one network on clips `rows` of `store` with class `labels`.
 
     Args:
         name: of the network ("all", or the machine type); part of its random streams.
+        phase: which of the method's trainings, with its settings.
+        seed: of all random streams.
         resume: where states of an interrupted run are kept.
+        previous: network of the phase before, which this one adopts.
 
     Returns:
         The selected network in eval mode, one history row per epoch, and the seconds spent (all attempts together).
@@ -52,13 +57,16 @@ def fit(
     Raises:
         AuscultError: too few clips for the batch norms, or a loss that is no longer finite.
     """
-    device = store.device
+    device, settings = store.device, phase.settings
+    name = f"{name}.{phase.name}" if phase.name else name
     load = _loader(method, settings, store)
     started = time.monotonic()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_seed(train.seed, name, 0))
-        live = method.build(settings, shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train_rows, valid_rows = _split(len(rows), settings.valid_fraction, train.seed, name)
+        torch.manual_seed(_seed(seed, name, 0))
+        live = phase.build(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if previous is not None:
+        live.adopt(previous)
+    train_rows, valid_rows = _split(len(rows), settings.valid_fraction, seed, name)
     if settings.epochs and len(train_rows) < 2:
         raise AuscultError(f"{len(train_rows)} training clip(s) are too few", f"network `{name}`", "two are needed")
 
@@ -66,10 +74,14 @@ def fit(
         fix = "set `valid_fraction` above 0, or `selection: last`"
         raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
 
+    def all_clips() -> Iterator[Batch]:
+        for part in _batches(np.arange(len(rows)), min(settings.batch_size, 64)):
+            yield load(rows[part], labels[part])
+
     if type(live).prepare is not Network.prepare:
         live.eval()
-        with torch.inference_mode():
-            live.prepare(load(rows[part], labels[part]) for part in _batches(np.arange(len(rows)), settings.batch_size))
+        with torch.no_grad():
+            live.prepare(all_clips())
 
     ema_settings: EmaSettings | None = getattr(settings, "ema", None)
     average = copy.deepcopy(live) if ema_settings and ema_settings.enabled else None
@@ -94,7 +106,9 @@ def fit(
         history, best, spent, first = state["history"], tuple(state["best"]), state["seconds"], len(state["history"])
         print(f"{name}: continuing after epoch {first}", file=sys.stderr)
 
-    starts = store.shape(method.mel(settings))[1] - method.window + 1 if method.window else 1
+    frames = store.shape(method.mel(settings))[1] if method.mel(settings) else 0
+    window, hop = method.window(settings, frames), method.hop(settings)
+    starts = (frames - window) // hop + 1 if window else 1
     saved = time.monotonic()
     bar = tqdm(
         range(first, settings.epochs), desc=f"train {name}", unit="epoch", initial=first, total=settings.epochs,
@@ -108,13 +122,13 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = lr
         live.train()
-        items = np.random.default_rng(_seed(train.seed, name, 1, epoch)).permutation(len(train_rows) * starts)
+        items = np.random.default_rng(_seed(seed, name, 1, epoch)).permutation(len(train_rows) * starts)
         totals: dict[str, Tensor] = {}
         for step, part in enumerate(_batches(items, settings.batch_size)):
             clip = train_rows[part // starts]
-            batch = load(rows[clip], labels[clip], part % starts if method.window else None)
+            batch = load(rows[clip], labels[clip], part % starts * hop if window else None)
             with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
-                parts = live.loss(batch, np.random.default_rng(_seed(train.seed, name, 2, epoch, step)))
+                parts = live.loss(batch, np.random.default_rng(_seed(seed, name, 2, epoch, step)))
             optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
             optimizer.step()
@@ -150,12 +164,17 @@ def fit(
             )
     if best[1]:
         chosen.load_state_dict(best[1])
-    return chosen.eval(), history, spent + time.monotonic() - started
+    chosen.eval()
+    if type(chosen).finish is not Network.finish:
+        with torch.no_grad():
+            chosen.finish(all_clips())
+    return chosen, history, spent + time.monotonic() - started
 
 
 def _loader(method: Method, settings: MethodSettings, store: ClipStore) -> Callable[..., Batch]:
     """`load(rows, labels, first)`: the batch a method asks for, and nothing it does not."""
     frontend, needs_wave = method.mel(settings), method.wave(settings)
+    window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
 
     def load(rows: np.ndarray, labels: np.ndarray, first: np.ndarray | None = None) -> Batch:
         where = torch.from_numpy(rows)
@@ -163,7 +182,7 @@ def _loader(method: Method, settings: MethodSettings, store: ClipStore) -> Calla
         return Batch(
             label=torch.from_numpy(labels).to(store.device, non_blocking=True),
             wave=store.wave(where) if needs_wave else None,
-            mel=store.mel(where, frontend, start, method.window if first is not None else 0) if frontend else None,
+            mel=store.mel(where, frontend, start, window if start is not None else 0) if frontend else None,
         )
 
     return load

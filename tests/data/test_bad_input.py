@@ -123,8 +123,8 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
     make_project(tmp_path, {"clip_seconds": 0.2})
     for stage in ("download", "manifest", "features"):
         run_stage(tmp_path, stage)
-    for stage in ("train", "embed", "score"):
-        run_stage(tmp_path, stage, "spectral_knn")
+    for stage, *seed in (("train", "2024"), ("embed", "2024"), ("score",)):
+        run_stage(tmp_path, stage, "spectral_knn", *seed)
     import pandas as pd
 
     scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "spectral_knn.parquet")

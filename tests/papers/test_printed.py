@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import hmean
 
 from auscult.errors import AuscultError
-from auscult.papers import CONVENTION, PRINTED_ROW, printed, printed_tables
+from auscult.papers import CONVENTION, MISPRINTS, PRINTED_ROW, convention, misprint, printed, printed_tables, table_name
 
 ROWS = {
     "os_scl_table2": 112, "os_scl_table3": 56, "os_scl_table4": 28, "os_scl_table5": 21, "os_scl_table6": 49,
@@ -51,14 +51,87 @@ def test_han_table_10_is_harmonic() -> None:
     assert hmean(parts) == pytest.approx(mean, abs=0.01)
 
 
-def test_arms_point_to_rows_of_tables_2_and_4() -> None:
-    for table in ("os_scl_table2", "os_scl_table4"):
-        assert set(PRINTED_ROW.values()) <= set(printed(table)["method"])
-    assert set(CONVENTION) <= set(printed("os_scl_table2")["method"])
-    cell = printed("os_scl_table2").query(
-        "method == 'TFSTgram(OS-SCL)' and machine == 'ToyConveyor' and metric == 'auc'"
-    )
+def test_arms_point_to_rows_that_exist() -> None:
+    for table, rows in PRINTED_ROW.items():
+        assert set(rows.values()) <= set(printed(table)["row"]), table
+    assert set(CONVENTION) <= {m for n in range(2, 7) for m in printed(f"os_scl_table{n}")["method"]}
+    cell = printed("os_scl_table2").query("row == 'TFSTgram(OS-SCL)' and machine == 'ToyConveyor' and metric == 'auc'")
     assert cell["text"].tolist() == ["83.56"]
+
+
+def test_rows_of_one_method_are_told_apart_by_their_settings() -> None:
+    table = printed("os_scl_table6")
+    assert table["method"].nunique() == 1
+    assert table["row"].nunique() == 7
+    for table_of_one in (name for name in printed_tables() if name != "os_scl_table6"):
+        rows = printed(table_of_one)
+        assert not rows.duplicated(["row", "dataset", "split", "machine", "metric"]).any(), table_of_one
+    # By the numbers: the arm that is the paper's own system carries Table II's AUC in Table VI.
+    row = PRINTED_ROW["os_scl_table6"]["tfst_os_scl"]
+    again = (
+        printed("os_scl_table2").query("method == 'TFSTgram(OS-SCL)' and metric == 'auc'").set_index("machine")["value"]
+    )
+    assert table[table["row"] == row].set_index("machine")["value"].to_dict() == again.to_dict()
+    of_arm = {
+        arm: table.loc[(table["row"] == row) & (table["machine"] == "mean"), "value"].item()
+        for arm, row in PRINTED_ROW["os_scl_table6"].items()
+    }
+    assert of_arm == {
+        "tfst_fph_0": 94.94, "tfst_fph_128": 93.80, "tfst_os_scl": 95.71, "tfst_fph_32": 95.46, "tfst_fph_16": 94.55,
+        "tfst_fph_8": 86.22, "tfst_fph_4": 48.30,
+    }  # fmt: skip
+
+
+def test_conventions() -> None:
+    assert convention("os_scl_table4", "Log-Mel(OS-SCL)", "mauc") == "per_unit"
+    assert convention("os_scl_table3", "STgram(OS-SCL)", "auc") == "pooled"
+    assert convention("os_scl_table2", "MobileNetV2", "auc") == ""
+    assert convention("anopatch_table1", "MFN", "mean_auc_pauc") == "per_unit"
+    assert table_name("han_table06") == "Han et al., Table 6"
+
+
+def broken_averages() -> dict[tuple[str, str, str, str], float]:
+    """(table, method, split, metric) -> recomputed average, for the averages over types that differ from the printed one."""
+    found = {}
+    for table in ("os_scl_table2", "os_scl_table3", "os_scl_table4", "anopatch_table1", "han_table06"):
+        for (row, split, metric), cells in printed(table).groupby(["row", "split", "metric"]):
+            parts, mean = cells[cells["machine"] != "mean"]["value"], cells[cells["machine"] == "mean"]["value"]
+            if len(parts) == 6 and len(mean) and abs(parts.mean() - mean.item()) > 0.02:
+                found[table, str(row), str(split), str(metric)] = float(parts.mean())
+    return found
+
+
+def broken_sets() -> dict[tuple[str, str, str, str], float]:
+    """The same for the averages of dev and eval."""
+    found = {}
+    for table in ("os_scl_table5", "anopatch_table1", "han_table06"):
+        for row, cells in printed(table)[printed(table)["machine"] == "mean"].groupby("row"):
+            of = cells.set_index("split")["value"]
+            if {"dev", "eval", "all"} <= set(of.index) and abs((of["dev"] + of["eval"]) / 2 - of["all"]) > 0.02:
+                found[table, str(row), "all", "mean_auc_pauc"] = float((of["dev"] + of["eval"]) / 2)
+    return found
+
+
+def test_every_average_that_does_not_follow_says_so_and_no_other() -> None:
+    broken = broken_averages() | broken_sets()
+    assert len(broken) > 8
+    noted = {(m.table, m.method, m.split, m.metric): m.text for m in MISPRINTS if m.machine == "mean"}
+    assert set(noted) == set(broken)
+    for key, recomputed in broken.items():
+        stated = float(noted[key].rsplit(" ", 1)[1])
+        assert stated == pytest.approx(recomputed, abs=0.0051), key
+
+
+def test_misprints_point_to_printed_cells() -> None:
+    for known in MISPRINTS:
+        rows = printed(known.table).query("method == @known.method")
+        for column in ("split", "machine", "metric"):
+            rows = rows[(rows[column] == getattr(known, column)) | (getattr(known, column) == "")]
+        assert len(rows), known
+    same = [misprint("os_scl_table3", "STgram(OS-SCL)", "dev", machine, "pauc") for machine in ("fan", "pump")]
+    assert same[0] == same[1] != ""
+    assert misprint("os_scl_table3", "STgram(OS-SCL)", "dev", "fan", "auc") == ""
+    assert misprint("han_table06", "PAE", "dev", "valve", "mean_auc_pauc") != ""
 
 
 def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
@@ -69,6 +142,6 @@ def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
 def test_reading_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, auscult.papers, auscult.evaluation, auscult.reporting.tables, auscult.reporting.figures as f;"
+    code = "import sys, auscult.papers, auscult.reporting.results, auscult.reporting.readme;"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.config import TableSettings
 from auscult.evaluation import Replicates, replicate
 from auscult.rules import MetricRules
 
 Study = tuple[pd.DataFrame, pd.DataFrame]
+
+TABLES = {
+    "table2": TableSettings(title="Detection of anomalies", metrics=("auc", "pauc"), printed="os_scl_table2"),
+    "table4": TableSettings(title="Lowest AUC", metrics=("mauc",), printed="os_scl_table4"),
+}
 
 
 def build(domains: bool = False, machines: tuple[str, ...] = ("fan", "pump", "ToyCar")) -> Study:

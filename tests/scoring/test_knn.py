@@ -63,8 +63,8 @@ def write(folder: Path, native: float | None = None) -> Path:
     train, train_meta, test, test_meta = embeddings()
     for name, array, meta in (("train", train, train_meta), ("test", test, test_meta)):
         np.save(folder / f"{name}.npy", array)
-        scores = np.full(len(meta), np.nan) if native is None else np.full(len(meta), native)
-        meta.assign(native=scores).to_parquet(folder / f"{name}.parquet")
+        own = {} if native is None else {"native": np.full(len(meta), native), "native_other": np.ones(len(meta))}
+        meta.assign(**own).to_parquet(folder / f"{name}.parquet")
     return folder
 
 
@@ -72,6 +72,13 @@ def test_an_arm_without_own_score_has_no_native_rows(tmp_path: Path) -> None:
     table = score_table(write(tmp_path), Score(backends=["native", "knn_cosine"]), domains=False)
     assert set(table["backend"]) == {"knn_cosine"}
     assert list(table.columns) == ["clip_id", "set", "machine", "unit", "domain", "backend", "score"]
+
+
+def test_each_of_a_methods_own_scores_is_a_back_end(tmp_path: Path) -> None:
+    table = score_table(write(tmp_path, 0.5), Score(backends=["native", "knn_cosine"]), domains=False)
+    assert list(dict.fromkeys(table["backend"])) == ["native", "native_other", "knn_cosine"]
+    assert (table.loc[table["backend"] == "native", "score"] == 0.5).all()
+    assert (table.loc[table["backend"] == "native_other", "score"] == 1.0).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from auscult.errors import AuscultError
 from auscult.evaluation import joined, machine_order
 from auscult.files import atomic_file
 from auscult.metrics import roc
@@ -19,16 +19,26 @@ from auscult.reporting.names import CONVENTIONS, METRICS, SETS, backend_name
 from auscult.reporting.style import ANOMALY, COLOURS, MARKERS, NORMAL, add_legend, look, panels, say
 
 ROC_POINTS = 200
+ROC_ARMS = 6  # more lines than this cannot be told apart in one panel
+_GREY = "#c4c4c4"
 
 
-def roc_points(
-    scores: pd.DataFrame, labels: pd.DataFrame, backend: str = "native", set_name: str = "dev"
-) -> pd.DataFrame:
+def labelled(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """What the figures of scores are drawn from: the labelled clips, of the first training seed of each arm.
+
+    Args:
+        scores, labels: as for `evaluation.evaluate`, with a column `arm`.
+    """
+    table = joined(scores, labels)
+    table = table[table["anomaly"].notna()]
+    return table[table["seed"] == table.groupby("arm")["seed"].transform("first")]
+
+
+def roc_points(table: pd.DataFrame, backend: str = "native", set_name: str = "dev") -> pd.DataFrame:
     """Points of the pooled ROC curve (all units of a machine type) of every arm, for one back-end and set.
 
     Args:
-        scores, labels: as for `evaluation.evaluate`, with a column `arm`. An arm without this back-end is shown with the
-            first one it has. Of several training seeds the first is drawn.
+        table: of `labelled`. An arm without this back-end is shown with the first one it has.
         backend: "native" is the arm's own score.
         set_name: "dev" or "eval".
 
@@ -37,7 +47,7 @@ def roc_points(
         its length, ends included. A machine where one class is missing has no rows.
     """
     frames = []
-    for (arm, machine), rows in _labelled(scores, labels, set_name).groupby(["arm", "machine"], sort=False):
+    for (arm, machine), rows in table[table["set"] == set_name].groupby(["arm", "machine"], sort=False):
         chosen = _backend(rows, backend)
         rows = rows[rows["backend"] == chosen]
         fpr, tpr, _ = roc(rows["score"], rows["anomaly"].astype(int))
@@ -57,45 +67,63 @@ def write_roc_csv(points: pd.DataFrame, path: Path) -> None:
         points.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
 
 
-def plot_roc(points: pd.DataFrame, path: Path, max_fpr: float = 0.1) -> None:
-    """One panel per machine type, one line per arm; the part that the pAUC looks at is shaded. Input: `roc_points`."""
+def plot_roc(points: pd.DataFrame, path: Path, max_fpr: float = 0.1, reference: str = "") -> None:
+    """One panel per machine type, one line per arm; the part that the pAUC looks at is shaded.
+
+    Of more than `ROC_ARMS` arms, that many are told apart: the reference and those with the highest average area. The
+    others are thin grey lines behind them; their points are in the CSV.
+
+    Args:
+        points: of `roc_points`.
+        path: PNG.
+        max_fpr: end of the shaded part.
+        reference: arm that is told apart in any case.
+    """
     machines = sorted(points["machine"].unique(), key=machine_order)
     arms = list(dict.fromkeys(points["arm"]))
-    with panels(len(machines), path, legend=arms) as (figure, axes):
+    leaders = _leaders(points, arms, reference)
+    others = f"{len(arms) - len(leaders)} other arms"
+    names = [*leaders, *([others] if len(leaders) < len(arms) else [])]
+    with panels(len(machines), path, legend=names) as (figure, axes):
         if not machines:
             say(axes[0], "no machine has labelled clips of both classes")
             return
         lines: dict[str, Any] = {}
+        curves = {key: (curve["fpr"], curve["tpr"]) for key, curve in points.groupby(["machine", "arm"])}
         for axis, machine in zip(axes, machines, strict=True):
             axis.axvspan(0, max_fpr, color="#f0f0f0", zorder=0)
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-            for index, arm in enumerate(arms):
-                curve = points[(points["arm"] == arm) & (points["machine"] == machine)]
-                (lines[arm],) = axis.plot(curve["fpr"], curve["tpr"], **{**look(index), "marker": None})
+            for arm in arms:
+                if arm not in leaders and (machine, arm) in curves:
+                    (lines[others],) = axis.plot(*curves[machine, arm], color=_GREY, linewidth=0.8)
+            for index, arm in enumerate(leaders):
+                (lines[arm],) = axis.plot(*curves.get((machine, arm), ([], [])), **{**look(index), "marker": None})
             axis.set(title=machine, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
             axis.set(xlabel="false positive rate", ylabel="true positive rate")
             axis.label_outer()
-        add_legend(figure, lines)
+        add_legend(figure, {name: lines[name] for name in names})
+
+
+def _leaders(points: pd.DataFrame, arms: list[str], reference: str) -> list[str]:
+    """At most `ROC_ARMS` of `arms`, in their order: the reference, then by the area averaged over machine types."""
+    areas = {
+        arm: sum(float(np.trapezoid(c["tpr"], c["fpr"])) for _, c in curves.groupby("machine"))
+        for arm, curves in points.groupby("arm")
+    }
+    ranked = sorted(arms, key=lambda arm: (arm != reference, -areas[arm]))  # an arm that lacks a machine ranks lower
+    return [arm for arm in arms if arm in ranked[:ROC_ARMS]]
 
 
 def plot_histograms(
-    scores: pd.DataFrame,
-    labels: pd.DataFrame,
-    arm: str,
-    path: Path,
-    backend: str = "native",
-    set_name: str = "dev",
-    bins: int = 40,
+    table: pd.DataFrame, arm: str, path: Path, backend: str = "native", set_name: str = "dev", bins: int = 40
 ) -> None:
     """Scores of normal and anomalous test clips of one arm, one panel per machine type, units pooled.
 
     Both classes share the bins; heights are the share of the class, so that unequal class sizes do not mislead. The
-    outermost bins also hold what lies beyond the 0.5th and 99.5th percentile. Arguments as for `roc_points`.
+    outermost bins also hold what lies beyond the 0.5th and 99.5th percentile. Arguments as for `roc_points`. An arm
+    without labelled clips of this set has a figure that says so.
     """
-    if arm not in set(scores["arm"]):
-        raise AuscultError(f"no scores of {arm}", fix="run its score stage, or name another arm")
-    rows = _labelled(scores, labels, set_name)
-    rows = rows[(rows["arm"] == arm) & np.isfinite(rows["score"])]
+    rows = table[(table["arm"] == arm) & (table["set"] == set_name) & np.isfinite(table["score"])]
     chosen = _backend(rows, backend) if len(rows) else backend
     rows = rows[rows["backend"] == chosen]
     machines = sorted(rows["machine"].unique(), key=machine_order)
@@ -180,15 +208,15 @@ def plot_summary(
     convention: str = "per_unit",
     set_name: str = "dev",
     machine: str = "mean",
-    backends: tuple[str, ...] = (),
+    arms: Sequence[str] = (),
 ) -> None:
-    """One number per arm and back-end with its interval, arms from top to bottom in the order of `summary`.
+    """One row per arm from top to bottom: one number with its interval, by the arm's own score and by the first other one.
 
     Args:
         summary: long table of `evaluation.evaluate`.
         path: PNG.
         metric, convention, set_name, machine: which number.
-        backends: back-ends to show; empty: all. An undefined number has no point.
+        arms: arms to show, in this order; empty: those of `summary`. One without a number says so.
     """
     rows = summary[
         (summary["metric"] == metric)
@@ -196,12 +224,13 @@ def plot_summary(
         & (summary["set"] == set_name)
         & (summary["machine"] == machine)
     ]
-    shown = list(backends) or list(dict.fromkeys(rows["backend"]))
-    rows = rows[rows["backend"].isin(shown) & rows["value"].notna()]
-    arms = list(dict.fromkeys(summary["arm"]))
-    height = 1.2 + len(arms) * (0.22 + 0.17 * len(shown))
+    backends = list(dict.fromkeys(rows["backend"]))
+    others = [backend for backend in backends if not backend.startswith("native")]
+    shown = (["native"] if "native" in backends else []) + others[:1]
+    arms = list(arms) or list(dict.fromkeys(summary["arm"]))
+    rows = rows[rows["backend"].isin(shown) & rows["arm"].isin(arms) & rows["value"].notna()]
     names = [backend_name(backend) for backend in shown]
-    with panels(1, path, size=(8.0, height), legend=names) as (figure, axes):
+    with panels(1, path, size=(8.0, 1.2 + 0.42 * len(arms)), legend=names) as (figure, axes):
         axis = axes[0]
         if rows.empty:
             say(axis, "no arm has this number")
@@ -209,16 +238,16 @@ def plot_summary(
         points: dict[str, Any] = {}
         for index, (backend, name) in enumerate(zip(shown, names, strict=True)):
             of = rows[rows["backend"] == backend]
-            offset = (index - (len(shown) - 1) / 2) * 0.6 / len(shown)
+            offset = (index - (len(shown) - 1) / 2) * 0.36
             y = np.array([arms.index(arm) for arm in of["arm"]], dtype=np.float64) + offset
             value = of["value"].to_numpy(dtype=np.float64)
             bounds = of[["ci_low", "ci_high"]].to_numpy(dtype=np.float64)
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             axis.hlines(y, bounds[:, 0], bounds[:, 1], color=colour, linewidth=2.2)
-            (points[name],) = axis.plot(value, y, linestyle="none", color=colour, marker=marker, markersize=7)
+            (points[name],) = axis.plot(value, y, linestyle="none", color=colour, marker=marker, markersize=6)
             for where, number, right in zip(y, value, np.fmax(bounds[:, 1], value), strict=True):
                 axis.annotate(
-                    f"{number:.1f}", (right, where), (6, 0), textcoords="offset points", va="center", fontsize=9.5
+                    f"{number:.1f}", (right, where), (6, 0), textcoords="offset points", va="center", fontsize=8.5
                 )
         for place in [place for place, arm in enumerate(arms) if arm not in set(rows["arm"])]:
             axis.text(
@@ -227,6 +256,8 @@ def plot_summary(
         axis.set_yticks(range(len(arms)), arms)
         axis.set_ylim(len(arms) - 0.5, -0.5)
         axis.grid(axis="y", visible=False)
+        for place in range(len(arms) - 1):
+            axis.axhline(place + 0.5, color="#e4e4e4", linewidth=0.8)
         axis.margins(x=0.09)
         which = {"mean": "average over machine types", "hmean": "harmonic mean over machine types"}.get(
             machine, machine
@@ -236,13 +267,6 @@ def plot_summary(
             f"{METRICS.get(metric, metric)} (%), {which}, {SETS.get(set_name, set_name)}\n({how}bars: bootstrap interval)"
         )
         add_legend(figure, points, "upper")
-
-
-def _labelled(scores: pd.DataFrame, labels: pd.DataFrame, set_name: str) -> pd.DataFrame:
-    """Labelled clips of one set, of the first training seed of each arm."""
-    table = joined(scores, labels)
-    table = table[(table["set"] == set_name) & table["anomaly"].notna()]
-    return table[table["seed"] == table.groupby("arm")["seed"].transform("first")]
 
 
 def _backend(rows: pd.DataFrame, backend: str) -> str:

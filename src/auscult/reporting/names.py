@@ -20,14 +20,24 @@ METRICS = {
     "pauc_source": "pAUC (source)",
     "pauc_target": "pAUC (target)",
     "official": "official score",
+    "mean_auc_pauc": "mean of AUC and pAUC",
 }
-SETS = {"dev": "development set", "eval": "evaluation set"}
+SETS = {"dev": "development set", "eval": "evaluation set", "all": "mean of both sets"}
 CONVENTIONS = {"pooled": "pooled: one ROC over all units of a machine", "per_unit": "per unit, then averaged"}
+COSTS = {
+    "parameters": "params (M)",
+    "macs_per_clip": "MACs/clip (M)",
+    "train_seconds": "train (s)",
+    "clips_per_second": "clips/s",
+}
+UNKNOWN = "\u2013"  # a dash: not measured
 AGGREGATES = {"mean": "average", "hmean": "harmonic mean"}
 
 
 def backend_name(backend: str) -> str:
-    """Reader's name of a back-end; an unknown one is spelt out from its key."""
+    """Reader's name of a back-end; an unknown one is spelt out from its key, a variant of the own score says which."""
+    if backend.startswith("native_"):
+        return f"{BACKENDS['native']} ({backend.removeprefix('native_').replace('_', ' ')})"
     return BACKENDS.get(backend, backend.replace("_", " "))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pandas as pd
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
-from auscult.reporting.names import METRICS, backend_name
+from auscult.reporting.names import COSTS, METRICS, UNKNOWN, backend_name
+from auscult.reporting.render import amount_text
 
 # Which numbers a profile's short table shows: (metric, machine), under the per-unit convention of the development set.
 SHOWN = {
@@ -17,23 +19,45 @@ SHOWN = {
     "dcase2023_valve": [("auc_source", "valve"), ("auc_target", "valve"), ("pauc", "valve"), ("official", "valve")],
 }
 
+SHOWN_COSTS = ("parameters", "train_seconds")
 
-def short_table(summary: pd.DataFrame, columns: list[tuple[str, str]]) -> str:
-    """Markdown: one row per arm and back-end, one column per (metric, machine), percent with the interval."""
+
+def short_table(summary: pd.DataFrame, columns: list[tuple[str, str]], costs: pd.DataFrame | None = None) -> str:
+    """Markdown: one row per arm, by its own score or, when it has none, its first back-end.
+
+    Args:
+        summary: long table of `evaluation.evaluate`.
+        columns: (metric, machine) of each column; percent, standard deviation over training seeds, interval.
+        costs: of `results.arm_costs`; also says which arms there are, run or not.
+    """
     rows = summary[(summary["set"] == "dev") & (summary["convention"] == "per_unit")]
     values = {(r.arm, r.backend, r.metric, r.machine): r for r in rows.itertuples(index=False)}
+    amounts = {} if costs is None else {row["arm"]: row for row in costs.to_dict("records")}
     head = ["arm", "score", *(METRICS.get(metric, metric) for metric, _ in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * len(columns)]
-    for arm, backend in rows[["arm", "backend"]].drop_duplicates().itertuples(index=False):
-        cells = [_cell(values.get((arm, backend, *column))) for column in columns]
-        lines.append("| " + " | ".join([f"`{arm}`", backend_name(backend), *cells]) + " |")
+    head += [COSTS[name] for name in SHOWN_COSTS] if amounts else []
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for arm in dict.fromkeys([*amounts, *rows["arm"]]):
+        backends = list(dict.fromkeys(rows.loc[rows["arm"] == arm, "backend"]))
+        if backends:
+            backend = "native" if "native" in backends else backends[0]
+            cells = [backend_name(backend), *(_cell(values.get((arm, backend, *column))) for column in columns)]
+        else:
+            cells = ["", *["not run"] * len(columns)]
+        cells += [_amount(amounts.get(arm, {}), name) for name in SHOWN_COSTS] if amounts else []
+        lines.append("| " + " | ".join([f"`{arm}`", *cells]) + " |")
     return "\n".join(lines)
 
 
 def _cell(row: Any) -> str:
     if row is None or pd.isna(row.value):
         return "undefined"
-    return f"{row.value:.1f} [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+    spread = "" if pd.isna(getattr(row, "std", None)) else f" ± {row.std:.1f}"
+    return f"{row.value:.1f}{spread} [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+
+
+def _amount(amounts: Mapping[Hashable, Any], name: str) -> str:
+    amount = float(amounts.get(name, float("nan")))
+    return UNKNOWN if pd.isna(amount) else amount_text(amount / (1e6 if "(M)" in COSTS[name] else 1))
 
 
 FIGURES = ("value", "reference", "ratio")
@@ -49,10 +73,15 @@ def speed_table(benchmarks: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _costs(folder: Path) -> pd.DataFrame | None:
+    path = folder / "costs.csv"
+    return pd.read_csv(path) if path.is_file() else None
+
+
 def updated(text: str, metrics: Path) -> str:
     """`text` with the part between `<!-- results: NAME -->` or `<!-- benchmarks -->` and `<!-- end -->` made anew."""
     tables = {
-        f"results: {name}": short_table(pd.read_csv(metrics / name / "summary.csv"), columns)
+        f"results: {name}": short_table(pd.read_csv(metrics / name / "summary.csv"), columns, _costs(metrics / name))
         for name, columns in SHOWN.items()
     }
     tables["benchmarks"] = speed_table(pd.read_csv(metrics / "benchmarks.csv"))

@@ -17,7 +17,8 @@ COLUMNS = ["clip_id", "set", "machine", "unit", "domain", "backend", "score"]
 def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     """Score the embeddings in a folder with each of `score.backends`; long form, columns `COLUMNS`.
 
-    `native` is the method's own score; an arm without one has no such rows.
+    `native` stands for the method's own scores: one back-end for each it has (`native`, `native_<name>`), none if it has
+    none. A folder without clips (no network could be trained) gives a table without rows.
 
     Raises:
         AuscultError: unknown back-end, nothing to score with, or a score that is not finite.
@@ -28,19 +29,19 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     train, test = np.load(embeddings / "train.npy"), np.load(embeddings / "test.npy")
     train_meta = pd.read_parquet(embeddings / "train.parquet")
     test_meta = pd.read_parquet(embeddings / "test.parquet")
-    tables = []
+    own = [name for name in test_meta.columns if name.split("_")[0] == "native"]
+    clips = test_meta.drop(columns=own)
+    scores: dict[str, np.ndarray] = {}
     for name in score.backends:
         if name == "native":
-            values = test_meta["native"].to_numpy()
-            if np.isnan(values).all():
-                continue
+            scores |= {column: test_meta[column].to_numpy() for column in own}
         else:
-            values = BACKENDS[name](train, train_meta, test, test_meta, score.k, domains)
-        if not np.isfinite(values).all():
-            raise AuscultError(
-                f"back-end `{name}` gives scores that are not finite", str(embeddings), "train the arm again"
-            )
-        tables.append(test_meta.drop(columns="native").assign(backend=name, score=values))
-    if not tables:
+            scores[name] = BACKENDS[name](train, train_meta, test, test_meta, score.k, domains)
+    if not scores:
         raise AuscultError("no back-end is left to score this arm", "score.backends", "add knn_cosine")
+    for name, values in scores.items():
+        if not np.isfinite(values).all():
+            what = f"back-end `{name}` gives scores that are not finite"
+            raise AuscultError(what, str(embeddings), "train the arm again")
+    tables = [clips.assign(backend=name, score=values) for name, values in scores.items()]
     return pd.concat(tables, ignore_index=True)[COLUMNS]

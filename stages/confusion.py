@@ -1,0 +1,27 @@
+"""Which units of a machine type pass for which, by a study's arms: studies/<study>/confusion/<profile>/."""
+
+import sys
+
+import pandas as pd
+
+from auscult.errors import run
+from auscult.files import atomic_folder
+from auscult.project import Project
+from auscult.reporting.confusion import write_confusions
+from auscult.scoring.confusion import confusion_of
+
+
+def main() -> None:
+    project, study = Project.open(), sys.argv[1]
+    paths, k = project.paths, project.section("score").k
+    labels = pd.read_parquet(paths.labels)
+    tables = {
+        arm: confusion_of(paths.embeddings(arm, project.seeds[0]), labels, k)
+        for arm in project.params.studies[study].confusion
+    }
+    with atomic_folder(paths.confusion(study)) as part:
+        write_confusions(tables, part)
+
+
+if __name__ == "__main__":
+    run(main)
