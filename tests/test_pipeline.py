@@ -78,20 +78,6 @@ def test_a_study_has_results_of_its_own(project: Path) -> None:
     assert list((project / "studies/noise/confusion/tiny").glob("*.png"))
 
 
-def test_a_second_seed_trains_the_second_seed_alone(project: Path) -> None:
-    """Every table then has a standard deviation; going back runs no training."""
-    output = run(project, "dvc", "exp", "run", "-S", "train.seeds=[2024,2025]").stdout
-    trained = {name for name in stages_run(output) if name.startswith(("train", "embed"))}
-    assert trained == {f"{stage}-2025" for stage in EVERY}
-    summary = pd.read_csv(project / "metrics" / "tiny" / "summary.csv")
-    assert (summary["seeds"] == 2).all()
-    assert summary.loc[summary["arm"] == "logmel_os_scl", "std"].gt(0).any()
-    run(project, "git", "checkout", "-q", "--", ".")
-    run(project, "dvc", "checkout")
-    assert {name for name in stages_run(run(project, "dvc", "repro").stdout) if name.startswith("train")} == set()
-    run(project, "git", "checkout", "-q", "--", ".")
-
-
 def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
     def stale(old: str, new: str) -> set[str]:
         params = project / "params.yaml"
@@ -115,7 +101,9 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
 def test_mlflow_has_one_run_per_arm(project: Path) -> None:
     found = runs(project)
     names = sorted(run.info.run_name for run in found)  # type: ignore[attr-defined]
-    assert names == ["ae", "logmel_os_scl", "spectral_knn", "stgram_mfn", "tfst_os_scl"]
+    own = ["logmel_8", "logmel_noise"]  # the study's
+    assert names == sorted(["ae", "logmel_os_scl", "spectral_knn", "stgram_mfn", "tfst_os_scl", *own])
+    assert {r.info.run_name for r in found if r.data.tags["auscult.study"] == "noise"} == set(own)  # type: ignore[attr-defined]
     for one in found:
         data = one.data  # type: ignore[attr-defined]
         assert {"auc/fan", "auc/valve", "auc/mean", "cost/train_seconds", "cost/peak_memory_mib"} <= set(data.metrics)
@@ -185,3 +173,17 @@ def test_a_misspelt_parameter_is_refused(project: Path) -> None:
     assert failed.returncode != 0
     assert "did you mean" in failed.stderr
     assert "fph.reducton" in failed.stderr
+
+
+def test_a_second_seed_trains_the_second_seed_alone(project: Path) -> None:
+    """Every table then has a standard deviation; going back runs no training."""
+    output = run(project, "dvc", "exp", "run", "-S", "train.seeds=[2024,2025]").stdout
+    trained = {name for name in stages_run(output) if name.startswith(("train", "embed"))}
+    assert trained == {f"{stage}-2025" for stage in EVERY}
+    summary = pd.read_csv(project / "metrics" / "tiny" / "summary.csv")
+    assert (summary["seeds"] == 2).all()
+    assert summary.loc[summary["arm"] == "logmel_os_scl", "std"].gt(0).any()
+    run(project, "git", "checkout", "-q", "--", ".")
+    run(project, "dvc", "checkout")
+    assert {name for name in stages_run(run(project, "dvc", "repro").stdout) if name.startswith("train")} == set()
+    run(project, "git", "checkout", "-q", "--", ".")

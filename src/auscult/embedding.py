@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ def embed_arm(
     batch_size: int,
     train: Train,
     condition: ConditionSettings | None = None,
+    heard: Path | None = None,
 ) -> None:
     """Embed every clip of each partition in `features` and write what the scores are made of.
 
@@ -43,6 +45,7 @@ def embed_arm(
 
     Args:
         condition: done to test clips alone.
+        heard: embeddings of the same weights, whose training clips are taken over: no condition reaches them.
     """
     torch.set_num_threads(train.threads)
     device = pick_device(train.device)
@@ -52,11 +55,15 @@ def embed_arm(
     lowpass_hz, clips, seconds, macs = trained.settings.lowpass_hz, 0, 0.0, 0
     with atomic_folder(out) as part:
         for partition, folder in features.items():
-            heard = Condition(lowpass_hz=lowpass_hz)
+            if partition == "train" and heard is not None:
+                for name in ("train.npy", "train.parquet"):
+                    shutil.copyfile(heard / name, part / name)
+                continue
+            sound = Condition(lowpass_hz=lowpass_hz)
             if condition is not None and partition == "test":
                 lowpass = min((hz for hz in (lowpass_hz, condition.lowpass_hz) if hz), default=0.0)
-                heard = Condition(condition.snr_db, lowpass, condition.seed)
-            store = ClipStore(folder, device, condition=heard)
+                sound = Condition(condition.snr_db, lowpass, condition.seed)
+            store = ClipStore(folder, device, condition=sound)
             started = time.monotonic()
             vectors, index = embed(trained, store, batch_size, train.precision, partition)
             clips, seconds = clips + len(index), seconds + time.monotonic() - started

@@ -135,7 +135,7 @@ def embed_stage(arms: list[Arm], weights: str = "${item.arm}") -> Stage:
         "cmd": command("embed", "${item.arm}", "${item.seed}"),
         "deps": [
             *code("embed", without=("models", "losses")),
-            f"{FEATURES}/train",
+            f"data/${{data.profile}}/embeddings/{weights}/${{item.seed}}" if tested else f"{FEATURES}/train",
             f"{FEATURES}/test",
             f"models/${{data.profile}}/{weights}/${{item.seed}}",
         ],
