@@ -165,10 +165,37 @@ def test_undefined_is_empty_and_says_why(caplog: pytest.LogCaptureFixture) -> No
 def test_no_labels_at_all() -> None:
     scores, labels = make()
     summary = evaluate(scores, labels.iloc[:0], RULES, replicates=10)
-    assert summary["value"].isna().all()
-    assert set(undefined(summary).query("convention == 'pooled' and machine == 'fan'")["reason"]) == {
-        "the machine type has no labelled clips"
-    }
+    assert len(summary) == 0
+    assert list(summary.columns) == SUMMARY_COLUMNS
+    result = replicate(scores.assign(arm="a"), labels.assign(anomaly=np.nan), RULES, 10)
+    assert list(differences(result, ("a", "native")).columns) == DIFFERENCE_COLUMNS
+    assert len(best(result)) == 0
+
+
+@pytest.mark.parametrize("scheme", ["dcase2020", "dcase2022"])
+def test_a_set_without_labels_says_so_beside_one_with(scheme: str) -> None:
+    rules = MetricRules(scheme=scheme)  # type: ignore[arg-type]
+    scores, labels = make(domains=scheme != "dcase2020")
+    both = pd.concat([scores, scores.assign(set="eval", clip_id=scores["clip_id"] + 10_000)])
+    summary = evaluate(both, labels, rules, replicates=10)
+    open_rows = summary["set"] != "dev"
+    assert summary.loc[open_rows, "value"].isna().all()
+    pd.testing.assert_frame_equal(summary[~open_rows].reset_index(drop=True), evaluate(scores, labels, rules, 10))
+    reasons = undefined(summary)
+    assert set(reasons.loc[reasons["set"] == "eval", "reason"]) == {"no labels"}
+    assert set(reasons.loc[reasons["set"] == "all", "reason"]) == {"eval: no labels"}
+    of = {name: set(summary.loc[summary["set"] == name, "machine"]) for name in ("dev", "eval")}
+    assert of["eval"] == of["dev"]
+
+
+def test_a_machine_without_labels_is_named_in_the_averages() -> None:
+    scores, labels = make()
+    of_fan = scores.loc[scores["machine"] == "fan", "clip_id"]
+    summary = evaluate(scores, labels[~labels["clip_id"].isin(of_fan)], RULES, replicates=10)
+    reasons = undefined(summary).set_index(["machine", "convention", "metric"])["reason"]
+    assert reasons["fan", "pooled", "auc"] == "no labels"
+    assert reasons["mean", "per_unit", "auc"] == "fan: no labels"
+    assert value(summary, machine="ToyCar", metric="auc", convention="pooled") > 50
 
 
 def test_an_arm_without_a_machine_has_no_mean() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from auscult.errors import AuscultError, listed
 from auscult.metrics import Floats, bootstrap_areas, harmonic_mean, stratified_weights
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 DOMAINS = ("source", "target")
 CONVENTIONS = ("pooled", "per_unit")
 AGGREGATES = ("mean", "hmean")
+NO_LABELS = "no labels"
+"""Why the numbers of a set are undefined when not one of its clips is labelled: a challenge that is still open."""
 
 # metric -> ([1 + R] values, why they are undefined or ""), of one ROC group
 Numbers = dict[str, tuple[Floats, str]]
@@ -49,6 +51,10 @@ def machine_groups(
         log.warning(
             "%s/%s: %d of %d clips have no label and are left out", set_name, machine, sum(~labelled), len(clips)
         )
+    scored = dict(list(table.groupby(["arm", "backend", "seed"], sort=False)))
+    if not labelled.any():
+        nothing = dict.fromkeys(rules.metrics, (np.full(1 + replicates, np.nan), NO_LABELS))
+        return {source: {"": nothing, "all": nothing} if source in scored else None for source in sources}
     y = clips["anomaly"].to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
     unit, domain = clips["unit"].to_numpy(dtype=np.str_), clips["domain"].to_numpy(dtype=np.str_)
     stray = labelled & ~np.isin(domain, DOMAINS)
@@ -60,7 +66,6 @@ def machine_groups(
     plain = np.ones((len(clips), 1), dtype=drawn.dtype)
     columns = np.concatenate([plain, drawn.T], axis=1)
     members = {"": labelled, **{name: labelled & (unit == name) for name in np.unique(unit)}}
-    scored = dict(list(table.groupby(["arm", "backend", "seed"], sort=False)))
     result: dict[Source, Groups] = {}
     for source in sources:
         if source not in scored:
@@ -126,6 +131,29 @@ def units(
     return [numbers for name, numbers in groups.items() if name]
 
 
+def official_score(values: ArrayLike, rules: MetricRules) -> Any:
+    """Official score from the numbers `rules.parts` of ROC groups: of a machine type, or with domains of a whole set.
+
+    With domains the harmonic mean, numbers clamped at machine epsilon. Without, the arithmetic mean of a machine type's
+    numbers (and of the types' scores, for a set): the challenge ranked, the papers print this. Which groups enter, one per
+    unit or one per machine type, is the convention: `per_unit` is that of the official evaluators.
+
+    Args:
+        values: [k] or [k, ...] fractions, k numbers. A NaN makes the score NaN.
+    """
+    return harmonic_mean(values) if rules.domains else np.mean(np.asarray(values, dtype=np.float64), axis=0)
+
+
+def of_both_sets(dev: ArrayLike, evaluation: ArrayLike, rules: MetricRules) -> Any:
+    """What the papers print as `all`: the mean of the two sets' scores, harmonic in the years with domains.
+
+    Neither is the score of the union: with 7 types in one set and 9 in the other (2024) that would differ.
+    """
+    if rules.domains:
+        return harmonic_mean(np.stack([np.asarray(dev), np.asarray(evaluation)]))
+    return (np.asarray(dev) + np.asarray(evaluation)) / 2
+
+
 def aggregate(
     machines: Mapping[str, list[Numbers]], convention: str, rules: MetricRules
 ) -> dict[tuple[str, str], tuple[Floats, str]]:
@@ -136,6 +164,8 @@ def aggregate(
         cells = [(name, unit[part]) for name in names for unit in machines[name] for part in parts]
         several = len({name for name, _ in cells}) > 1
         reasons = [(f"{name}: " if several else "") + reason for name, (_, reason) in cells if reason]
+        if all(reason == NO_LABELS for _, (_, reason) in cells):
+            reasons = [NO_LABELS]
         return np.stack([values for _, (values, _) in cells]), "; ".join(dict.fromkeys(reasons))
 
     metrics = [*rules.metrics, *(["mauc"] if convention == "per_unit" else []), "official"]
@@ -145,8 +175,8 @@ def aggregate(
             values, reason = stack([machine], needs[metric])
             if metric == "mauc":
                 value = values.min(axis=0)
-            elif metric == "official" and rules.domains:
-                value = harmonic_mean(values)
+            elif metric == "official":
+                value = official_score(values, rules)
             else:
                 value = values.mean(axis=0)
             table[machine, metric] = (value, reason)

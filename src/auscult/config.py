@@ -81,7 +81,17 @@ class Evaluate(Section):
     seed: int = 0
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     reference: str = ""
-    """Arm whose difference to every other is tabled; "" = the last of the table."""
+    """Arm whose difference to every other is tabled; "" = the last of the table that has scores."""
+
+
+class Submission(Section):
+    """The challenge's result files."""
+
+    backend: str = "native"
+    """Whose scores; an arm without its own is submitted with its first back-end."""
+    set: Literal["dev", "eval"] = "eval"
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of a unit's training clips that the threshold calls anomalies (the challenge's baselines: 0.1)."""
 
 
 class TableSettings(Section):
@@ -142,6 +152,7 @@ PIPELINE: dict[str, type[Section]] = {
     "embed": Embed,
     "score": Score,
     "evaluate": Evaluate,
+    "submission": Submission,
 }
 
 
@@ -199,6 +210,10 @@ class Profile(Section):
     """How file names are read: an entry of auscult.data.grammar.GRAMMARS."""
     sets: dict[Literal["dev", "eval"], str]
     """Folder of each set below the source's root."""
+    eval_labels: str = ""
+    """Labels of evaluation clips whose names carry none: "dcase2020", "dcase2021" or "dcase2022" (part of auscult);
+    "dcase2022_ntt_list" (the list known to be wrong, which you provide); or a file or folder of labels below the source's
+    root, "labels". Joined by name. "" = the names tell, and a clip whose name does not is scored but not judged."""
     machines: list[str] = []
     """Machine types to use; empty = every one found."""
     holdout: Fraction = 0.0
@@ -243,7 +258,7 @@ class Study(Section):
     arms: tuple[str, ...] = ()
     """Arms trained (or tested under a condition) by this study."""
     reference: str = ""
-    """Arm the others are compared with; "" = the last row."""
+    """Arm the others are compared with; "" = the last row that has scores."""
     tables: dict[str, TableSettings] = {}
     sweep: Sweep | None = None
     confusion: tuple[str, ...] = ()

@@ -7,7 +7,12 @@ Two conventions are always computed, because published tables mix them (neither 
 
 `mauc`, the lowest AUC of a machine type's units, is per unit by definition and exists under `per_unit` only, also for
 the tables that print it beside pooled numbers. `mean_auc_pauc`, half the sum of AUC and pAUC, exists where there are no
-domains; of its average over machine types there is also one over both sets, set `all`, as the papers print it.
+domains.
+
+The official score follows the convention as every other number does: `official` under `per_unit` is the challenge's own,
+under `pooled` that of a paper that pools the sections of a machine type. Of both sets together, set `all`, there is one
+number per convention, formed as the papers do: the mean of the two averages over types of `mean_auc_pauc`, and with
+domains the harmonic mean of the two sets' official scores.
 """
 
 from __future__ import annotations
@@ -21,7 +26,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from auscult.aggregation import AGGREGATES, CONVENTIONS, DOMAINS, Source, aggregate, machine_groups, units
+from auscult.aggregation import (
+    AGGREGATES,
+    CONVENTIONS,
+    DOMAINS,
+    Source,
+    aggregate,
+    machine_groups,
+    of_both_sets,
+    units,
+)
 from auscult.errors import AuscultError, listed
 from auscult.metrics import Floats
 from auscult.rules import MetricRules
@@ -94,7 +108,8 @@ def evaluate(
         standard deviation (empty for one seed), and a replicate draws seeds as well as clips, so that the interval is
         about both; of few seeds n it is too narrow by up to sqrt(1 - 1/n). An undefined number has an empty value;
         why is logged and in `undefined(result)`. An arm that lacks a machine which others have
-        has no average.
+        has no average. A set or machine without labels, beside others that have some, is undefined (`NO_LABELS`); without a
+        single label there are no rows.
 
     Raises:
         AuscultError: columns missing, a clip scored twice, a NaN score, a label that is neither 0 nor 1, or back-ends
@@ -121,6 +136,9 @@ def replicate(
     table = joined(scores, labels)
     sources = list(table[["arm", "backend", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     result = Replicates(rules)
+    if len(table) and table["anomaly"].isna().all():
+        log.warning("not one of %d clips has a label: there is nothing to evaluate", table["clip_id"].nunique())
+        return result
     runs: dict[Key, dict[int, Floats]] = {}
     reasons: dict[Key, dict[int, str]] = {}
 
@@ -148,10 +166,11 @@ def replicate(
                 }
                 for (machine, metric), (value, reason) in aggregate(parts, convention, rules).items():
                     add(source, Key(source[0], source[1], convention, str(set_name), machine, metric), value, reason)
+    which = ("hmean", "official") if rules.domains else ("mean", "mean_auc_pauc")
     for source, convention in product(sources, CONVENTIONS):
-        parts_of = [Key(source[0], source[1], convention, name, "mean", "mean_auc_pauc") for name in ("dev", "eval")]
+        parts_of = [Key(source[0], source[1], convention, name, *which) for name in ("dev", "eval")]
         if all(source[2] in runs.get(key, {}) for key in parts_of):
-            value = (runs[parts_of[0]][source[2]] + runs[parts_of[1]][source[2]]) / 2
+            value = of_both_sets(runs[parts_of[0]][source[2]], runs[parts_of[1]][source[2]], rules)
             texts = [f"{key.set}: {reasons[key][source[2]]}" for key in parts_of if source[2] in reasons.get(key, {})]
             add(source, parts_of[0]._replace(set="all"), value, "; ".join(texts))
     draws: dict[tuple[int, ...], Floats] = {}

@@ -255,6 +255,9 @@ def load_profile(name: str, folder: Path = Path("profiles")) -> Profile:
     profile = validated(Profile, read_yaml(path), str(path))
     if profile.name != name:
         raise AuscultError(f"the profile calls itself `{profile.name}`", str(path), "make `name` and file name agree")
+    if profile.source.get("kind") == "recordings" and profile.holdout:
+        fix = "set it to 0.0, and `source.holdout`, which keeps whole recordings together"
+        raise AuscultError("`holdout` would part clips of one recording", f"{path}: holdout", fix)
     _check_overrides(profile)
     return profile
 

@@ -62,6 +62,10 @@ class Paths:
             self.root / "studies" / study / "metrics" / self.profile if study else self.root / "metrics" / self.profile
         )
 
+    def submission(self, arm: str) -> Path:
+        """Scores and decisions in the challenge's format."""
+        return self.root / "submissions" / self.profile / arm
+
     def confusion(self, study: str) -> Path:
         return self.root / "studies" / study / "confusion" / self.profile
 

@@ -23,7 +23,7 @@ PLUMBING = {PACKAGE / name for name in (
     "__init__.py", "config.py", "errors.py", "files.py", "imports.py", "methods/__init__.py", "params.py", "paths.py",
     "project.py", "rules.py",
 )}  # fmt: skip
-FOLDERS = [PACKAGE / name for name in ("data/synthetic", "papers", "reporting", "scoring")]
+FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "reporting", "scoring")]
 """Listed as a whole where one of their modules is needed."""
 
 PROFILE = "profiles/${data.profile}.yaml"
@@ -61,14 +61,20 @@ def data_stages() -> dict[str, Stage]:
             "desc": "the profile's recordings, generated, fetched, or used in place",
             "cmd": command("download"),
             "deps": code("download"),
-            "params": ["data.profile", {PROFILE: ["source", "sample_rate", "clip_seconds"]}],
+            "params": [
+                "data.profile",
+                {PROFILE: ["source", "sets", "eval_labels", "machines", "sample_rate", "clip_seconds"]},
+            ],
             "outs": ["data/${data.profile}/raw"],
         },
         "manifest": {
             "desc": "what every file name and header says; labels in a table of their own",
             "cmd": command("manifest"),
             "deps": [*code("manifest"), "data/${data.profile}/raw"],
-            "params": ["data.profile", {PROFILE: ["dataset", "grammar", "sets", "machines", "holdout"]}],
+            "params": [
+                "data.profile",
+                {PROFILE: ["dataset", "grammar", "sets", "eval_labels", "machines", "holdout", "sample_rate"]},
+            ],
             "outs": ["data/${data.profile}/manifest/clips.parquet", "data/${data.profile}/manifest/labels.parquet"],
         },
         "features": {
@@ -244,23 +250,30 @@ def pipeline(params: Params, study: str = "") -> str:
     stages = {**({} if study else data_stages()), **arm_stages(params, own), **report_stages(params, study)}
     out = f"studies/{study}/metrics/${{data.profile}}" if study else "metrics/${data.profile}"
     prefix = "../../" if study else ""
-    content: dict[str, Any] = {}
-    if study:
-        content["vars"] = ["../../params.yaml:data,train"]
-        stages = {name: {"desc": stage.pop("desc"), "wdir": "../..", **stage} for name, stage in stages.items()}
-    content["stages"] = stages
-    content["metrics"] = [f"{prefix}{out}/{name}.json" for name in params.rows(study)]
-    content["plots"] = [f"{prefix}{out}/plots/auc.png", f"{prefix}{out}/plots/roc.png"]
+    content = {
+        **(_below("../..", stages) if study else {"stages": stages}),
+        "metrics": [f"{prefix}{out}/{name}.json" for name in params.rows(study)],
+        "plots": [f"{prefix}{out}/plots/auc.png", f"{prefix}{out}/plots/roc.png"],
+    }
     title = "Audio to tables. `dvc repro` runs what is out of date; `dvc dag` draws this."
     title = params.studies[study].title if study else title
-    head = HEAD.format(title=title, source=f"studies/{study}/params.yaml, params.yaml" if study else "params.yaml")
+    return _text(content, title, f"studies/{study}/params.yaml, params.yaml" if study else "params.yaml")
+
+
+def _below(root: str, stages: dict[str, Stage]) -> dict[str, Any]:
+    """Stages of a file in a folder below the project's root, run in the root."""
+    at_root = {name: {"desc": stage.pop("desc"), "wdir": root, **stage} for name, stage in stages.items()}
+    return {"vars": [f"{root}/params.yaml:data,train"], "stages": at_root}
+
+
+def _text(content: dict[str, Any], title: str, source: str) -> str:
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("  ") and line[2:3].isalpha() and line.endswith(":") and lines[-1] != "stages:":
             lines.append("")
         lines.append(line)
-    return head + "\n".join(lines) + "\n"
+    return HEAD.format(title=title, source=source) + "\n".join(lines) + "\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -273,10 +286,30 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def submission(params: Params) -> str:
+    """Text of submissions/dvc.yaml: the challenge's result files of the project's arms. In a file of its own, which plain
+    `dvc repro` leaves alone, for not every data set has an evaluation set."""
+    stage = {
+        "desc": "scores and decisions in the challenge's format, from scores and training clips alone",
+        "matrix": {"arm": params.rows()},
+        "cmd": command("submission", "${item.arm}"),
+        "deps": [
+            *code("submission"),
+            "data/${data.profile}/manifest/clips.parquet",
+            "data/${data.profile}/embeddings/${item.arm}",
+            "data/${data.profile}/scores/${item.arm}.parquet",
+        ],
+        "params": ["submission", "score.k", "train.seeds", {PROFILE: ["rules"]}],
+        "outs": [{"submissions/${data.profile}/${item.arm}": {"cache": False}}],
+    }
+    return _text(_below("..", {"submission": stage}), "Result files of the challenge", "params.yaml")
+
+
 def files(params: Params) -> dict[str, str]:
     """Every pipeline file, path from the project root -> text."""
     return {
         "dvc.yaml": pipeline(params),
+        "submissions/dvc.yaml": submission(params),
         **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},
     }
 

@@ -166,7 +166,7 @@ def test_short_writes_are_continued(
 
 
 def test_mixed_formats_end_up_alike(tmp_path: Path) -> None:
-    """24 bit, float, FLAC, 8 kHz, 44.1 kHz and stereo in one data set."""
+    """24 bit, float, FLAC, 22.05 kHz, 44.1 kHz and stereo in one data set."""
     rng = np.random.default_rng(4)
     folder = tmp_path / "fan" / "train"
     audio = noise(rng, 0.5)
@@ -175,7 +175,7 @@ def test_mixed_formats_end_up_alike(tmp_path: Path) -> None:
     write(folder / "normal_id_00_00000002.wav", audio / 32768, subtype="FLOAT")
     write(folder / "normal_id_00_00000003.wav", audio / 32768, subtype="PCM_24")
     write(folder / "normal_id_00_00000004.wav", np.stack([audio, audio[::-1]], axis=1))
-    write(folder / "normal_id_00_00000005.wav", noise(rng, 0.5, rate=8000), 8000)
+    write(folder / "normal_id_00_00000005.wav", noise(rng, 0.5, rate=22050), 22050)
     write(folder / "normal_id_00_00000006.flac", noise(rng, 0.5, rate=44100), 44100)
     write(tmp_path / "fan" / "test" / "normal_id_00_00000000.wav", noise(rng, 0.5))
     clips, _ = build_manifest(tiny_profile(), tmp_path)

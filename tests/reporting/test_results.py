@@ -226,3 +226,79 @@ def test_printed_values_stand_beside_the_papers_own_data(folder: Path) -> None:
     out = results(folder, "stgram_mfn", "tfst_os_scl", of=profile("dcase2020"))
     assert "printed: TFSTgram(OS-SCL)" in (out / "table2.md").read_text()
     assert "printed:" not in (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
+
+
+def put_both_sets(folder: Path) -> None:
+    """The scores of the development set again as an evaluation set, whose clips no label knows."""
+    for arm in ("stgram_mfn", "tfst_os_scl"):
+        scores = pd.read_parquet(folder / "scores" / f"{arm}.parquet")
+        put_scores(folder, arm, pd.concat([scores, scores.assign(set="eval", clip_id=scores["clip_id"] + 10_000)]))
+
+
+def test_a_set_without_labels_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a challenge is until its end: the development set is complete, the evaluation set has scores only."""
+    monkeypatch.undo()
+    before = (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
+    put_both_sets(folder)
+    out = results(folder, "stgram_mfn", "tfst_os_scl")
+    text = (out / "table2.md").read_text()
+    of_eval = rows(text, "AUC, evaluation set, per unit, then averaged")
+    assert [row[2:6] for row in of_eval] == [["no labels"] * 4] * 4
+    assert rows(text) == rows(before)
+    assert {path.name for path in (out / "plots").glob("*.png")} == {
+        "auc.png", "roc.png", *(f"{kind}_{arm}.png" for arm in ("stgram_mfn", "tfst_os_scl") for kind in ("scores", "training"))
+    }  # fmt: skip
+    summary = pd.read_csv(out / "summary.csv")
+    assert set(summary["set"]) == {"dev", "eval", "all"}
+    assert summary.loc[summary["set"] != "dev", "value"].isna().all()
+    assert summary.loc[summary["set"] == "dev", "value"].notna().all()
+
+
+@pytest.mark.parametrize("scheme", ["dcase2020", "dcase2022"])
+def test_without_a_single_label_the_tables_say_so(folder: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.undo()
+    put_both_sets(folder)
+    labels = pd.read_parquet(folder / "labels.parquet")
+    labels.iloc[:0].to_parquet(folder / "labels.parquet")
+    out = results(folder, "ae", "stgram_mfn", "tfst_os_scl", of=profile(scheme=scheme))
+    assert len(pd.read_csv(out / "summary.csv")) == 0
+    assert len(pd.read_csv(out / "differences.csv")) == 0
+    assert len(pd.read_csv(out / "costs.csv")) == 3
+    for number in (2, 4):
+        for kind in ("md", "tex"):
+            assert "No test clip has a label" in (out / f"table{number}.{kind}").read_text()
+        assert len(pd.read_csv(out / f"table{number}.csv")) == 0
+    assert json.loads((out / "stgram_mfn.json").read_text()) == {}
+    assert {path.name for path in (out / "plots").glob("[ar]*.png")} == {"auc.png", "roc.png"}  # that dvc.yaml names
+
+
+def test_what_a_transductive_score_is_stands_below_the_table(folder: Path) -> None:
+    scores = pd.read_parquet(folder / "scores" / "tfst_os_scl.parquet")
+    renamed = scores[scores["backend"] == "knn"].assign(backend="knn_cosine_transductive")
+    put_scores(folder, "tfst_os_scl", pd.concat([scores, renamed]))
+    out = results(folder, "stgram_mfn", "tfst_os_scl")
+    text = (out / "table2.md").read_text()
+    names = [row[1] for row in rows(text)]
+    assert names == ["own score", "kNN", "own score", "kNN", "kNN (cosine, transductive)<sup>1</sup>"]
+    assert (
+        "<sup>1</sup> not an official score: normalised with the mean and deviation of the test clips themselves"
+        in text
+    )
+    cells = pd.read_csv(out / "table2.csv")
+    marked = cells["row_note"].notna()
+    assert (marked == (cells["backend"] == "knn_cosine_transductive")).all()
+
+
+def test_the_official_score_of_both_sets_is_captioned(folder: Path) -> None:
+    scores, labels = build(domains=True)
+    for arm in ("stgram_mfn", "tfst_os_scl"):
+        put_scores(folder, arm, scores[scores["arm"] == arm].drop(columns="arm").assign(seed=1))
+    put_both_sets(folder)
+    more = labels.assign(clip_id=labels["clip_id"] + 10_000)
+    pd.concat([labels, more]).to_parquet(folder / "labels.parquet")
+    out = results(folder, "stgram_mfn", "tfst_os_scl", of=profile("dcase2023", scheme="dcase2022"))
+    text = (out / "table2.md").read_text()
+    both = rows(text, "official score, harmonic mean of both sets, per unit, then averaged")
+    dev = rows(text, "official score, development set, per unit, then averaged")
+    assert len(both) == 4
+    assert [row[2].split(" ")[0] for row in both] == [row[6].split(" ")[0] for row in dev]  # equal sets: their own mean

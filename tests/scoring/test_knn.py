@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
+from scipy.stats import zscore
 
 from auscult.config import Score
 from auscult.errors import AuscultError
-from auscult.scoring.knn import knn_scores
+from auscult.reporting.names import BACKEND_NOTES, backend_name
+from auscult.scoring import BACKENDS
+from auscult.scoring.knn import knn_scores, left_out_scores
 from auscult.scoring.table import score_table
+from auscult.scoring.transductive import transductive_scores
 
 
 def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.DataFrame]:
@@ -57,6 +61,87 @@ def test_the_domain_of_a_test_clip_is_not_looked_at() -> None:
     np.testing.assert_array_equal(
         knn_scores(train, train_meta, test, test_meta, 1, True), knn_scores(train, train_meta, test, known, 1, True)
     )
+
+
+def brute_banks(metric: str = "cosine", seed: int = 0) -> dict[str, np.ndarray]:
+    """Distance of each test clip to its nearest training clip of its unit, domain -> [test clips]."""
+    train, train_meta, test, test_meta = embeddings(seed)
+    found = {}
+    for domain in ("source", "target"):
+        nearest = []
+        for row in range(len(test)):
+            bank = (train_meta["unit"] == test_meta["unit"][row]) & (train_meta["domain"] == domain)
+            nearest.append(cdist(test[row : row + 1].astype(float), train[bank.to_numpy()].astype(float), metric).min())
+        found[domain] = np.array(nearest)
+    return found
+
+
+def test_transductive_brute_force() -> None:
+    train, train_meta, test, test_meta = embeddings()
+    found = transductive_scores(train, train_meta, test, test_meta, 1, True)
+    banks = brute_banks()
+    for unit in ("00", "02"):
+        here = (test_meta["unit"] == unit).to_numpy()
+        expected = np.minimum(*(zscore(banks[domain][here]) for domain in ("source", "target")))
+        np.testing.assert_allclose(found[here], expected, rtol=0, atol=1e-4)
+    single = transductive_scores(train, train_meta, test, test_meta, 1, False)
+    plain = knn_scores(train, train_meta, test, test_meta, 1, False)
+    for unit in ("00", "02"):  # one bank: another scale, the same order
+        here = (test_meta["unit"] == unit).to_numpy()
+        np.testing.assert_array_equal(np.argsort(single[here]), np.argsort(plain[here]))
+
+
+def test_test_clips_that_are_all_alike_are_at_zero() -> None:
+    train, train_meta, test, test_meta = embeddings()
+    same = np.repeat(test[:1], len(test), axis=0)
+    assert (transductive_scores(train, train_meta, same, test_meta, 1, True) == 0).all()
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_only_a_transductive_score_changes_with_other_test_clips(backend: str) -> None:
+    """The leak that its name admits: ten more test clips move the scores of the others."""
+    train, train_meta, test, test_meta = embeddings()
+    more = np.concatenate([test, 3 * embeddings(seed=1)[2][:10]])
+    more_meta = pd.concat([test_meta, test_meta.iloc[:10]], ignore_index=True)
+    alone = BACKENDS[backend](train, train_meta, test, test_meta, 1, True)
+    beside = BACKENDS[backend](train, train_meta, more, more_meta, 1, True)[: len(test)]
+    change = np.abs(alone - beside).max()
+    if backend.endswith("_transductive"):
+        assert change > 0.05
+    else:
+        assert change < 1e-6
+
+
+def test_a_transductive_score_is_none_by_default_and_says_what_it_is() -> None:
+    names = [name for name in BACKENDS if "transductive" in name]
+    assert names == ["knn_cosine_transductive"]
+    assert not set(names) & set(Score().backends)
+    import yaml
+
+    params = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    assert not set(names) & set(params["score"]["backends"])
+    assert backend_name(names[0]) == "kNN (cosine, transductive)"
+    assert "not an official score" in BACKEND_NOTES[names[0]]
+
+
+@pytest.mark.parametrize("domains", [False, True])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_left_out_scores_are_those_without_the_clip(metric: str, k: int, domains: bool) -> None:
+    train, train_meta, _, _ = embeddings()
+    found = left_out_scores(train, train_meta, k, domains, metric=metric)  # type: ignore[arg-type]
+    for row in range(len(train)):
+        others = np.arange(len(train)) != row
+        alone = knn_scores(
+            train[others], train_meta[others], train[[row]], train_meta.iloc[[row]], k, domains,
+            metric=metric,  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert found[row] == pytest.approx(alone[0], rel=1e-4, abs=1e-6)
+
+
+def test_the_only_clip_of_a_unit_has_nothing_to_be_left_out_of() -> None:
+    train, train_meta, _, _ = embeddings()
+    assert np.isinf(left_out_scores(train[:1], train_meta[:1], domains=True)).all()
 
 
 def write(folder: Path, native: float | None = None) -> Path:

@@ -23,7 +23,8 @@ TINY: dict[str, Any] = {
         "kind": "synthetic", "version": 1, "seed": 7, "machines": {"fan": {"dev": ["00", "02"]}, "valve": {"dev": ["00", "02"]}},
         "train_clips": 5, "test_normal": 3, "test_anomaly": 3, "snr_db": 6.0, "severity": 1.0,
     },
-    "sets": {"dev": "dev"}, "holdout": 0.0, "machines": ["fan", "valve"], "sample_rate": 16000, "clip_seconds": 1.0,
+    "sets": {"dev": "dev"}, "eval_labels": "", "holdout": 0.0, "machines": ["fan", "valve"],
+    "sample_rate": 16000, "clip_seconds": 1.0,
     "class_label": "unit", "rules": {"scheme": "dcase2020"},
     "overrides": {
         "os_scl": {"epochs": 2, "batch_size": 8}, "stgram_mfn": {"epochs": 2, "batch_size": 8, "schedule_delay": 0},

@@ -9,10 +9,12 @@ from auscult.files import atomic_file
 from auscult.paths import project_root
 
 
-def describe(raw: Path, path: str, sizes: dict[str, int]) -> None:
-    """Write raw/source.json: the root (`.` = `raw` itself, else absolute or relative to the project) and files in bytes."""
+def describe(raw: Path, path: str, sizes: dict[str, int], labels: dict[str, str] | None = None) -> None:
+    """Write raw/source.json: the root (`.` = `raw` itself, else absolute or relative to the project), files in bytes, and the
+    SHA-256 of label lists, if there are any."""
+    facts = {"path": path, "bytes": sizes, **({"labels": labels} if labels else {})}
     with atomic_file(raw / "source.json") as out:
-        out.write_text(json.dumps({"path": path, "bytes": sizes}, indent=0) + "\n")
+        out.write_text(json.dumps(facts, indent=0) + "\n")
 
 
 def root_of(raw: Path) -> Path:

@@ -6,14 +6,20 @@ leave a trace in anything computed from the tables.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from auscult.config import Profile
-from auscult.data.audio import SUFFIXES, Header, probe, workers_or_cores
+from auscult.data import groundtruth
+from auscult.data.attributes import differences
+from auscult.data.audio import SUFFIXES, probe, workers_or_cores
 from auscult.data.grammar import GRAMMARS, Name
 from auscult.errors import AuscultError, listed
 
@@ -33,43 +39,47 @@ CLIPS = [
 LABELS = ["clip_id", "anomaly", "domain"]
 
 
+Found = list[tuple[str, str, Name]]
+"""(set, path below the root, what the name says) of each recording."""
+HEADER = np.dtype([("seconds", np.float64), ("rate", np.int64), ("channels", np.int64), ("content", np.int64)])
+BATCH = 64
+"""Recordings read by one task of a thread."""
+
+
 def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read every recording's name and header below `root`.
 
     Returns:
         clips: columns `CLIPS`; `domain` and `attributes` are filled for training clips only. Sorted by set, machine,
             partition, unit, clip_id.
-        labels: columns `LABELS`, test clips whose name tells the label.
+        labels: columns `LABELS`, test clips whose label is known, by their name or by the profile's `eval_labels`.
 
     Raises:
-        AuscultError: every bad file at once; a machine of the profile without clips; a unit (class) only in the test set;
-            no test clips at all.
+        AuscultError: every bad file at once; labels that do not fit the clips; a machine of the profile without clips, or
+            with sample rates that tell clips apart; a unit (class) only in the test set; no test clips at all.
     """
     if profile.grammar not in GRAMMARS:
         raise AuscultError(
             f"unknown grammar `{profile.grammar}`", f"profile {profile.name}", f"use: {', '.join(GRAMMARS)}"
         )
-    found, bad = _find(profile, root)
-    with ThreadPoolExecutor(workers_or_cores(workers)) as pool:
-        probed = pool.map(_probe, [path for _, path, _ in found])
-        headers = list(tqdm(probed, total=len(found), desc="manifest", unit="clip"))
-    rows = []
-    for (set_name, path, name), header in zip(found, headers, strict=True):
-        if isinstance(header, ValueError):
-            bad.append(f"{path}: {header}")
-        else:
-            rows.append(_row(profile, set_name, path.relative_to(root).as_posix(), name, header))
+    named, bad = _find(profile, root)
+    # Labels first, before minutes of reading; but not when a wrong name would show as a label without a clip.
+    found = named if bad else _with_labels(named, profile, root)
+    headers = _headers(root, [path for _, path, _ in found], workers, bad)
     if bad:
         raise AuscultError(
             f"{len(bad)} file(s) cannot be used:{listed(sorted(bad))}", fix="mend, rename or remove them"
         )
-    table = pd.DataFrame(rows, columns=[*CLIPS[1:], "anomaly", "content"])
+    table = _table(found, headers, profile)
     if profile.holdout:
         chosen = (table["content"] % 1_000_003 < profile.holdout * 1_000_003) & (table["partition"] == "train")
         table.loc[chosen, "partition"] = "test"
     _check(table, profile)
+    _check_rates(table, profile)
     table = _with_ids(table).sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
-    _warn_of_copies(table)
+    _warn(table)
+    if lines := differences(root, [(path, name) for _, path, name in named]):
+        tqdm.write(f"warning: attribute tables differ from the names, which are used:{listed(lines)}")
 
     test = table["partition"] == "test"
     labels = table.loc[test & table["anomaly"].notna(), LABELS].astype({"anomaly": "int64"}).reset_index(drop=True)
@@ -79,45 +89,113 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
     return clips[CLIPS], labels
 
 
-def _find(profile: Profile, root: Path) -> tuple[list[tuple[str, Path, Name]], list[str]]:
-    """(set, path, what the name says) of every recording of the profile's machines, sorted by path; and the misnamed ones."""
+def _find(profile: Profile, root: Path) -> tuple[Found, list[str]]:
+    """Every recording of the profile's machines, sorted by path; and a message for each misnamed one."""
     read = GRAMMARS[profile.grammar]
-    found: list[tuple[str, Path, Name]] = []
-    bad, seen = [], 0
+    found: Found = []
+    bad, seen, supplemental = [], 0, 0
     for set_name, folder in profile.sets.items():
         base = root / folder
         if not base.is_dir():
             raise AuscultError(
                 f"the {set_name} set has no folder", str(base), "fetch the data, or mend `sets` of the profile"
             )
-        # "Not a folder" rather than "a file": a link that leads nowhere is a missing recording, not nothing.
-        for path in sorted(p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()):
+        for below in _recordings(base):
             seen += 1
             try:
-                name = read(PurePosixPath(path.relative_to(base).as_posix()))
+                name = read(PurePosixPath(below))
             except ValueError as error:
-                bad.append(f"{path}: {error}")
+                bad.append(f"{base / below}: {error}")
                 continue
-            if not profile.machines or name.machine in profile.machines:
-                found.append((set_name, path, name))
+            if name.partition == "supplemental":
+                supplemental += 1
+            elif not profile.machines or name.machine in profile.machines:
+                found.append((set_name, (PurePosixPath(folder) / below).as_posix(), name))
     if not seen:
         raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) found", str(root), "mend `source` or `sets`")
+    if supplemental:
+        tqdm.write(f"{supplemental} supplemental recording(s) left out: neither training nor test clips")
     return found, bad
 
 
-def _probe(path: Path) -> Header | ValueError:
-    try:
-        return probe(path)
-    except ValueError as error:
-        return error
+def _recordings(base: Path) -> Iterator[str]:
+    """Path below `base` of every recording, folder by folder. A link that leads nowhere is one too, and will be missed."""
+    for folder, folders, names in os.walk(base):
+        folders.sort()
+        below = Path(folder).relative_to(base).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        yield from (f"{prefix}{name}" for name in sorted(names) if os.path.splitext(name)[1].lower() in SUFFIXES)
 
 
-def _row(profile: Profile, set_name: str, path: str, name: Name, header: Header) -> dict[str, object]:
-    return {
-        "path": path, "dataset": profile.dataset, "set": set_name, "partition": name.partition,
-        "machine": name.machine, "unit": name.unit, "domain": name.domain, "attributes": name.attributes,
-        "seconds": header.seconds, "channels": header.channels, "anomaly": name.anomaly, "content": header.content,
-    }  # fmt: skip
+def _with_labels(found: Found, profile: Profile, root: Path) -> Found:
+    """`found` with the labels of `eval_labels`, joined by name to the evaluation clips whose names carry none."""
+    if not profile.eval_labels:
+        return found
+    if "eval" not in profile.sets:
+        raise AuscultError(
+            "`eval_labels` without a set `eval`", f"profile {profile.name}", 'mend `sets`, or set it to ""'
+        )
+    at = [
+        i for i, (s, _, name) in enumerate(found) if s == "eval" and name.partition == "test" and name.anomaly is None
+    ]
+    labels = groundtruth.read_labels(profile.eval_labels, root)
+    matched = groundtruth.match(
+        [(found[i][2].machine, PurePosixPath(found[i][1]).name) for i in at], labels, profile.eval_labels
+    )
+    out = list(found)
+    for i, label in zip(at, matched, strict=True):
+        set_name, path, name = found[i]
+        out[i] = set_name, path, replace(name, anomaly=label.anomaly, domain=label.domain)
+    if not at:
+        tqdm.write("warning: `eval_labels` is of no use here: no evaluation clip lacks a label")
+    if profile.rules.domains and any(out[i][2].domain == "unknown" for i in at):
+        tqdm.write("warning: the labels do not tell source from target, so that the scores of a domain cannot be had")
+    if profile.eval_labels == groundtruth.NTT_LIST:
+        tqdm.write(
+            f"warning: {groundtruth.NTT_LIST} is wrong for ToyCar and ToyTrain: it serves to compare with numbers that used it"
+        )
+    return out
+
+
+def _headers(root: Path, paths: list[str], workers: int, bad: list[str]) -> np.ndarray:
+    """HEADER [clips] of the recordings at `paths` below `root`; `bad` gets a message for each that cannot be used."""
+
+    def read(start: int) -> list[str]:
+        problems = []
+        for i in range(start, min(start + BATCH, len(paths))):
+            try:
+                header = probe(root / paths[i])
+            except ValueError as error:
+                problems.append(f"{root / paths[i]}: {error}")
+                continue
+            headers[i] = header.seconds, header.sample_rate, header.channels, header.content
+        return problems
+
+    headers = np.zeros(len(paths), HEADER)
+    with (
+        ThreadPoolExecutor(workers_or_cores(workers)) as pool,
+        tqdm(total=len(paths), desc="manifest", unit="clip") as bar,
+    ):
+        try:
+            for start, problems in enumerate(pool.map(read, range(0, len(paths), BATCH))):
+                bad += problems
+                bar.update(min(BATCH, len(paths) - start * BATCH))
+        except BaseException:  # Ctrl-C: what has not begun need not begin
+            pool.shutdown(cancel_futures=True)
+            raise
+    return headers
+
+
+def _table(found: Found, headers: np.ndarray, profile: Profile) -> pd.DataFrame:
+    names = [name for _, _, name in found]
+    return pd.DataFrame({
+        "path": [path for _, path, _ in found],
+        "dataset": [profile.dataset] * len(found),
+        "set": [set_name for set_name, _, _ in found],
+        **{c: [getattr(name, c) for name in names] for c in ("partition", "machine", "unit", "domain", "attributes")},
+        **{c: headers[c] for c in ("seconds", "channels", "content", "rate")},
+        "anomaly": np.array([np.nan if name.anomaly is None else name.anomaly for name in names], np.float64),
+    })  # fmt: skip
 
 
 def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,11 +233,43 @@ def _check(table: pd.DataFrame, profile: Profile) -> None:
         raise AuscultError("there is not one test clip", f"profile {profile.name}", fix)
 
 
-def _warn_of_copies(table: pd.DataFrame) -> None:
-    """A test clip whose bytes are also in the training set makes every score on it worthless."""
-    trained = set(table.loc[table["partition"] == "train", "content"])
-    leaks = table[(table["partition"] == "test") & table["content"].isin(trained)]
+def _check_rates(table: pd.DataFrame, profile: Profile) -> None:
+    """Several sample rates inside a machine: what lies above half of the lowest would tell clips apart, not their sound.
+
+    Rates from the profile's upwards end up alike by resampling; below it a rate leaves the upper band empty.
+    """
+    mixed: dict[str, str] = {}
+    for machine, rates in table.groupby("machine")["rate"]:
+        counts = rates.value_counts().sort_index()
+        if len(counts) > 1:
+            mixed[str(machine)] = ", ".join(f"{rate} Hz ({count})" for rate, count in counts.items())
+    low = set(table.loc[table["rate"] < profile.sample_rate, "machine"]) & set(mixed)
+    if low:
+        raise AuscultError(
+            f"machines with several sample rates, some below the profile's {profile.sample_rate} Hz:"
+            + listed([f"{machine}: {mixed[machine]}" for machine in sorted(low)]),
+            f"profile {profile.name}",
+            "remove the recordings of a lower rate, or set `sample_rate` to the lowest",
+        )
+    if mixed:
+        lines = [f"{machine}: {rates}" for machine, rates in sorted(mixed.items())]
+        tqdm.write(f"warning: several sample rates, all resampled to {profile.sample_rate} Hz:{listed(lines)}")
+
+
+def _warn(table: pd.DataFrame) -> None:
+    """What is no reason to stop: copies, machines that are not tested, clips without a label."""
+    train, test = (table[table["partition"] == partition] for partition in ("train", "test"))
+    # A test clip whose bytes are also in the training set makes every score on it worthless.
+    leaks = test[test["content"].isin(set(train["content"]))]
     if len(leaks):
         tqdm.write(
             f"warning: {len(leaks)} test clip(s) are byte-identical to training clips:{listed(list(leaks['path']), 5)}"
         )
+    tested = set(test["set"] + ": " + test["machine"])
+    if untested := sorted(set(train["set"] + ": " + train["machine"]) - tested):
+        tqdm.write(f"warning: machines trained on, but without a test clip:{listed(untested)}")
+    for set_name, clips in test.groupby("set"):
+        if unlabelled := int(clips["anomaly"].isna().sum()):
+            tqdm.write(
+                f"{unlabelled} of the {len(clips)} test clips of the {set_name} set have no label: scored, but in no table"
+            )

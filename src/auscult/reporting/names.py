@@ -7,9 +7,13 @@ BACKENDS = {
     "knn": "kNN",
     "knn_cosine": "kNN (cosine)",
     "knn_euclidean": "kNN (Euclidean)",
+    "knn_cosine_transductive": "kNN (cosine, transductive)",
     "gmm": "GMM",
     "mahalanobis": "Mahalanobis",
     "lof": "LOF",
+}
+BACKEND_NOTES = {
+    "knn_cosine_transductive": "not an official score: normalised with the mean and deviation of the test clips themselves",
 }
 METRICS = {
     "auc": "AUC",
@@ -39,6 +43,11 @@ def backend_name(backend: str) -> str:
     if backend.startswith("native_"):
         return f"{BACKENDS['native']} ({backend.removeprefix('native_').replace('_', ' ')})"
     return BACKENDS.get(backend, backend.replace("_", " "))
+
+
+def set_name(name: str, metric: str) -> str:
+    """Reader's name of a set; of both sets together, by which mean a metric is formed."""
+    return "harmonic mean of both sets" if (name, metric) == ("all", "official") else SETS.get(name, name)
 
 
 def machine_name(machine: str) -> str:

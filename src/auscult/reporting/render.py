@@ -12,7 +12,7 @@ import pandas as pd
 
 from auscult.evaluation import machine_order
 from auscult.papers import table_name
-from auscult.reporting.names import CONVENTIONS, COSTS, METRICS, SETS, UNKNOWN, backend_name, machine_name
+from auscult.reporting.names import CONVENTIONS, COSTS, METRICS, UNKNOWN, backend_name, machine_name, set_name
 
 _MILLIONS = ("parameters", "macs_per_clip")
 
@@ -101,9 +101,9 @@ def _blocks(cells: pd.DataFrame, style: Format, reference: str, costs: bool) -> 
         grouped.setdefault((cell.set, cell.convention, cell.metric), []).append(cell)  # type: ignore[arg-type]
     papers = set(cells["printed_table"]) - {""}
     blocks = []
-    for (set_name, convention, metric), of_block in grouped.items():
+    for (which_set, convention, metric), of_block in grouped.items():
         machines = sorted({cell.machine for cell in of_block}, key=machine_order)
-        caption = f"{METRICS.get(metric, metric)}, {SETS.get(set_name, set_name)}"
+        caption = f"{METRICS.get(metric, metric)}, {set_name(which_set, metric)}"
         if metric != "mauc":
             caption += f", {CONVENTIONS[convention]}"
         block = Block(caption, [style.text(machine_name(machine)) for machine in machines])
@@ -153,7 +153,7 @@ def _label(cell: Any) -> tuple[str, ...]:
 def _ours(cell: Any, style: Format, notes: dict[str, int]) -> str:
     """A cell with a number of ours, "69.1 ± 0.4 [66.0, 72.3]", or why there is none."""
     if cell.note:
-        return cell.note.split(":")[0] + ("" if cell.note == "not run" else _mark(cell.note, style, notes))
+        return cell.note.split(":")[0] + (_mark(cell.note, style, notes) if ":" in cell.note else "")
     value = f"{cell.value:.1f}"
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
     interval = "" if math.isnan(cell.ci_low) else f" [{cell.ci_low:.1f}, {cell.ci_high:.1f}]"

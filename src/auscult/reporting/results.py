@@ -74,11 +74,12 @@ def write_results(
     """Evaluate all arms against `labels` and write summary, differences, costs, tables, JSON and plots into `out`.
 
     An arm without scores keeps its rows, which say so; one whose networks were skipped says why (`skipped` in the
-    `config.yaml` of its model folder: "all" or a machine type -> reason).
+    `config.yaml` of its model folder: "all" or a machine type -> reason). A set without labels, as a challenge leaves it
+    until its end, has rows that say so and no pictures; without a single label the summary is empty.
 
     Args:
         profile: whose rules and name the results carry.
-        evaluate: replicates, level and reference arm ("" = the last of `arms`).
+        evaluate: replicates, level and reference arm ("" = the last of `arms` that has scores).
         arms: arm -> its files, in the order of the tables' rows.
         labels: parquet of clip_id, anomaly, domain.
         out: folder, replaced as a whole.
@@ -89,13 +90,14 @@ def write_results(
     Raises:
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
-    reference = evaluate.reference or list(arms)[-1]
+    absent = skipped(arms)
+    scores = _scores(arms, absent)
+    scored = [arm for arm in arms if (scores["arm"] == arm).any()]
+    reference = evaluate.reference or (scored or list(arms))[-1]
     if reference not in arms:
         raise AuscultError(
             f"the reference arm `{reference}` is not among the arms:{listed(list(arms))}", "evaluate.reference"
         )
-    absent = skipped(arms)
-    scores = _scores(arms, absent)
     truth = pd.read_parquet(labels)
     result = replicate(scores, truth, profile.rules, evaluate.replicates, evaluate.seed, absent)
     summary = summarise(result, evaluate.level)
@@ -111,6 +113,7 @@ def write_results(
         absent=absent,
         remarks=_remarks(arms, scores, absent),
         level=evaluate.level,
+        unlabelled=summary.empty,
     )
     with atomic_folder(out) as part:
         for name, frame, digits in (
@@ -218,9 +221,9 @@ def _plots(
     reference: str,
     max_fpr: float,
 ) -> None:
-    """ROC curves and the averages, per set."""
+    """ROC curves and the averages, per set that has labels; without any, pictures that say so."""
     folder.mkdir()
-    for set_name in sorted(table["set"].unique()):
+    for set_name in sorted(table["set"].unique()) or ["dev"]:
         suffix = "" if set_name == "dev" else f"_{set_name}"
         points = roc_points(table, set_name=set_name)
         write_roc_csv(points, folder / f"roc{suffix}.csv")
@@ -230,7 +233,7 @@ def _plots(
 
 def _sweep_plots(folder: Path, sweep: Sweep, summary: pd.DataFrame) -> None:
     """One number against a parameter, per set."""
-    for set_name in sorted(set(summary["set"]) & {"dev", "eval"}):
+    for set_name in sorted(set(summary.loc[summary["value"].notna(), "set"]) & {"dev", "eval"}) or ["dev"]:
         suffix = "" if set_name == "dev" else f"_{set_name}"
         path = folder / f"sweep{suffix}.png"
         plot_sweep(summary, path, sweep.parameter, sweep.lines, sweep.metric, set_name=set_name)

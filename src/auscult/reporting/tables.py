@@ -17,14 +17,14 @@ from typing import Any
 
 import pandas as pd
 
-from auscult.aggregation import CONVENTIONS
+from auscult.aggregation import CONVENTIONS, NO_LABELS
 from auscult.config import TableSettings
 from auscult.errors import AuscultError, listed
 from auscult.evaluation import Key, machine_order
 from auscult.evaluation import undefined as undefined_of
 from auscult.files import atomic_file
 from auscult.papers import PRINTED_ROW, convention, misprint, printed
-from auscult.reporting.names import COSTS, METRICS
+from auscult.reporting.names import BACKEND_NOTES, COSTS, METRICS
 from auscult.reporting.preamble import preamble
 from auscult.reporting.render import latex, markdown
 
@@ -47,6 +47,10 @@ CELL_COLUMNS += ["printed_table", "printed_row", "printed", "best", "note", "row
 _NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, math.nan, math.nan, math.nan, "")
 _DOMAIN_METRICS = ("auc_source", "auc_target", "pauc_source", "pauc_target", "pauc", "official")
 _SETS = ("dev", "eval", "all")
+_NO_LABELS = (
+    "No test clip has a label, so there is no number to show. `dvc repro submissions/dvc.yaml` writes the scores and decisions in the "
+    "challenge's format."
+)
 _UNSAID = "the paper does not say how the units of a machine were combined"
 
 
@@ -65,6 +69,7 @@ class Beside:
         absent: (arm, machine or "all") -> why there are no scores, as for `evaluation.replicate`.
         remarks: arm -> what to say of all its rows.
         level: coverage of the intervals.
+        unlabelled: not one test clip has a label; the tables say so.
     """
 
     arms: Sequence[str] = ()
@@ -76,6 +81,7 @@ class Beside:
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
     level: float = 0.95
+    unlabelled: bool = False
 
 
 def write_tables(
@@ -117,13 +123,14 @@ def write_tables(
             metrics = [m for m in _DOMAIN_METRICS if m in present and not (m == "pauc" and "pauc_source" in present)]
         papers = [paper.strip() for paper in settings.printed.split(",") if paper.strip()]
         printed_cells = [_printed_cells(paper, dataset) for paper in papers]  # also says so when there is no such table
-        if not metrics:
+        if not metrics and not beside.unlabelled:
             continue
         ours = _cells(summary, metrics, beside)
         cells = ours + [cell for of_paper in printed_cells for cell in _beside_ours(of_paper, ours)]
         table = pd.DataFrame(cells, columns=CELL_COLUMNS)
         title = f"{settings.title}, profile {profile_name}"
         said = preamble(table, beside.level, beside.best is not None, beside.reference, beside.costs)
+        said = [_NO_LABELS] if beside.unlabelled else said
         reference = beside.reference[0] if beside.differences is not None else ""
         text = {
             ".csv": _csv(table),
@@ -183,19 +190,22 @@ def _cells(summary: pd.DataFrame, metrics: Sequence[str], beside: Beside) -> lis
                 note = _note(key, why.get(key, ""), key in known, beside.absent) if math.isnan(row[0]) else ""
                 verdict = "reference" if key[:2] == beside.reference else ""
                 head = (set_name, how, metric, key.arm, key.backend, machine)
-                tail = ("", "", "", key == top, note, beside.remarks.get(key.arm, ""))
+                remarks = [beside.remarks.get(key.arm, ""), BACKEND_NOTES.get(key.backend, "")]
+                tail = ("", "", "", key == top, note, "; ".join(text for text in remarks if text))
                 difference = apart.get(key, (math.nan, math.nan, math.nan, verdict))
                 rows.append((*head, *row, *difference, *costs.get(key.arm, (math.nan,) * len(COSTS)), *tail))
     return rows
 
 
 def _note(key: Key, reason: str, evaluated: bool, absent: Mapping[tuple[str, str], str]) -> str:
-    """What an empty cell says: "not run", or why there is no number."""
+    """What an empty cell says: "not run", "no labels", or why there is no number."""
     skipped = absent.get((key.arm, key.machine)) or absent.get((key.arm, "all"))
     if skipped:
         return skipped
     if not evaluated or reason == "no scores":
         return "not run"
+    if reason == NO_LABELS:
+        return NO_LABELS
     return f"undefined: {reason or 'a class is missing in a unit'}"
 
 

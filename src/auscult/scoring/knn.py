@@ -6,11 +6,14 @@ of ten clips would otherwise drown among a thousand source clips. The domain of 
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
+
+Metric = Literal["cosine", "euclidean"]
 
 
 class Backend(Protocol):
@@ -35,7 +38,7 @@ def knn_scores(
     k: int = 1,
     domains: bool = False,
     *,
-    metric: Literal["cosine", "euclidean"] = "cosine",
+    metric: Metric = "cosine",
 ) -> np.ndarray:
     """Mean distance to the `k` nearest training clips of the same machine and unit (all there are, if fewer).
 
@@ -48,15 +51,65 @@ def knn_scores(
         float64 [test clips], >= 0; cosine distances are at most 2.
     """
     scores = np.full(len(test), np.nan)
-    banks = train_meta.reset_index(drop=True).groupby(["machine", "unit"]).indices
-    for unit, rows in test_meta.reset_index(drop=True).groupby(["machine", "unit"]).indices.items():
-        bank = banks[unit]
-        parts = [bank]
+    for rows, distances in bank_distances(train, train_meta, test, test_meta, k, domains, metric):
+        scores[rows] = np.min(distances, axis=0)
+    return scores
+
+
+def bank_distances(
+    train: np.ndarray,
+    train_meta: pd.DataFrame,
+    test: np.ndarray,
+    test_meta: pd.DataFrame,
+    k: int,
+    domains: bool,
+    metric: Metric,
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """(rows of the test clips, one array of their distances per bank) of every machine and unit, as for `knn_scores`."""
+    banks = _banks(train_meta, domains)
+    for unit, rows in _units(test_meta).items():
+        yield rows, [_distance(train[bank], test[rows], k, metric) for bank in banks[unit]]
+
+
+def left_out_scores(
+    train: np.ndarray, train_meta: pd.DataFrame, k: int = 1, domains: bool = False, *, metric: Metric = "cosine"
+) -> np.ndarray:
+    """The score each training clip would get if it were no training clip: `knn_scores` with this clip left out.
+
+    What a threshold may be taken from without a look at a test clip. A network has seen these clips in training and may put
+    them nearer to each other than it puts unheard ones; then the threshold is too low.
+
+    Returns:
+        float64 [training clips]; infinity for the only clip of its unit.
+    """
+    scores = np.full(len(train), np.inf)
+    for banks in _banks(train_meta, domains).values():
+        for bank in banks:
+            if len(bank) > 1:
+                search = NearestNeighbors(metric=metric, algorithm="brute").fit(train[bank])
+                own = search.kneighbors(None, min(k, len(bank) - 1))[0].mean(axis=1)  # each among the others
+                scores[bank] = np.minimum(scores[bank], own)
+            for other in banks:
+                if other is not bank:
+                    scores[other] = np.minimum(scores[other], _distance(train[bank], train[other], k, metric))
+    return scores
+
+
+def _banks(train_meta: pd.DataFrame, domains: bool) -> dict[Any, list[np.ndarray]]:
+    """(machine, unit) -> rows of the training clips in each of its banks."""
+    found: dict[Any, list[np.ndarray]] = {}
+    for unit, bank in _units(train_meta).items():
+        found[unit] = [bank]
         if domains:
             domain = train_meta["domain"].to_numpy()[bank]
-            parts = [bank[domain == name] for name in np.unique(domain)]
-        scores[rows] = np.min([_distance(train[part], test[rows], k, metric) for part in parts], axis=0)
-    return scores
+            found[unit] = [bank[domain == name] for name in np.unique(domain)]
+    return found
+
+
+def _units(meta: pd.DataFrame) -> dict[Any, np.ndarray]:
+    """(machine, unit) -> its rows."""
+    rows: dict[Any, np.ndarray] = meta.reset_index(drop=True).groupby(["machine", "unit"]).indices  # type: ignore[assignment]
+    return rows
 
 
 def _distance(bank: np.ndarray, queries: np.ndarray, k: int, metric: str) -> np.ndarray:

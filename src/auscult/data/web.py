@@ -1,0 +1,138 @@
+"""One question to a web server: asked again after growing pauses while the trouble may pass, refused when it will not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Event
+from typing import Any, TypeVar
+
+import requests
+
+from auscult.errors import AuscultError
+
+T = TypeVar("T")
+BUSY = {408, 425, 429}
+"""Answers that ask to come back later, as every 5xx does."""
+LONGEST_WAIT = 900.0
+"""Seconds; a server that asks for more (Retry-After) gets no more."""
+AGAIN = "run the same command again, which continues where this one stopped"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is given. A try that brought new bytes starts the count again."""
+
+    tries: int = 8
+    first: float = 1.0
+    """Seconds before the second try; doubled each time up to `longest`."""
+    longest: float = 60.0
+    timeout: tuple[float, float] = (20.0, 60.0)
+    """Seconds to connect, and without a byte."""
+    sleep: Callable[[float], object] | None = None
+    """Waits some seconds; None = wait, but end when the run ends."""
+    stop: Event = field(default_factory=Event)
+    """Set when the run ends."""
+
+    def pause(self, seconds: float) -> None:
+        (self.sleep or self.stop.wait)(seconds)
+        self.check()
+
+    def check(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+
+
+class Unreachable(AuscultError):
+    """No answer at all: what holds for one file holds for all."""
+
+
+class Trouble(Exception):
+    """Something that may pass. `pause`: seconds the server asks for. `answered`: there is a server."""
+
+    def __init__(self, message: str, pause: float = 0.0, answered: bool = True) -> None:
+        super().__init__(message)
+        self.pause, self.answered = pause, answered
+
+
+class Stopped(Exception):
+    """Another file's failure, or Ctrl-C, ended the run."""
+
+
+def patiently(action: Callable[[], T], url: str, patience: Patience, measure: Callable[[], int] = lambda: 0) -> T:
+    """`action()`, again after `Trouble`, until it succeeds or `patience.tries` tries in a row brought nothing new.
+
+    Args:
+        measure: bytes that have arrived so far.
+
+    Raises:
+        Unreachable: the last try found no server.
+        AuscultError: the server answers, but with nothing useful.
+    """
+    idle, best = 0, measure()
+    while True:
+        try:
+            return action()
+        except Trouble as trouble:
+            best, idle = (measure(), 0) if measure() > best else (best, idle + 1)
+            if idle >= patience.tries:
+                kind = AuscultError if trouble.answered else Unreachable
+                what = f"{patience.tries} tries in a row failed: {trouble}"
+                raise kind(what, url, f"check the network and {AGAIN}") from None
+            patience.pause(max(trouble.pause, min(patience.longest, patience.first * 2.0 ** max(idle - 1, 0))))
+
+
+def answer(url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
+    """The server's answer, whatever its status, its body still to be read."""
+    try:
+        return requests.get(url, headers=headers, stream=True, timeout=patience.timeout)
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
+        raise AuscultError("this is no web address", url, "mend it in the profile") from None
+    except requests.RequestException as error:
+        raise Trouble(f"no connection ({type(error).__name__})", answered=False) from None
+
+
+def refuse(response: requests.Response, url: str) -> None:
+    """Raise for every answer that does not bring what was asked for."""
+    status = response.status_code
+    if status in BUSY or status >= 500:
+        raise Trouble(f"the server answers {status} {response.reason}", _retry_after(response))
+    if status not in (200, 206):
+        what = f"the server answers {status} {response.reason}"
+        raise AuscultError(
+            what, url, "compare record and name with the data set's page, and mend `source` of the profile"
+        )
+
+
+def fetch_json(url: str, patience: Patience) -> Any:
+    """The parsed answer of a web interface.
+
+    Raises:
+        AuscultError: no such address, no server, or no JSON.
+    """
+
+    def ask() -> Any:
+        with answer(url, {}, patience) as response:
+            refuse(response, url)
+            try:
+                return response.json()
+            except requests.RequestException as error:
+                raise Trouble(f"no JSON in the answer ({type(error).__name__})") from None
+
+    return patiently(ask, url, patience)
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Seconds the server asks for; the header gives them, or a date."""
+    value = response.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(value) if value.isdigit() else _until(value)
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def _until(date: str) -> float:
+    return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,192 @@
+"""Scores and decisions of one arm as the files that the challenge's evaluators read. Labels are not an input.
+
+    2020        anomaly_score_<machine>_id_<ii>.csv                          (no decisions)
+    2021        anomaly_score_<machine>_section_<ss>_<domain>_test.csv       and decision_result_...
+    2022 on     anomaly_score_<machine>_section_<ss>_test.csv                and decision_result_...
+
+One row per test clip, `<file name>,<value>`, without a heading: the score with all its digits, or 1 for an anomaly and 0
+for none. The evaluators match rows to the truth by the order of the file names, so that a file must hold all of its clips.
+
+A clip is called an anomaly when its score exceeds what a share `rate` of the unit's own training clips would exceed; no
+test clip has a say in it. For a method's own score that is the quantile of a gamma distribution fitted to the scores of
+the training clips, as in the challenge's baselines; where the distribution does not fit (the share of training clips
+beyond it is not within a factor of two of `rate`), and for the nearest-neighbour scores, each training clip being left out
+in turn, it is the empirical quantile. A network has seen these clips in training: of unheard normal clips more than `rate`
+may be called anomalies.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import FitError, gamma
+
+from auscult.errors import AuscultError, listed
+from auscult.files import atomic_folder
+from auscult.metrics import Floats
+from auscult.rules import MetricRules
+from auscult.scoring.knn import left_out_scores
+
+LEFT_OUT = {
+    "knn_cosine": partial(left_out_scores, metric="cosine"),
+    "knn_euclidean": partial(left_out_scores, metric="euclidean"),
+}
+"""Back-ends whose training clips have scores of their own. One that looks at other test clips has no place here."""
+
+Unit = tuple[str, str]
+
+
+def write_submission(
+    embeddings: Path,
+    scores: Path,
+    clips: Path,
+    out: Path,
+    rules: MetricRules,
+    *,
+    seed: int,
+    k: int = 1,
+    backend: str = "native",
+    set_name: str = "eval",
+    rate: float = 0.1,
+) -> list[str]:
+    """Write the files of one arm into the folder `out`, replaced as a whole.
+
+    Args:
+        embeddings: folder of the arm's embeddings with this seed, as the stage `embed` writes it.
+        scores: the arm's score table.
+        clips: table of the manifest; names come from its `path`.
+        rules: of the profile; their scheme decides on names and banks.
+        seed: training seed whose scores are submitted.
+        k: neighbours, as in `score_table`.
+        backend: whose scores; an arm without its own (`native`) is submitted with its first back-end.
+        set_name: "dev" or "eval".
+        rate: share of the training clips that the threshold calls anomalies.
+
+    Returns:
+        Machine types of the set that the arm has no scores of: nothing is written for them.
+
+    Raises:
+        AuscultError: no clips in the set or no scores, a back-end that is not known or not allowed, clips without a score,
+            or two clips of one name.
+    """
+    table = pd.read_parquet(scores)
+    table = table[(table["seed"] == seed) & (table["set"] == set_name)]
+    known = list(dict.fromkeys(table["backend"]))
+    if not known:
+        what = f"no scores of the {set_name} set with seed {seed}"
+        raise AuscultError(what, str(scores), "set `submission.set` to a set of the profile, or run `dvc repro score`")
+    backend = known[0] if backend == "native" and backend not in known else backend
+    if backend not in known or not (backend in LEFT_OUT or backend.startswith("native")):
+        usable = [name for name in known if name in LEFT_OUT or name.startswith("native")]
+        raise AuscultError(
+            f"no submission by the back-end `{backend}`", "submission.backend", f"use: {', '.join(usable)}"
+        )
+    index = pd.read_parquet(clips)
+    index = index[(index["partition"] == "test") & (index["set"] == set_name)]
+    scored = index[["clip_id", "path", "machine", "unit"]].merge(
+        table.loc[table["backend"] == backend, ["clip_id", "score"]], on="clip_id", how="left"
+    )
+    absent = sorted(set(scored["machine"]) - set(table["machine"]))
+    scored = scored[~scored["machine"].isin(absent)]
+    if scored["score"].isna().any():
+        lacking = list(scored.loc[scored["score"].isna(), "path"])
+        raise AuscultError(f"{len(lacking)} clips have no score:{listed(lacking, 5)}", fix="run `dvc repro score`")
+    train, meta = np.load(embeddings / "train.npy"), pd.read_parquet(embeddings / "train.parquet")
+    limits = thresholds(train, meta, backend, rate, k, rules.domains)
+    with atomic_folder(out) as part:
+        for name, text in submission(scored, limits, rules).items():
+            (part / name).write_text(text, encoding="utf-8")
+    return absent
+
+
+def submission(scored: pd.DataFrame, limits: dict[Unit, float], rules: MetricRules) -> dict[str, str]:
+    """File name -> content.
+
+    Args:
+        scored: path, machine, unit and score of each test clip.
+        limits: (machine, unit) -> score above which a clip is an anomaly.
+        rules: their scheme decides on the names.
+
+    Raises:
+        AuscultError: two clips of one file share a name, or a name of 2021 does not tell the domain.
+    """
+    rows = scored.assign(name=[PurePosixPath(path).name for path in scored["path"]])
+    rows["place"] = [
+        _place(machine, unit, name, rules)
+        for machine, unit, name in zip(rows["machine"], rows["unit"], rows["name"], strict=True)
+    ]
+    twice = rows[rows.duplicated(["place", "name"])]
+    if len(twice):
+        raise AuscultError(f"clips that share a name with another of their unit:{listed(list(twice['path']), 5)}")
+    files: dict[str, str] = {}
+    for place, of_file in rows.sort_values("name").groupby("place"):
+        names, values = list(of_file["name"]), of_file["score"].to_numpy(dtype=np.float64)
+        files[f"anomaly_score_{place}.csv"] = _csv(names, [repr(float(value)) for value in values])
+        if rules.domains:
+            limit = limits[of_file["machine"].iloc[0], of_file["unit"].iloc[0]]
+            decisions = [str(int(value > limit)) for value in values]
+            files[f"decision_result_{place}.csv"] = _csv(names, decisions)
+    return files
+
+
+def thresholds(
+    train: np.ndarray, meta: pd.DataFrame, backend: str, rate: float, k: int = 1, domains: bool = False
+) -> dict[Unit, float]:
+    """(machine, unit) -> the score that a share `rate` of its training clips would exceed; infinity if it has but one.
+
+    Args:
+        train: embeddings [training clips, D].
+        meta: machine, unit, domain and the method's own scores of the same clips.
+        backend: "native", "native_<name>" or one of `LEFT_OUT`.
+        rate: in (0, 1).
+        k, domains: as in `knn.knn_scores`.
+    """
+    own = backend not in LEFT_OUT
+    values = meta[backend].to_numpy(np.float64) if own else LEFT_OUT[backend](train, meta, k, domains)
+    found: dict[Unit, float] = {}
+    units: dict[Any, np.ndarray] = meta.reset_index(drop=True).groupby(["machine", "unit"]).indices  # type: ignore[assignment]
+    for unit, rows in units.items():
+        of_unit = values[rows]
+        if len(of_unit) < 2:
+            limit = np.inf
+        else:
+            limit = _gamma_quantile(of_unit, rate) if own else np.nan
+            share = float(np.mean(of_unit > limit))
+            if not rate / 2 <= share <= 2 * rate:
+                limit = float(np.quantile(of_unit, 1 - rate))
+        found[unit] = limit
+    return found
+
+
+def _gamma_quantile(values: Floats, rate: float) -> float:
+    """Quantile 1 - `rate` of a gamma distribution with location, scale and shape fitted to `values`; NaN if none can be."""
+    if np.ptp(values) == 0:
+        return np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # on the way to a fit, or to none
+        try:
+            return float(gamma.ppf(1 - rate, *gamma.fit(values)))
+        except (FitError, ValueError, FloatingPointError):
+            return np.nan
+
+
+def _place(machine: str, unit: str, name: str, rules: MetricRules) -> str:
+    """What the files of a clip's unit are called, after `anomaly_score_` or `decision_result_`."""
+    if not rules.domains:
+        return f"{machine}_id_{unit}"
+    if rules.scheme != "dcase2021":
+        return f"{machine}_section_{unit}_test"
+    domain = re.search(r"_(source|target)_", name)
+    if domain is None:
+        raise AuscultError("the name does not tell the domain, which 2021 asks for", name)
+    return f"{machine}_section_{unit}_{domain[1]}_test"
+
+
+def _csv(names: list[str], values: list[str]) -> str:
+    return "".join(f"{name},{value}\n" for name, value in zip(names, values, strict=True))
