@@ -187,3 +187,17 @@ def test_a_second_seed_trains_the_second_seed_alone(project: Path) -> None:
     run(project, "dvc", "checkout")
     assert {name for name in stages_run(run(project, "dvc", "repro").stdout) if name.startswith("train")} == set()
     run(project, "git", "checkout", "-q", "--", ".")
+
+
+def test_result_files_of_the_challenge(project: Path) -> None:
+    run(project, "dvc", "exp", "run", "-S", "submission.set=dev", "submissions/dvc.yaml")
+    folder = project / "submissions" / "tiny" / "ae"
+    clips = pd.read_parquet(project / "data/tiny/manifest/clips.parquet")
+    names = {Path(path).name for path in clips.query("partition == 'test' and machine == 'fan'")["path"]}
+    files = sorted(folder.glob("anomaly_score_fan_*.csv"))
+    assert files
+    rows = pd.concat([pd.read_csv(file, header=None, names=["name", "score"]) for file in files])
+    assert set(rows["name"]) == names
+    scores = pd.read_parquet(project / "data/tiny/scores/ae.parquet").query("backend == 'native' and machine == 'fan'")
+    assert sorted(rows["score"]) == pytest.approx(sorted(scores["score"]))
+    run(project, "git", "checkout", "-q", "--", ".")

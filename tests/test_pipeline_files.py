@@ -21,11 +21,11 @@ from auscult.pipeline import PLUMBING, files
 
 ROOT = SRC.parent
 ALL = load_params(ROOT)
-FILES = [ROOT / "dvc.yaml", *sorted(ROOT.glob("studies/*/dvc.yaml"))]
+FILES = [ROOT / "dvc.yaml", ROOT / "submissions" / "dvc.yaml", *sorted(ROOT.glob("studies/*/dvc.yaml"))]
 # Change no number: how many workers, what is kept where, how often a state is saved. The profile's name is in the paths.
 WITHOUT_EFFECT = {"data.workers", "data.profile", "train.checkpoint_seconds", "train.resident_fraction"}
 # Stages that read one field of a section: what else is in it does not concern them.
-PARTLY = {"download": {"data"}, "manifest": {"data"}, "publish": {"train", "score"}}
+PARTLY = {"download": {"data"}, "manifest": {"data"}, "publish": {"train", "score"}, "submission": {"score"}}
 
 
 def stages() -> list[tuple[str, dict[str, Any]]]:
@@ -149,7 +149,7 @@ def test_stages_stay_thin() -> None:
         assert len(path.read_text().splitlines()) <= 40, path
 
 
-@pytest.mark.parametrize("stage", ["score", "tables", "manifest", "confusion"])
+@pytest.mark.parametrize("stage", ["score", "tables", "manifest", "confusion", "submission"])
 def test_stages_after_the_embeddings_need_no_torch(stage: str) -> None:
     for path in closure(ROOT / "stages" / f"{stage}.py") - PLUMBING:
         if path.parent.name != "methods":
@@ -158,7 +158,7 @@ def test_stages_after_the_embeddings_need_no_torch(stage: str) -> None:
 
 def test_tables_do_not_import_torch() -> None:
     """By running it, whatever the sources say."""
-    script = "import sys; sys.path.insert(0, 'stages'); import tables, score, confusion; print('torch' in sys.modules)"
+    script = "import sys; sys.path.insert(0, 'stages'); import tables, score, confusion, submission; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

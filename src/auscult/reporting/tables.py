@@ -48,8 +48,8 @@ _NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, math.nan, math.nan, math.
 _DOMAIN_METRICS = ("auc_source", "auc_target", "pauc_source", "pauc_target", "pauc", "official")
 _SETS = ("dev", "eval", "all")
 _NO_LABELS = (
-    "No test clip has a label, so there is no number to show. `dvc repro submissions/dvc.yaml` writes the scores and decisions in the "
-    "challenge's format."
+    "No test clip has a label, so there is no number to show. `dvc repro submissions/dvc.yaml` writes the scores and "
+    "decisions in the challenge's format."
 )
 _UNSAID = "the paper does not say how the units of a machine were combined"
 
