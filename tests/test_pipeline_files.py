@@ -158,7 +158,8 @@ def test_stages_after_the_embeddings_need_no_torch(stage: str) -> None:
 
 def test_tables_do_not_import_torch() -> None:
     """By running it, whatever the sources say."""
-    script = "import sys; sys.path.insert(0, 'stages'); import tables, score, confusion, submission; print('torch' in sys.modules)"
+    script = "import sys; sys.path.insert(0, 'stages'); import tables, score, confusion, submission\n"
+    script += "print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

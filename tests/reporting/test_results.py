@@ -149,8 +149,15 @@ def test_an_arm_without_a_score_file_keeps_its_row(folder: Path) -> None:
     assert len(readme.splitlines()) == 2 + 3  # one row per arm: its own score
 
 
+def test_the_reference_is_the_last_arm_that_has_scores(folder: Path) -> None:
+    differences = pd.read_csv(
+        results(folder, "stgram_mfn", "tfst_os_scl", "ae") / "differences.csv"
+    )  # `ae` was not run
+    assert set(differences["reference"]) == {"tfst_os_scl"}
+
+
 def test_a_reference_that_was_not_run_leaves_differences_empty(folder: Path) -> None:
-    out = results(folder, "stgram_mfn", "ae")
+    out = results(folder, "stgram_mfn", "ae", reference="ae")
     assert set(pd.read_csv(out / "differences.csv")["verdict"]) == {"undefined"}
     assert {row[6] for row in rows((out / "table2.md").read_text())} == {"\u2013", "reference"}
 
