@@ -1,0 +1,86 @@
+"""What a pre-trained encoder is to the methods: waveforms in, tokens out, and where adapters may be put."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from auscult.config import EncoderSettings
+
+Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
+Place = Literal["attention", "ffn", "layer"]
+
+
+class Encoder(nn.Module):
+    """A Transformer over a waveform's frames or a spectrogram's patches.
+
+    Attributes:
+        sample_rate: of the waveforms it expects (Hz).
+        min_samples: shortest waveform that gives a token.
+        width: D, size of a token.
+        depth: number of Transformer layers.
+        class_token: whether the first token stands for the clip.
+        rows: tokens of one time step (frequency patches; the tokens are time-major); 1 for frames.
+        spectrogram: whether `front_end` gives [B, frames, bins], which can be masked; otherwise waveforms.
+    """
+
+    sample_rate: int = 16000
+    min_samples: int
+    width: int
+    depth: int
+    class_token: bool = False
+    rows: int = 1
+    spectrogram: bool = True
+
+    def front_end(self, wave: Tensor) -> Tensor:
+        """float32 [B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].
+
+        Without parameters: nothing here is trained.
+        """
+        raise NotImplementedError
+
+    def tokens(self, x: Tensor, layer: int = 0) -> Tensor:
+        """What `front_end` gave -> tokens [B, T, D] after Transformer layer `layer` (1 = first); 0 = the encoder's output."""
+        raise NotImplementedError
+
+    def linear_maps(self, role: Role) -> list[str]:
+        """Dotted names of the `nn.Linear` modules of a role, one per layer, first layer first."""
+        raise NotImplementedError
+
+    def blocks(self, place: Place) -> list[str]:
+        """Dotted names of the modules at a place, one per layer: each is called with the hidden states [B, T, D] entering it
+        as first argument, and returns a tensor [B, T, D], for attention and ffn before the residual sum."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """Registry line of an encoder.
+
+    Attributes:
+        build: encoder with random weights, from settings whose `size` changes single sizes of the published architecture.
+        load: puts the weights of a checkpoint file, or folder, into an encoder; strict, errors name the keys.
+    """
+
+    build: Callable[[EncoderSettings], Encoder]
+    load: Callable[[Encoder, Path], None]
+
+
+def sized(published: Mapping[str, int | float], settings: EncoderSettings, name: str) -> dict[str, int | float]:
+    """The published sizes with those of `settings.size` in their place.
+
+    Raises:
+        AuscultError: a size that the architecture does not have.
+    """
+    from auscult.config import near
+    from auscult.errors import AuscultError
+
+    for key in settings.size:
+        if key not in published:
+            fix = f"use: {', '.join(published)}"
+            raise AuscultError(f"encoder `{name}` has no size `{key}`{near(key, list(published))}", "encoder.size", fix)
+    return {**published, **settings.size}
