@@ -11,14 +11,11 @@ import pytest
 from scipy.stats import hmean, norm
 from sklearn.metrics import roc_auc_score
 
+from auscult.comparison import DIFFERENCE_COLUMNS, best, compare, differences
 from auscult.errors import AuscultError
 from auscult.evaluation import (
-    DIFFERENCE_COLUMNS,
     SUMMARY_COLUMNS,
     Replicates,
-    best,
-    compare,
-    differences,
     evaluate,
     machine_order,
     replicate,

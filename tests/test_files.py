@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from auscult.errors import AuscultError, listed, run
-from auscult.files import atomic_file, atomic_folder, digest
+from auscult.files import atomic_file, atomic_folder, digest, require_room
 from support.projects import stage_environment
 
 
@@ -203,3 +204,20 @@ def test_listed_says_how_many_are_left_out() -> None:
     assert listed(["a", "b"]) == "\n    a\n    b"
     assert listed([str(i) for i in range(25)], limit=3) == "\n    0\n    1\n    2\n    ... and 22 more"
     assert "more" not in listed([str(i) for i in range(20)])
+
+
+def test_room_is_required_where_the_folder_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def usage(place: Path) -> object:
+        asked.append(place)
+        return type("Usage", (), {"free": 2_500_000_000})
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    what = "it takes {wanted}, and {free} are free"
+    require_room(tmp_path / "not" / "yet", 2_500_000_000, what, "free some")
+    with pytest.raises(AuscultError) as caught:
+        require_room(tmp_path / "not" / "yet", 2_500_000_001, what, "free some")
+    assert (caught.value.what, caught.value.fix) == ("it takes 2.5 GB, and 2.5 GB are free", "free some")
+    assert caught.value.where == str(tmp_path)
+    assert asked == [tmp_path, tmp_path]

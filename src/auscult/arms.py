@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from auscult import modelfolder
-from auscult.classes import class_list, labels_of
+from auscult.classes import class_list, labels_of, unattributed
 from auscult.config import MethodSettings, Profile, Train
 from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
@@ -60,7 +60,7 @@ def train_arm(
         classes = class_list(clips, profile.class_label)
         labels = labels_of(clips, profile.class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
-        shape = Shape(len(classes), mels, frames, store.samples)
+        shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
         reason = _untrainable(method, settings, counts, frames)
         if reason:
@@ -86,10 +86,13 @@ def train_arm(
 
 def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
     """Why a network cannot be trained on clips of these classes and this length; "" if it can."""
+    absent = modelfolder.missing_checkpoint(settings)
+    if absent:
+        return absent
     window = method.window(settings, frames)
     if window > frames:
         return f"a window of {window} frames is longer than the clips ({frames} frames)"
-    if settings.epochs and sum(counts.values()) < 2:
+    if settings.trained and sum(counts.values()) < 2:
         return "there is one training clip only, and batch norms need two"
     return method.untrainable(settings, counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,13 @@ def class_names(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> p
 def class_list(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> list[str]:
     """The sorted classes of the training clips in `index`."""
     return sorted(class_names(index, scheme).unique())
+
+
+def unattributed(classes: Iterable[str]) -> tuple[int, ...]:
+    """Positions of the classes "machine/unit/attributes" that stand for the clips of a unit whose attributes nobody wrote
+    down (in the challenge's names since 2024: `noAttribute`); none where units are the classes."""
+    attributes = [name.split("/", 2)[2].lower() if name.count("/") > 1 else "a unit" for name in classes]
+    return tuple(i for i, words in enumerate(attributes) if not words or words.startswith("noattribute"))
 
 
 def labels_of(index: pd.DataFrame, scheme: Literal["unit", "attributes"], classes: list[str]) -> np.ndarray:

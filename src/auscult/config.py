@@ -10,9 +10,10 @@ import operator
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from auscult.backendsettings import AnyBackend, EnsembleSettings
 from auscult.errors import AuscultError
 from auscult.rules import MetricRules
 
@@ -73,6 +74,49 @@ class Score(Section):
     backends: list[str] = ["native", "knn_cosine"]
     k: Positive = 1
     """Neighbours of the kNN back-ends; the score is the mean distance to them."""
+    scope: Literal["unit", "machine"] = "unit"
+    """A test clip is compared with the training clips of its unit, or of its whole machine type (Han et al., 2021 on)."""
+    domain_banks: bool | None = None
+    """One bank per domain and the smaller score; null = as the profile's rules say."""
+
+
+class BackendSweep(Section):
+    """Back-ends that every arm's embeddings are scored with, beside those of `score`."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the split that gives training clips scores of their own, for fusion."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Parts of that split."""
+    replicates: Positive = 200
+    """Bootstrap resamples behind the intervals of this table: it has a hundred times as many numbers as another."""
+    sweep: dict[str, AnyBackend] = {}
+    """Name -> kind and knobs."""
+    ensembles: dict[str, EnsembleSettings] = {}
+    """Rows of the table that stand for several arms."""
+
+    @model_validator(mode="after")
+    def _named(self) -> BackendSweep:
+        for name, settings in self.sweep.items():
+            if (settings.kind == "native") != (name == "native") or name.startswith("native_"):
+                raise PydanticCustomError("native", "`native` is the name of the kind `native`, and of no other")
+            for member in settings.of if settings.kind == "fusion" else ():
+                self._standardised(f"sweep.{name}", member, fusion=False)
+        for name, ensemble in self.ensembles.items():
+            self._standardised(f"ensembles.{name}", ensemble.backend, fusion=True)
+        return self
+
+    def _standardised(self, where: str, member: str, fusion: bool) -> None:
+        """Refuse a member that training clips have no score of their own by."""
+        words = {"where": where, "member": member}
+        if member not in self.sweep:
+            hint = near(member, list(self.sweep))
+            raise PydanticCustomError(
+                "member", "{where}: there is no back-end `{member}` in the sweep{hint}", words | {"hint": hint}
+            )
+        kind = self.sweep[member].kind
+        if kind in ("native", "knn_cosine_transductive") or (kind == "fusion" and not fusion):
+            text = "{where}: `{member}` cannot be fused: no training clip has a score of its own by it"
+            raise PydanticCustomError("member", text, words)
 
 
 class Evaluate(Section):
@@ -193,8 +237,8 @@ class GroupAdapterSettings(Section):
 
 
 class DlclSettings(Section):
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """lambda; 0 = off."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """lambda"""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """tau_2"""
     codes: Positive = 64
@@ -227,6 +271,7 @@ PIPELINE: dict[str, type[Section]] = {
     "score": Score,
     "evaluate": Evaluate,
     "submission": Submission,
+    "backends": BackendSweep,
 }
 
 
@@ -244,20 +289,38 @@ class MethodSettings(Section):
     lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
     """Every clip, in training and test, is low-passed at this frequency; 0 = as recorded."""
     epochs: Annotated[int, Field(ge=0)] = 0
+    train_steps: Annotated[int, Field(ge=0)] = 0
+    """Length of the training in steps instead of `epochs`; 0 = epochs."""
+    step: Literal["pass", "update"] = "pass"
+    """What `train_steps` and `warmup_steps` count: batches, or updates of the weights (`accumulate` batches each)."""
     batch_size: Annotated[int, Field(ge=2)] = 64
+    accumulate: Positive = 1
+    """Batches whose gradients are averaged for one update; an epoch's last update takes those that are left."""
+    clip_gradient: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of an update's gradient; 0 = any."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4
     lr_min: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     schedule_delay: Annotated[int, Field(ge=0)] = 0
     """Epochs at the first learning rate before the schedule starts."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the learning rate rises in a straight line to `lr`; the schedule follows."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     valid_fraction: Fraction = 0.0
     """Part of the training clips held out, drawn by seed."""
     selection: Literal["valid_loss", "last"] = "last"
     """Which epoch's weights are kept. Never by a test clip."""
 
-    @field_validator("epochs", "batch_size", "lr", "lr_min", "schedule_delay", "weight_decay", "valid_fraction")
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything to train by gradient."""
+        return bool(self.epochs or self.train_steps)
+
+    @field_validator(
+        "epochs", "train_steps", "batch_size", "accumulate", "clip_gradient", "lr", "lr_min", "schedule_delay", "warmup_steps",
+        "weight_decay", "valid_fraction",
+    )  # fmt: skip
     @classmethod
     def _in_range(cls, value: float, info: ValidationInfo) -> float:
         """The ranges above also hold in a method's model, which declares a field again to give it another default."""

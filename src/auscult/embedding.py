@@ -52,6 +52,8 @@ def embed_arm(
     if device.type == "cpu":
         keep_freed_memory()
     trained = modelfolder.load(model, str(device))
+    for network in trained.networks.values():
+        network.merge()
     lowpass_hz, clips, seconds, macs = trained.settings.lowpass_hz, 0, 0.0, 0
     with atomic_folder(out) as part:
         for partition, folder in features.items():

@@ -1,4 +1,4 @@
-"""From scores and labels to every number of a results table, with bootstrap intervals and paired comparisons.
+"""From scores and labels to every number of a results table, with bootstrap intervals.
 
 Two conventions are always computed, because published tables mix them (neither bounds the other):
 
@@ -40,15 +40,13 @@ from auscult.errors import AuscultError, listed
 from auscult.metrics import Floats
 from auscult.rules import MetricRules
 
-__all__ = ["DIFFERENCE_COLUMNS", "SUMMARY_COLUMNS", "Comparison", "Key", "MetricRules", "Replicates", "best", "compare"]
-__all__ += ["differences", "evaluate", "joined", "machine_order", "replicate", "summarise", "undefined"]
+__all__ = ["SUMMARY_COLUMNS", "Key", "MetricRules", "Replicates", "evaluate", "intervals", "joined", "machine_order"]
+__all__ += ["replicate", "summarise", "undefined"]
 
 log = logging.getLogger(__name__)
 
 SUMMARY_COLUMNS = ["arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds"]
 SUMMARY_COLUMNS += ["std"]
-DIFFERENCE_COLUMNS = ["arm", "backend", "reference", "reference_backend", "convention", "set", "machine", "metric"]
-DIFFERENCE_COLUMNS += ["difference", "ci_low", "ci_high", "verdict", "level"]
 
 
 class Key(NamedTuple):
@@ -72,15 +70,6 @@ class Replicates:
     reasons: dict[Key, str] = field(default_factory=dict)  # why a NaN is undefined
 
 
-class Comparison(NamedTuple):
-    """Paired difference first - second in percentage points; `verdict` is "better", "worse", "tie" or "undefined"."""
-
-    difference: float
-    ci_low: float
-    ci_high: float
-    verdict: str
-
-
 def evaluate(
     scores: pd.DataFrame,
     labels: pd.DataFrame,
@@ -89,7 +78,7 @@ def evaluate(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """All metrics of all arms in long form, percent, with bootstrap intervals (bias-corrected percentiles, see `_interval`).
+    """All metrics of all arms in long form, percent, with bootstrap intervals (bias-corrected percentiles, see `intervals`).
 
     Args:
         scores: one row per clip and back-end: clip_id, set, machine, unit, domain, backend, score (higher = more
@@ -126,7 +115,7 @@ def replicate(
     seed: int = 0,
     absent: Mapping[tuple[str, str], str] | None = None,
 ) -> Replicates:
-    """The evaluation behind `evaluate`, replicates kept, for `compare`, `differences` and `best`.
+    """The evaluation behind `evaluate`, replicates kept, for the paired differences of comparison.py.
 
     Args:
         absent: (arm, machine, or "all" for every machine) -> why it has no scores, for the reasons of undefined numbers.
@@ -191,7 +180,7 @@ def replicate(
 def summarise(result: Replicates, level: float = 0.95) -> pd.DataFrame:
     """Long table (columns `SUMMARY_COLUMNS`, percent) of a `Replicates`, with intervals at `level`."""
     rows = []
-    bounds = 100 * np.clip(_intervals(list(result.values.values()), level), 0, 1)
+    bounds = 100 * np.clip(intervals(list(result.values.values()), level), 0, 1)
     for (key, values), (low, high) in zip(result.values.items(), bounds, strict=True):
         of_seeds = 100 * result.runs[key]
         std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else np.nan
@@ -206,69 +195,26 @@ def undefined(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(summary.attrs.get("undefined", []), columns=[*Key._fields, "reason"])
 
 
-def compare(
-    result: Replicates,
-    first: tuple[str, str],
-    second: tuple[str, str],
-    metric: str = "auc",
-    convention: str = "per_unit",
-    set_name: str = "dev",
-    machine: str = "mean",
-    level: float = 0.95,
-) -> Comparison:
-    """Paired bootstrap difference between two (arm, back-end) pairs of `result` on one number.
+def intervals(values: Sequence[Floats], level: float) -> Floats:
+    """Bias-corrected percentile intervals [K, 2] of K x [1 + R] values; NaN without replicates or with an undefined one.
 
-    Both are resampled with the same clip weights, so what is common to them (hard clips, an easy machine) cancels.
-
-    Returns:
-        Difference first - second in percentage points with its interval at `level`; the verdict is a tie when the
-        interval contains zero, and "undefined" when either number is.
-
-    Raises:
-        AuscultError: `result` lacks one of the two numbers.
+    A replicate is to the plain value what that is to the truth. If replicates lie b above the plain value on average, that
+    lies about b above the truth, so the percentiles of the replicates are moved back by 2 b. For the AUC b is zero. It is
+    not for a minimum over units (mAUC) nor for the few highest normals that decide the pAUC: there plain percentiles of
+    an average over 24 units cover the truth 60 to 75 times out of 100 at a level of 95 %, the corrected ones 93 to 97.
     """
-    arrays = []
-    for arm, backend in (first, second):
-        key = Key(arm, backend, convention, set_name, machine, metric)
-        if key not in result.values:
-            raise AuscultError(f"nothing evaluated for {'/'.join(key)}", fix="evaluate this arm and back-end too")
-        arrays.append(result.values[key])
-    return _comparisons([arrays[0] - arrays[1]], level)[0]
-
-
-def differences(result: Replicates, reference: tuple[str, str], level: float = 0.95) -> pd.DataFrame:
-    """`compare` of every number with the same one of `reference`, an (arm, back-end) pair, for all machines and averages.
-
-    Returns:
-        Columns `DIFFERENCE_COLUMNS`, percentage points; no rows for the reference itself. The verdict is "undefined",
-        and the number empty, where either of the two is.
-    """
-    keys = [key for key in result.values if (key.arm, key.backend) != reference]
-    nothing = np.full(len(next(iter(result.values.values()))), np.nan) if keys else np.empty(0)
-    others = [result.values.get(key._replace(arm=reference[0], backend=reference[1]), nothing) for key in keys]
-    found = _comparisons([result.values[key] - other for key, other in zip(keys, others, strict=True)], level)
-    rows = [(*key[:2], *reference, *key[2:], *one, level) for key, one in zip(keys, found, strict=True)]
-    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
-
-
-def best(result: Replicates, level: float = 0.95) -> pd.DataFrame:
-    """The best (arm, back-end) of every number, and whether it is more than a tie with any other.
-
-    Returns:
-        Columns convention, set, machine, metric, arm, backend, clear: `clear` is true when the paired interval of the
-        difference to every other (arm, back-end) lies above zero. Undefined numbers take no part.
-    """
-    columns: dict[tuple[str, ...], list[Key]] = {}
-    for key, values in result.values.items():
-        if not np.isnan(values[0]):
-            columns.setdefault((key.convention, key.set, key.machine, key.metric), []).append(key)
-    rows = []
-    for column, keys in columns.items():
-        top = max(keys, key=lambda key: result.values[key][0])
-        others = [result.values[top] - result.values[key] for key in keys if key != top]
-        clear = bool(others) and bool((_intervals(others, level)[:, 0] > 0).all())
-        rows.append((*column, top.arm, top.backend, clear))
-    return pd.DataFrame(rows, columns=["convention", "set", "machine", "metric", "arm", "backend", "clear"])
+    bounds = np.full((len(values), 2), np.nan)
+    for start in range(0, len(values), 256):  # all replicates of a large study at once would not fit the cache
+        block = np.stack(values[start : start + 256])
+        plain, drawn = block[:, 0], block[:, 1:]
+        if drawn.shape[1] == 0:
+            return bounds
+        defined = ~np.isnan(block).any(axis=1)
+        drawn = drawn[defined]
+        shift = 2 * (drawn.mean(axis=1) - plain[defined])
+        quantiles = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1) - shift
+        bounds[start : start + 256][defined] = quantiles.T
+    return bounds
 
 
 def machine_order(machine: str) -> tuple[bool, bool, str]:
@@ -331,44 +277,6 @@ def _seed_draws(seeds: Sequence[int], replicates: int, seed: int) -> Floats:
     rng = np.random.default_rng([seed, *f"training seeds {list(seeds)}".encode()])
     drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=replicates)
     return np.vstack([np.ones(len(seeds)), drawn]).T / len(seeds)
-
-
-def _comparisons(differences: Sequence[Floats], level: float) -> list[Comparison]:
-    """Verdicts on differences as fractions, [1 + R] each."""
-    found = []
-    for values, (low, high) in zip(differences, _intervals(differences, level).tolist(), strict=True):
-        if np.isnan([values[0], low, high]).any():
-            verdict = "undefined"
-        elif low <= 0 <= high:
-            verdict = "tie"
-        else:
-            verdict = "better" if low > 0 else "worse"
-        found.append(Comparison(100 * float(values[0]), 100 * low, 100 * high, verdict))
-    return found
-
-
-def _intervals(values: Sequence[Floats], level: float) -> Floats:
-    """Bias-corrected percentile intervals [K, 2] of K x [1 + R] values; NaN without replicates or with an undefined one.
-
-    A replicate is to the plain value what that is to the truth. If replicates lie b above the plain value on average, that
-    lies about b above the truth, so the percentiles of the replicates are moved back by 2 b. For the AUC b is zero. It is
-    not for a minimum over units (mAUC) nor for the few highest normals that decide the pAUC: there plain percentiles of
-    an average over 24 units cover the truth 60 to 75 times out of 100 at a level of 95 %, the corrected ones 93 to 97.
-    """
-    bounds = np.full((len(values), 2), np.nan)
-    for start in range(
-        0, len(values), 256
-    ):  # in blocks: all replicates of a large study at once would not fit the cache
-        block = np.stack(values[start : start + 256])
-        plain, drawn = block[:, 0], block[:, 1:]
-        if drawn.shape[1] == 0:
-            return bounds
-        defined = ~np.isnan(block).any(axis=1)
-        drawn = drawn[defined]
-        shift = 2 * (drawn.mean(axis=1) - plain[defined])
-        quantiles = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1) - shift
-        bounds[start : start + 256][defined] = quantiles.T
-    return bounds
 
 
 def _ordered(machines: Iterable[Any]) -> list[str]:

@@ -29,7 +29,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     remove_leftovers(path.parent, f".{path.stem}.", f".part{path.suffix}")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with _full_disk_reported(path):
+        with full_disk_reported(path):
             yield temporary
         os.replace(temporary, path)
     finally:
@@ -49,7 +49,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     old = path.with_name(f".{path.name}.{os.getpid()}-old.part")
     temporary.mkdir()
     try:
-        with _full_disk_reported(path):
+        with full_disk_reported(path):
             yield temporary
         # Moved aside, not emptied in place: a run killed here must not leave half of the old folder under its name.
         if os.path.lexists(path):
@@ -97,8 +97,30 @@ class DiskFull(AuscultError):
         super().__init__(what, str(path), "free some room and run the same command again")
 
 
+def require_room(folder: Path, wanted: int, what: str, fix: str) -> None:
+    """Refuse to write `wanted` bytes below `folder`, which need not exist yet, where fewer are free.
+
+    Args:
+        what: the message; `{wanted}` and `{free}` in it become sizes.
+        fix: what to do about it.
+
+    Raises:
+        AuscultError: there is not enough room.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(there).free
+    if wanted > free:
+        sizes = {"wanted": f"{wanted / 1e9:.1f} GB", "free": f"{free / 1e9:.1f} GB"}
+        raise AuscultError(what.format(**sizes), str(there), fix)
+
+
 @contextmanager
-def _full_disk_reported(path: Path) -> Iterator[None]:
+def full_disk_reported(path: Path) -> Iterator[None]:
+    """Turn what a full disk raises while `path` is written into `DiskFull`; what has been written by then stays.
+
+    Raises:
+        DiskFull: there is no room.
+    """
     try:
         yield
     except Exception as error:

@@ -107,6 +107,20 @@ class Params:
         return self.arms[name]
 
 
+    def encoder(self, name: str) -> tuple[str, str]:
+        """Names of the encoder and the checkpoint of an arm, as these files say without a profile; "" where it has none."""
+        from auscult.methods import load_method
+
+        arm = self.arm(name)
+        field = load_method(arm.method).settings.model_fields.get("encoder")
+        if field is None:
+            return "", ""
+        values = field.default.model_dump(include={"name", "checkpoint"})
+        for layer in (self.root, self.root.get(arm.method, {}), *(values for _, values in arm.layers)):
+            values |= layer.get("encoder") or {}
+        return str(values["name"]), str(values["checkpoint"])
+
+
 # ------------------------------------------------------------------------------------------------------------ from disk
 class _UniqueKeys(yaml.SafeLoader):
     """YAML lets a key stand twice and keeps the last: here, a section given twice is an error."""

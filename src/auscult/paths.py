@@ -66,6 +66,15 @@ class Paths:
         """Scores and decisions in the challenge's format."""
         return self.root / "submissions" / self.profile / arm
 
+    def sweep(self, arm: str) -> Path:
+        """Scores under every back-end of the sweep, of all seeds."""
+        return self.data / "sweep" / f"{arm}.parquet"
+
+    @property
+    def backends(self) -> Path:
+        """Results of the sweep."""
+        return self.root / "backends" / "metrics" / self.profile
+
     def confusion(self, study: str) -> Path:
         return self.root / "studies" / study / "confusion" / self.profile
 

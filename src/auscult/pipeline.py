@@ -13,6 +13,7 @@ import yaml
 
 from auscult.config import SHARED
 from auscult.files import atomic_file
+from auscult.encoders.names import encoder_file
 from auscult.imports import SRC, closure
 from auscult.methods import load_method
 from auscult.params import Arm, Params, load_params
@@ -20,8 +21,8 @@ from auscult.params import Arm, Params, load_params
 PACKAGE = SRC / "auscult"
 # Carry settings, paths and messages: what they carry is a tracked parameter, and they compute nothing.
 PLUMBING = {PACKAGE / name for name in (
-    "__init__.py", "config.py", "errors.py", "files.py", "imports.py", "methods/__init__.py", "params.py", "paths.py",
-    "project.py", "rules.py",
+    "__init__.py", "backendsettings.py", "config.py", "errors.py", "files.py", "imports.py", "methods/__init__.py",
+    "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encoders/names.py", "project.py", "rules.py", "weights.py",
 )}  # fmt: skip
 FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "reporting", "scoring")]
 """Listed as a whole where one of their modules is needed."""
@@ -88,8 +89,9 @@ def data_stages() -> dict[str, Stage]:
 
 
 # ------------------------------------------------------------------------------------------------------- the stages of arms
-def train_stage(params: Params, method: str, arms: list[Arm]) -> Stage:
-    """Training of all arms of one method, for every seed."""
+def train_stage(params: Params, arms: list[Arm]) -> Stage:
+    """Training, for every seed, of arms that share method, encoder and checkpoint."""
+    method, (encoder, checkpoint) = arms[0].method, params.encoder(arms[0].name)
     module = PACKAGE / "methods" / f"{method}.py"
     shared = [name for name in SHARED if name in load_method(method).settings.model_fields]
     bases = [layer for arm in arms for layer, _ in arm.layers[:-1]]
@@ -109,7 +111,11 @@ def train_stage(params: Params, method: str, arms: list[Arm]) -> Stage:
         "desc": summary,
         "matrix": {"arm": [arm.name for arm in arms], "seed": "${train.seeds}"},
         "cmd": command("train", "${item.arm}", "${item.seed}"),
-        "deps": [*code("train", module), f"{FEATURES}/train"],
+        "deps": [
+            *code("train", module, *([encoder_file(encoder)] if encoder else [])),
+            f"{FEATURES}/train",
+            *([f"checkpoints/{checkpoint}.json"] if checkpoint else []),
+        ],
         "params": [
             *dict.fromkeys(root),
             *({file: list(dict.fromkeys(keys))} for file, keys in own.items()),
@@ -163,8 +169,11 @@ def arm_stages(params: Params, arms: list[Arm]) -> dict[str, Stage]:
     """Train, embed and score the arms."""
     stages: dict[str, Stage] = {}
     trained = [arm for arm in arms if arm.weights == arm.name]
-    for method in dict.fromkeys(arm.method for arm in trained):
-        stages[f"train-{method}"] = train_stage(params, method, [arm for arm in trained if arm.method == method])
+    groups: dict[str, list[Arm]] = {}
+    for arm in trained:
+        encoder, checkpoint = params.encoder(arm.name)
+        groups.setdefault("-".join(filter(None, ("train", arm.method, checkpoint or encoder))), []).append(arm)
+    stages |= {name: train_stage(params, group) for name, group in groups.items()}
     if trained:
         stages["embed"] = embed_stage(trained)
     for weights in dict.fromkeys(arm.weights for arm in arms if arm.weights != arm.name):
@@ -305,11 +314,58 @@ def submission(params: Params) -> str:
     return _text(_below("..", {"submission": stage}), "Result files of the challenge", "params.yaml")
 
 
+def backends(params: Params) -> str:
+    """Text of backends/dvc.yaml: the back-ends of the sweep on the embeddings of every arm, of the studies too."""
+    arms = list(params.arms.values())
+    profile = "data/${data.profile}"
+    stages: dict[str, Stage] = {
+        "sweep": {
+            "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
+            "matrix": {"arm": [arm.name for arm in arms]},
+            "cmd": command("sweep", "${item.arm}"),
+            "deps": [*code("sweep"), f"{profile}/embeddings/${{item.arm}}"],
+            "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
+            "outs": [f"{profile}/sweep/${{item.arm}}.parquet"],
+        },
+        "table": {
+            "desc": "arms x back-ends; sees the labels of test clips",
+            "cmd": command("backends"),
+            "deps": [
+                *code("backends"),
+                f"{profile}/manifest/labels.parquet",
+                *(f"{profile}/sweep/{arm.name}.parquet" for arm in arms),
+                *(f"models/${{data.profile}}/{name}" for name in dict.fromkeys(arm.weights for arm in arms)),
+            ],
+            "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
+            "outs": [{"backends/metrics/${data.profile}": {"cache": False}}],
+        },
+    }
+    return _text(_below("..", stages), "Every back-end on every arm", "params.yaml, studies/*/params.yaml")
+
+
+def checkpoints(params: Params) -> str:
+    """Text of checkpoints/dvc.yaml: which files of checkpoints.yaml are in place. The answers are committed, and outlast the
+    files: who has the trained models, but not the checkpoints, still gets every table."""
+    stage = {
+        "desc": "digest of a checkpoint's files; looked at in every run",
+        "matrix": {"name": sorted({name for arm in params.arms if (name := params.encoder(arm)[1])})},
+        "cmd": command("checkpoint", "${item.name}"),
+        "deps": [*code("checkpoint"), "checkpoints.yaml"],
+        "always_changed": True,
+        "outs": [{"checkpoints/${item.name}.json": {"cache": False, "persist": True}}],
+    }
+    return _text(
+        _below("..", {"checkpoint": stage}), "Checkpoints of pre-trained encoders", "params.yaml, studies/*/params.yaml"
+    )
+
+
 def files(params: Params) -> dict[str, str]:
     """Every pipeline file, path from the project root -> text."""
     return {
         "dvc.yaml": pipeline(params),
+        "checkpoints/dvc.yaml": checkpoints(params),
         "submissions/dvc.yaml": submission(params),
+        "backends/dvc.yaml": backends(params),
         **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},
     }
 

@@ -7,6 +7,7 @@ the same weights as one that never stopped. Inside an epoch nothing waits for th
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 import time
 import zlib
@@ -24,7 +25,7 @@ from auscult.ema import WeightEMA
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.resume import ResumeFolder
-from auscult.schedule import cosine_lr
+from auscult.schedule import Plan
 
 State = dict[str, Any]
 
@@ -59,24 +60,20 @@ def fit(
     """
     device, settings = store.device, phase.settings
     name = f"{name}.{phase.name}" if phase.name else name
-    load = _loader(method, settings, store)
+    load = _loader(method, settings, store, rows, labels)
     started = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(seed, name, 0))
         live = phase.build(shape).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    live.start()
     if previous is not None:
         live.adopt(previous)
-    train_rows, valid_rows = _split(len(rows), settings.valid_fraction, seed, name)
-    if settings.epochs and len(train_rows) < 2:
-        raise AuscultError(f"{len(train_rows)} training clip(s) are too few", f"network `{name}`", "two are needed")
-
-    if settings.epochs and settings.selection == "valid_loss" and not len(valid_rows):
-        fix = "set `valid_fraction` above 0, or `selection: last`"
-        raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
+    train_clips, valid_clips = _split(len(rows), settings.valid_fraction, seed, name)
+    _check(name, settings, len(train_clips), len(valid_clips))
 
     def all_clips() -> Iterator[Batch]:
         for part in _batches(np.arange(len(rows)), min(settings.batch_size, 64)):
-            yield load(rows[part], labels[part])
+            yield load(part)
 
     if type(live).prepare is not Network.prepare:
         live.eval()
@@ -98,9 +95,9 @@ def fit(
 
     state = resume.load(name)
     if state:
-        live.load_state_dict(state["live"])
+        live.load_saved(state["live"])
         if average is not None:
-            average.load_state_dict(state["average"])
+            average.load_saved(state["average"])
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
         history, best, spent, first = state["history"], tuple(state["best"]), state["seconds"], len(state["history"])
@@ -109,61 +106,66 @@ def fit(
     frames = store.shape(method.mel(settings))[1] if method.mel(settings) else 0
     window, hop = method.window(settings, frames), method.hop(settings)
     starts = (frames - window) // hop + 1 if window else 1
+    plan = Plan(settings, _count(len(train_clips) * starts, settings.batch_size))
     saved = time.monotonic()
     bar = tqdm(
-        range(first, settings.epochs), desc=f"train {name}", unit="epoch", initial=first, total=settings.epochs,
+        desc=f"train {name}", unit="batch", initial=min(first * plan.per_epoch, plan.passes), total=plan.passes,
         mininterval=0.5 if sys.stderr.isatty() else 15.0,
     )  # fmt: skip
-    for epoch in bar:
+    for epoch in range(first, plan.epochs):
         assert optimizer is not None
-        lr = settings.lr
-        if settings.schedule == "cosine":
-            lr = cosine_lr(epoch, settings.epochs, settings.lr, settings.lr_min, settings.schedule_delay)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
         live.train()
-        items = np.random.default_rng(_seed(seed, name, 1, epoch)).permutation(len(train_rows) * starts)
+        torch.manual_seed(_seed(seed, name, 4, epoch))  # of dropout and layer-drop, which draw for themselves
+        items = np.random.default_rng(_seed(seed, name, 1, epoch)).permutation(len(train_clips) * starts)
         totals: dict[str, Tensor] = {}
-        for step, part in enumerate(_batches(items, settings.batch_size)):
-            clip = train_rows[part // starts]
-            batch = load(rows[clip], labels[clip], part % starts * hop if window else None)
+        seen, lr = 0, 0.0
+        for step, part in enumerate(itertools.islice(_batches(items, settings.batch_size), plan.batches(epoch))):
+            lr = plan.lr(epoch, step)
+            batch = load(train_clips[part // starts], part % starts * hop if window else None)
             with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
                 parts = live.loss(batch, np.random.default_rng(_seed(seed, name, 2, epoch, step)))
-            optimizer.zero_grad(set_to_none=True)
-            parts["loss"].backward()
-            optimizer.step()
-            if ema:
-                ema.step()
+            if step % settings.accumulate == 0:
+                optimizer.zero_grad(set_to_none=True)
+            together = plan.together(epoch, step)
+            (parts["loss"] / together if together > 1 else parts["loss"]).backward()  # type: ignore[no-untyped-call]
+            if plan.updates(epoch, step):
+                _update(optimizer, lr, settings.clip_gradient)
+                if ema:
+                    ema.step()
             for key, value in parts.items():  # summed on the device: one transfer per epoch
                 totals[key] = totals.get(key, 0) + value.detach() * len(part)
+            seen += len(part)
+            bar.update()
         row = {"epoch": epoch + 1, "lr": lr}
-        row |= {_column(key): float(value) / len(items) for key, value in totals.items()}
+        row |= {_column(key): float(value) / seen for key, value in totals.items()}
         if not np.isfinite(row["train_loss"]):
             raise AuscultError(
                 f"the loss is {row['train_loss']} in epoch {epoch + 1}", f"network `{name}`", "lower `lr`"
             )
-        if len(valid_rows):
-            row["valid_loss"] = _validate(chosen, load, rows[valid_rows], labels[valid_rows], settings.batch_size)
+        if len(valid_clips):
+            row["valid_loss"] = _validate(chosen, load, valid_clips, settings.batch_size)
         history.append(row)
         if settings.selection == "valid_loss" and row["valid_loss"] < best[0]:
-            best = (row["valid_loss"], {key: value.clone() for key, value in chosen.state_dict().items()})
-        bar.set_postfix({key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}, refresh=False)
+            best = (row["valid_loss"], {key: value.clone() for key, value in chosen.saved_state().items()})
+        shown = {key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}
+        bar.set_postfix({"epoch": f"{epoch + 1}/{plan.epochs}", **shown}, refresh=False)
 
-        if time.monotonic() - saved >= train.checkpoint_seconds or epoch + 1 == settings.epochs:
+        if time.monotonic() - saved >= train.checkpoint_seconds or epoch + 1 == plan.epochs:
             spent, started, saved = spent + time.monotonic() - started, time.monotonic(), time.monotonic()
             resume.save(
                 name,
                 {
-                    "live": live.state_dict(),
-                    "average": average.state_dict() if average is not None else None,
+                    "live": live.saved_state(),
+                    "average": average.saved_state() if average is not None else None,
                     "optimizer": optimizer.state_dict(),
                     "history": history,
                     "best": list(best),
                     "seconds": spent,
                 },
             )
+    bar.close()
     if best[1]:
-        chosen.load_state_dict(best[1])
+        chosen.load_saved(best[1])
     chosen.eval()
     if type(chosen).finish is not Network.finish:
         with torch.no_grad():
@@ -171,16 +173,27 @@ def fit(
     return chosen, history, spent + time.monotonic() - started
 
 
-def _loader(method: Method, settings: MethodSettings, store: ClipStore) -> Callable[..., Batch]:
-    """`load(rows, labels, first)`: the batch a method asks for, and nothing it does not."""
+def _check(name: str, settings: MethodSettings, train_clips: int, valid_clips: int) -> None:
+    if settings.trained and train_clips < 2:
+        raise AuscultError(f"{train_clips} training clip(s) are too few", f"network `{name}`", "two are needed")
+    if settings.trained and settings.selection == "valid_loss" and not valid_clips:
+        fix = "set `valid_fraction` above 0, or `selection: last`"
+        raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
+
+
+def _loader(
+    method: Method, settings: MethodSettings, store: ClipStore, rows: np.ndarray, labels: np.ndarray
+) -> Callable[..., Batch]:
+    """`load(clips, first)`: the batch a method asks for, and nothing it does not; `clips` are positions in `rows`."""
     frontend, needs_wave = method.mel(settings), method.wave(settings)
     window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
 
-    def load(rows: np.ndarray, labels: np.ndarray, first: np.ndarray | None = None) -> Batch:
-        where = torch.from_numpy(rows)
+    def load(clips: np.ndarray, first: np.ndarray | None = None) -> Batch:
+        where = torch.from_numpy(rows[clips])
         start = None if first is None else torch.from_numpy(first)
         return Batch(
-            label=torch.from_numpy(labels).to(store.device, non_blocking=True),
+            label=torch.from_numpy(labels[clips]).to(store.device, non_blocking=True),
+            clip=torch.from_numpy(clips).to(store.device, non_blocking=True),
             wave=store.wave(where) if needs_wave else None,
             mel=store.mel(where, frontend, start, window if start is not None else 0) if frontend else None,
         )
@@ -188,24 +201,32 @@ def _loader(method: Method, settings: MethodSettings, store: ClipStore) -> Calla
     return load
 
 
-def _validate(
-    network: Network, load: Callable[..., Batch], rows: np.ndarray, labels: np.ndarray, batch_size: int
-) -> float:
+def _update(optimizer: torch.optim.Optimizer, lr: float, clip_gradient: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+    if clip_gradient:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        torch.nn.utils.clip_grad_norm_(weights, clip_gradient)
+    optimizer.step()
+
+
+def _validate(network: Network, load: Callable[..., Batch], clips: np.ndarray, batch_size: int) -> float:
     network.eval()
     total: Tensor | float = 0.0
-    clips = min(batch_size, 64)  # whole clips, also where a batch counts windows
+    size = min(batch_size, 64)  # whole clips, also where a batch counts windows
     with torch.inference_mode():
-        for part in _batches(np.arange(len(rows)), clips):
-            total = total + network.valid_loss(load(rows[part], labels[part])).sum()
-    return float(total) / len(rows)
+        for part in _batches(clips, size):
+            total = total + network.valid_loss(load(part)).sum()
+    return float(total) / len(clips)
 
 
 def _optimizer(network: Network, settings: MethodSettings) -> torch.optim.Optimizer | None:
-    parameters = list(network.parameters())
-    if not parameters:
+    groups = [{"lr_scale": 1.0, **group} for group in network.parameter_groups() if group["params"]]
+    if not groups:
         return None
+    groups = [{**group, "weight_decay": settings.weight_decay / group["lr_scale"]} for group in groups]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    return kind(groups, lr=settings.lr, fused=True)
 
 
 def _split(clips: int, fraction: float, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -215,9 +236,14 @@ def _split(clips: int, fraction: float, seed: int, name: str) -> tuple[np.ndarra
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def _count(items: int, size: int) -> int:
+    """Batches of `size` items; a last one of a single item joins its neighbour, for batch norm needs two."""
+    return max(1, items // size) if items % size == 1 else -(-items // size)
+
+
 def _batches(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Consecutive parts of `size` items; a last part of one joins its neighbour, for batch norm needs two."""
-    count = max(1, len(items) // size) if len(items) % size == 1 else -(-len(items) // size)
+    """Consecutive parts of `size` items, `_count` of them."""
+    count = _count(len(items), size)
     for number in range(count):
         yield items[number * size : (number + 1) * size if number + 1 < count else len(items)]
 

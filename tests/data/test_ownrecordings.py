@@ -24,16 +24,15 @@ from auscult.data.grammar import GRAMMARS, Name
 from auscult.data.manifest import build_manifest
 from auscult.data.sources import fetch
 from auscult.errors import AuscultError
+from auscult.params import load_profile
 from support.packed import tiny_profile
 from support.projects import make_project, run_stage
 from support.trees import noise, write
 
 
-def own(
-    path: Path, grammar: str = "recordings", clip_seconds: float = 1.0, clips_held: float = 0, **keys: Any
-) -> Profile:
+def own(path: Path, grammar: str = "recordings", clip_seconds: float = 1.0, **keys: Any) -> Profile:
     source = {"kind": "recordings", "path": str(path), **keys}
-    return tiny_profile(source=source, grammar=grammar, clip_seconds=clip_seconds, holdout=clips_held)
+    return tiny_profile(source=source, grammar=grammar, clip_seconds=clip_seconds)
 
 
 def clips_of(profile: Profile, raw: Path) -> pd.DataFrame:
@@ -419,7 +418,6 @@ def machine_called_mean(folder: Path) -> None:
         (one_normal, {"minimum_seconds": 2}, "`source.minimum_seconds` is longer than a clip"),
         (one_normal, {"hold_out": 0}, "source.hold_out: unknown key (did you mean `holdout`?)"),
         (one_normal, {"grammar": "folder"}, "grammar `folder` does not read the names"),
-        (one_normal, {"clips_held": 0.2}, "`holdout` would test with clips of recordings that were trained on"),
     ],
 )
 def test_refused(tmp_path: Path, make: Callable[[Path], None], keys: dict[str, Any], message: str) -> None:
@@ -430,6 +428,17 @@ def test_refused(tmp_path: Path, make: Callable[[Path], None], keys: dict[str, A
     assert message in str(caught.value)
     assert "to do: " in str(caught.value) or "mend these keys" in str(caught.value)
     assert not (tmp_path / "data").exists()
+
+
+def test_clips_are_not_held_out(tmp_path: Path) -> None:
+    """They would test with the recordings that were trained on."""
+    source = {"kind": "recordings", "path": "mine", "holdout": 0.2}
+    changes: dict[str, Any] = {"source": source, "grammar": "recordings"}
+    assert load_profile("tiny", make_project(tmp_path / "right", changes) / "profiles").source == source
+    project = make_project(tmp_path / "wrong", {**changes, "holdout": 0.2})
+    with pytest.raises(AuscultError, match="`holdout` would part clips of one recording") as caught:
+        load_profile("tiny", project / "profiles")
+    assert caught.value.where == f"{project}/profiles/tiny.yaml: holdout"
 
 
 def test_the_folder_must_be_a_folder_of_its_own(mine: Path, tmp_path: Path) -> None:

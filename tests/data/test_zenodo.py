@@ -669,6 +669,7 @@ def test_a_disk_that_fills_while_downloading(get: Get, monkeypatch: pytest.Monke
     def full(path: Any, mode: str = "r", **options: Any) -> Any:
         stream = original(path, mode, **options)
         if mode == "ab":
+            stream.close()
             raise OSError(errno.ENOSPC, "No space left on device")
         return stream
 

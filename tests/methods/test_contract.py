@@ -24,7 +24,7 @@ from auscult.scoring.table import score_table
 from support.methods import small
 from support.packed import tiny_profile
 
-BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).epochs]
+BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).trained]
 TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from auscult.comparison import differences
 from auscult.config import Evaluate, Profile
 from auscult.errors import AuscultError
-from auscult.evaluation import differences, replicate
+from auscult.evaluation import replicate
 from auscult.reporting import results as module
 from auscult.reporting.readme import short_table
 from auscult.reporting.results import COST_COLUMNS, NOT_RUN, ArmFiles, arm_costs, write_results

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from auscult.comparison import best, compare, differences
 from auscult.config import TableSettings
 from auscult.errors import AuscultError
-from auscult.evaluation import Replicates, best, compare, differences, evaluate, replicate, summarise, undefined
+from auscult.evaluation import Replicates, evaluate, replicate, summarise, undefined
 from auscult.reporting.names import backend_name
 from auscult.reporting.tables import Beside, write_arm_json, write_tables
 from auscult.rules import MetricRules

@@ -10,13 +10,23 @@ from auscult.methods import load_method
 from auscult.params import load_profile
 
 SMALL = load_profile("synthetic", Path(__file__).parents[2] / "profiles").overrides
+# Every part of BEATs, and random weights.
+TINY_ENCODER: dict[str, Any] = {
+    "name": "beats", "checkpoint": "",
+    "size": {"layers": 2, "width": 32, "ffn": 64, "heads": 2, "embed": 16, "position_kernel": 16, "position_groups": 2},
+}  # fmt: skip
 
 
 def small(name: str, epochs: int = 3) -> MethodSettings:
     """Sizes of the small synthetic profile, few epochs, batches that leave a last one of a single item."""
     method = load_method(name)
     values: dict[str, Any] = {"method": name, **SMALL.get(name, {})}
-    if not method.settings(method=name).epochs:
+    fields = method.settings.model_fields
+    if "encoder" in fields:
+        values |= {"encoder": TINY_ENCODER}
+    if "chunk_seconds" in fields:
+        values |= {"chunk_seconds": 0.4, "embedding": 16, "warmup_steps": 2, "train_steps": 0, "accumulate": 2}
+    if not method.settings(method=name).trained:
         return method.settings.model_validate(values)
     size = 64 if method.window(method.settings(method=name), 1000) else 7
     values |= {"epochs": epochs, "batch_size": size, "lr": 1e-3}

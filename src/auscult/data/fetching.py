@@ -6,14 +6,12 @@ and verified one gets its name. So whatever ends a run, the next one continues i
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -24,7 +22,7 @@ from tqdm import tqdm
 
 from auscult.data.web import AGAIN, Patience, Trouble, Unreachable, answer, patiently, refuse
 from auscult.errors import AuscultError, listed
-from auscult.files import DiskFull, atomic_file
+from auscult.files import DiskFull, atomic_file, full_disk_reported
 
 BLOCK = 2**18
 
@@ -159,7 +157,8 @@ def _transfer(file: Wanted, part: Path, work: _Work) -> None:
             )
         if response.status_code == 200:
             _drop(part, work)  # the server does not continue files, or has a new one
-        with _full_disk_reported(file.path):
+        # What has arrived stays: unlike a file that is computed, it need not be made again.
+        with full_disk_reported(file.path):
             if not part.exists():
                 with atomic_file(_note(part)) as out:
                     out.write_text(json.dumps({"etag": response.headers.get("ETag", ""), "bytes": total}))
@@ -193,17 +192,6 @@ def _continues(response: requests.Response, start: int, facts: dict[str, Any]) -
     etag, size = facts.get("etag", ""), facts.get("bytes", 0)
     same_tag = not etag or response.headers.get("ETag", etag) == etag
     return same_place and same_tag and (not size or _total(response) == size)
-
-
-@contextmanager
-def _full_disk_reported(path: Path) -> Iterator[None]:
-    """What has arrived stays: unlike a file that is computed, it need not be made again."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(path) from error
-        raise
 
 
 def _note(part: Path) -> Path:

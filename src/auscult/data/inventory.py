@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+from auscult.data.audio import SUFFIXES
 from auscult.files import atomic_file
 from auscult.paths import project_root
+
+
+def sizes_below(root: Path, places: Iterable[str] = (".",)) -> dict[str, int]:
+    """Bytes of every recording below the `places` of `root`, by path below `root`, each place sorted. Of a link that leads
+    nowhere 0, for the manifest reports it."""
+    return {
+        path.relative_to(root).as_posix(): path.stat().st_size if path.exists() else 0
+        for place in places
+        for path in sorted((root / place).rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not path.is_dir()
+    }
 
 
 def describe(raw: Path, path: str, sizes: dict[str, int], labels: dict[str, str] | None = None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -19,8 +18,9 @@ from tqdm import tqdm
 from auscult.config import Profile
 from auscult.data import groundtruth
 from auscult.data.attributes import differences
-from auscult.data.audio import SUFFIXES, probe, workers_or_cores
+from auscult.data.audio import SUFFIXES, probe
 from auscult.data.grammar import GRAMMARS, Name
+from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
 
 CLIPS = [
@@ -172,17 +172,10 @@ def _headers(root: Path, paths: list[str], workers: int, bad: list[str]) -> np.n
         return problems
 
     headers = np.zeros(len(paths), HEADER)
-    with (
-        ThreadPoolExecutor(workers_or_cores(workers)) as pool,
-        tqdm(total=len(paths), desc="manifest", unit="clip") as bar,
-    ):
-        try:
-            for start, problems in enumerate(pool.map(read, range(0, len(paths), BATCH))):
-                bad += problems
-                bar.update(min(BATCH, len(paths) - start * BATCH))
-        except BaseException:  # Ctrl-C: what has not begun need not begin
-            pool.shutdown(cancel_futures=True)
-            raise
+    with tqdm(total=len(paths), desc="manifest", unit="clip") as bar:
+        starts = range(0, len(paths), BATCH)
+        for problems in in_threads(read, starts, workers, bar, lambda start: min(BATCH, len(paths) - start)):
+            bad += problems
     return headers
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field
 from tqdm import tqdm
 
 from auscult.config import Fraction, Positive, Profile, Section, validated
-from auscult.data.audio import workers_or_cores
 from auscult.data.clipnames import LONGEST, clip_name, encoded, safe
 from auscult.data.cutting import SHORTEST, Measured, cut, measure, pieces
 from auscult.data.holdout import Recording, hold_out
 from auscult.data.inventory import describe
+from auscult.data.parallel import in_threads
 from auscult.data.recordingfacts import Facts, facts_of_folders, facts_of_table
 from auscult.errors import AuscultError, listed
-from auscult.files import atomic_folder
+from auscult.files import atomic_folder, require_room
 from auscult.paths import project_root
 
 READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 NOT_READ = (".m4a", ".aac", ".wma", ".mp4", ".amr", ".3gp", ".webm", ".ape", ".wv")
 """Sound that libsndfile cannot read: worth an error, where other files are passed over."""
-T = TypeVar("T")
-R = TypeVar("R")
 Piece = tuple[int, int]
 
 
@@ -63,7 +58,12 @@ def write_clips(profile: Profile, raw: Path, workers: int) -> None:
     facts = facts_of_table(folder / source.table, names) if source.table else facts_of_folders(names)
     recordings = hold_out(_measured(files, facts, workers), source.holdout)
     plan = [(one, _pieces(one.sound, profile.clip_seconds, source)) for one in recordings]
-    _check_room(raw, sum(2 * one.sound.channels * length + 44 for one, found in plan for _, length in found))
+    require_room(
+        raw.absolute().parent,
+        sum(2 * one.sound.channels * length + 44 for one, found in plan for _, length in found),
+        "the clips take {wanted}, and {free} are free",
+        "free some room, or put fewer recordings into the folder",
+    )
     with atomic_folder(raw) as out, tqdm(total=sum(len(found) for _, found in plan), desc="cut", unit="clip") as bar:
 
         def write(item: tuple[Recording, list[Piece]]) -> str:
@@ -81,7 +81,7 @@ def write_clips(profile: Profile, raw: Path, workers: int) -> None:
                 return f"{one.path}: {error}"
             return ""
 
-        _refuse([problem for problem in _in_threads(write, plan, workers) if problem])
+        _refuse([problem for problem in in_threads(write, plan, workers) if problem])
         describe(out, ".", {})
     tqdm.write(_summary(profile, plan, passed_over))
 
@@ -92,9 +92,6 @@ def _check_settings(profile: Profile, source: RecordingsSource) -> None:
     if profile.grammar != "recordings":
         fix = "set `grammar: recordings`"
         raise AuscultError(f"grammar `{profile.grammar}` does not read the names of cut clips", where, fix)
-    if profile.holdout:
-        fix = "set it to 0 and use `source.holdout`, which keeps whole recordings"
-        raise AuscultError("`holdout` would test with clips of recordings that were trained on", where, fix)
     if source.minimum_seconds and source.minimum_seconds > profile.clip_seconds:
         fix = f"set it to {profile.clip_seconds:g} or less"
         raise AuscultError("`source.minimum_seconds` is longer than a clip (`clip_seconds`)", where, fix)
@@ -125,21 +122,18 @@ def _files(folder: Path, table: str) -> tuple[dict[str, Path], Counter[str]]:
 
 
 def _measured(files: dict[str, Path], facts: dict[str, Facts], workers: int) -> list[Recording]:
+    def one(name: str) -> Measured | ValueError:
+        try:
+            if files[name].suffix.lower() in NOT_READ:
+                raise ValueError(f"{files[name].suffix} is not read here: convert it to WAV or FLAC")
+            if len(encoded(facts[name].attributes)) > LONGEST:
+                raise ValueError(f"its attributes take more than {LONGEST} bytes in a file name")
+            return measure(files[name])
+        except ValueError as error:
+            return error
+
     with tqdm(total=len(files), desc="read", unit="recording") as bar:
-
-        def one(name: str) -> Measured | ValueError:
-            try:
-                if files[name].suffix.lower() in NOT_READ:
-                    raise ValueError(f"{files[name].suffix} is not read here: convert it to WAV or FLAC")
-                if len(encoded(facts[name].attributes)) > LONGEST:
-                    raise ValueError(f"its attributes take more than {LONGEST} bytes in a file name")
-                return measure(files[name])
-            except ValueError as error:
-                return error
-            finally:
-                bar.update()
-
-        sounds = dict(zip(files, _in_threads(one, list(files), workers), strict=True))
+        sounds = dict(zip(files, in_threads(one, list(files), workers, bar), strict=True))
     _refuse([f"{files[name]}: {sound}" for name, sound in sounds.items() if isinstance(sound, ValueError)])
     recordings: list[Recording] = []
     taken: set[tuple[str, str, str]] = set()
@@ -168,23 +162,6 @@ def _pieces(sound: Measured, clip_seconds: float, source: RecordingsSource) -> l
     clip = max(1, round(clip_seconds * sound.sample_rate))
     minimum = source.minimum_seconds or clip_seconds / 2
     return pieces(sound.frames, clip, max(1, round(clip * (1 - source.overlap))), round(minimum * sound.sample_rate))
-
-
-def _check_room(raw: Path, wanted: int) -> None:
-    there = next(parent for parent in raw.absolute().parents if parent.is_dir())
-    free = shutil.disk_usage(there).free
-    if wanted > free:
-        what = f"the clips take {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
-        raise AuscultError(what, str(there), "free some room, or put fewer recordings into the folder")
-
-
-def _in_threads(work: Callable[[T], R], items: list[T], workers: int) -> list[R]:
-    with ThreadPoolExecutor(workers_or_cores(workers)) as pool:
-        try:
-            return list(pool.map(work, items))
-        except BaseException:  # Ctrl-C or a full disk: what has not begun need not begin
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 # ------------------------------------------------------------------------------------------------------------ what is said

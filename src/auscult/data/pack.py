@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,14 @@ import torch
 from tqdm import tqdm
 
 from auscult.config import Data, Profile
-from auscult.data.audio import decode, workers_or_cores
+from auscult.data.audio import decode
+from auscult.data.parallel import in_threads
 from auscult.data.store import to_float
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
 from auscult.frontends import FRONTENDS, frames, log_mel
 
 INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
-R = TypeVar("R")
 
 
 def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Data, frontends: list[str]) -> None:
@@ -78,7 +77,7 @@ def _decode_all(
             write(row, audio)
             return valid, ""
 
-        return _in_threads(one, len(recordings), data.workers, bar)
+        return in_threads(one, range(len(recordings)), data.workers, bar)
 
 
 def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> None:
@@ -97,23 +96,9 @@ def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> Non
                     wave = to_float(torch.from_numpy(np.array(audio[row])))
                     write(row, log_mel(wave, frontend, sample_rate).numpy())
 
-                _in_threads(one, len(audio), workers, bar)
+                in_threads(one, range(len(audio)), workers, bar)
     finally:
         torch.set_num_threads(threads)
-
-
-def _in_threads(work: Callable[[int], R], count: int, workers: int, bar: tqdm) -> list[R]:
-    """`[work(0), ..., work(count - 1)]`, several at a time."""
-    results = []
-    with ThreadPoolExecutor(workers_or_cores(workers)) as pool:
-        try:
-            for result in pool.map(work, range(count)):
-                results.append(result)
-                bar.update()
-        except BaseException:  # Ctrl-C or a full disk: what has not begun need not begin
-            pool.shutdown(cancel_futures=True)
-            raise
-    return results
 
 
 class Writer(Protocol):

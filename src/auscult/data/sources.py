@@ -16,7 +16,7 @@ from typing import Literal
 from auscult.config import Profile, Section, validated
 from auscult.data.audio import SUFFIXES, workers_or_cores
 from auscult.data.groundtruth import label_files
-from auscult.data.inventory import describe
+from auscult.data.inventory import describe, sizes_below
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder, digest, remove_leftovers
 from auscult.paths import project_root
@@ -61,11 +61,7 @@ def fetch(profile: Profile, raw: Path, workers: int = 0, machines: Sequence[str]
             raise AuscultError(
                 "the folder of recordings is not there", str(folder), "put it there, or mend `source.path`"
             )
-        files = {
-            f.relative_to(folder).as_posix(): f.stat().st_size if f.exists() else 0  # the manifest reports dead links
-            for f in sorted(folder.rglob("*"))
-            if f.suffix.lower() in SUFFIXES and not f.is_dir()
-        }
+        files = sizes_below(folder)
         if not files:
             raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) below this folder", str(folder))
         # Label lists by content: one label turned round leaves the size as it is.

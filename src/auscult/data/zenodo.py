@@ -25,15 +25,15 @@ from pydantic_core import PydanticCustomError
 from tqdm import tqdm
 
 from auscult.config import Positive, Profile, Section, near
-from auscult.data.audio import SUFFIXES, workers_or_cores
+from auscult.data.audio import workers_or_cores
 from auscult.data.checksums import Checksum, Pins
 from auscult.data.fetching import Wanted, fault_of, fetch_files, md5_of, part_of
-from auscult.data.inventory import describe
+from auscult.data.inventory import describe, sizes_below
 from auscult.data.recordings import Archive, Recordings
 from auscult.data.unzip import unpacked_bytes
 from auscult.data.web import Patience, Unreachable
 from auscult.errors import AuscultError, listed
-from auscult.files import atomic_folder
+from auscult.files import atomic_folder, require_room
 from auscult.paths import project_root
 
 UNPACKED_RATIO = 1.4
@@ -251,12 +251,9 @@ def _check_room(missing: list[Wanted], here: list[Path], cache: Path, recordings
         folder.mkdir(parents=True, exist_ok=True)
     if cache.stat().st_dev == recordings.stat().st_dev:
         need = {recordings: sum(need.values())}
+    fix = "free some, choose fewer `machines`, or make .cache/downloads or data/ a link to a larger disk"
     for folder, wanted in need.items():
-        free = shutil.disk_usage(folder).free
-        if wanted > free:
-            what = f"not enough room: about {wanted / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
-            fix = "free some, choose fewer `machines`, or make .cache/downloads or data/ a link to a larger disk"
-            raise AuscultError(what, str(folder), fix)
+        require_room(folder, wanted, "not enough room: about {wanted} needed, {free} free", fix)
 
 
 def _found(folder: Path, items: list[Item]) -> dict[str, int]:
@@ -266,12 +263,7 @@ def _found(folder: Path, items: list[Item]) -> dict[str, int]:
     if missing:
         fix = "mend `source.unpacked`, `sets` (folders of dev and eval below it) or `machines`"
         raise AuscultError(f"{len(missing)} folder(s) of recordings are not there:{listed(missing)}", fix=fix)
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size if path.exists() else 0  # dead links: the manifest's
-        for place in sorted(places)
-        for path in sorted((folder / place).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.is_dir()
-    }
+    return sizes_below(folder, sorted(places))
 
 
 # ----------------------------------------------------------------------------------------------------------------- labels

@@ -1,27 +1,14 @@
-"""Pre-trained encoders. A new one is a module beside base.py and a line here: name -> module that holds `ENCODERS`."""
+"""Pre-trained encoders by name, with random weights or those of a checkpoint."""
 
 from __future__ import annotations
 
 import importlib
 
-from auscult.config import near
-from auscult.encoders.base import EncoderKind
+from auscult.checkpoints import find, path_of
+from auscult.config import EncoderSettings, near
+from auscult.encoders.base import Encoder, EncoderKind
+from auscult.encoders.names import MODULES
 from auscult.errors import AuscultError
-
-MODULES = {
-    "beats": "beats",
-    "wav2vec2": "speech",
-    "hubert": "speech",
-    "unispeech": "speech",
-    "wavlm": "speech",
-    "ast": "ast",
-    "clap": "clap",
-    "eat": "eat",
-    "ced": "ced",
-    "atst": "atst",
-    "imagebind": "imagebind",
-}
-
 
 def encoder_kind(name: str) -> EncoderKind:
     """The encoder of this name; its module is imported now and not before.
@@ -33,3 +20,31 @@ def encoder_kind(name: str) -> EncoderKind:
         raise AuscultError(f"unknown encoder `{name}`{near(name, list(MODULES))}", "encoder.name", f"use: {', '.join(MODULES)}")
     kinds: dict[str, EncoderKind] = importlib.import_module(f"auscult.encoders.{MODULES[name]}").ENCODERS
     return kinds[name]
+
+
+def new_encoder(settings: EncoderSettings) -> Encoder:
+    """An encoder with random weights: of the published sizes, or its checkpoint's where they differ, or `settings.size`.
+
+    Raises:
+        AuscultError: unknown encoder or checkpoint, a checkpoint of another encoder, or sizes set beside a checkpoint, whose
+            weights have their own.
+    """
+    if settings.checkpoint:
+        entry = find(settings.checkpoint)
+        if entry.encoder != settings.name:
+            what = f"the checkpoint `{settings.checkpoint}` is one of `{entry.encoder}`, not of `{settings.name}`"
+            raise AuscultError(what, "encoder", f"set encoder.name to {entry.encoder}")
+        if settings.size:
+            fix = "leave `size` empty, or `checkpoint`"
+            raise AuscultError(f"the weights of `{settings.checkpoint}` have sizes of their own", "encoder.size", fix)
+        settings = settings.model_copy(update={"size": entry.size})
+    return encoder_kind(settings.name).build(settings)
+
+
+def read_checkpoint(encoder: Encoder, settings: EncoderSettings) -> None:
+    """Put the weights of `settings.checkpoint` into an encoder that `new_encoder` made from the same settings.
+
+    Raises:
+        AuscultError: the checkpoint is missing, damaged, or does not fit.
+    """
+    encoder_kind(settings.name).load(encoder, path_of(settings.checkpoint))

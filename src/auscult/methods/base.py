@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,22 @@ from auscult.config import MethodSettings
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes a network is built for: classes C, log-mel bands and frames of a clip, samples of a clip."""
+    """Sizes a network is built for.
+
+    Attributes:
+        classes: C.
+        mels, frames: log-mel bands and frames of a clip; 0 for a method that reads waveforms alone.
+        samples: of a clip.
+        sample_rate: Hz.
+        unattributed: the classes whose clips carry no attributes, where attributes make the classes.
+    """
 
     classes: int
     mels: int
     frames: int
     samples: int
+    sample_rate: int = 16000
+    unattributed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,14 @@ class Batch:
 
     Attributes:
         label: int64 [B], index into the class list (training and validation).
+        clip: int64 [B], position among the network's training clips (training and validation).
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
     label: Tensor | None = None
+    clip: Tensor | None = None
     candidates: Tensor | None = None
     wave: Tensor | None = None
     mel: Tensor | None = None
@@ -54,7 +66,29 @@ class Batch:
 
 
 class Network(nn.Module):
-    """A method's network. Its state dict (buffers included) is all that is saved."""
+    """A method's network. `saved_state` (buffers included) is all that is kept of it."""
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """Every tensor that cannot be had again by building the network; all of them, unless a checkpoint holds some."""
+        return self.state_dict()
+
+    def load_saved(self, state: Mapping[str, Tensor]) -> None:
+        """
+        Raises:
+            RuntimeError: tensors are missing, too many, or of another shape.
+        """
+        self.load_state_dict(state)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, as an optimiser's groups; `lr_scale` of a group multiplies the learning rate and divides the
+        weight decay, so that what decays in a step stays the same."""
+        return [{"params": [weight for weight in self.parameters() if weight.requires_grad]}]
+
+    def merge(self) -> None:
+        """Fold what was added for training into the weights it was added to; once, before embedding."""
+
+    def start(self) -> None:
+        """Take over the weights of a checkpoint, before training; the default has random weights."""
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """See all training clips, with labels, before training (statistics, initialisation); the default does not look."""

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from auscult.config import MethodSettings
-from auscult.methods.base import Batch, Method, Network, Shape
-from auscult.methods.windows import mean_over_windows
+from auscult.methods.base import Method, Shape
+from auscult.methods.windows import WindowErrors
 from auscult.models.autoencoder import Autoencoder
 
 FRAMES = 5
@@ -38,7 +37,9 @@ class IdnnSettings(MethodSettings):
     valid_fraction: float = 0.1
 
 
-class Idnn(Network):
+class Idnn(WindowErrors):
+    width = FRAMES
+
     def __init__(self, settings: IdnnSettings, shape: Shape) -> None:
         super().__init__()
         self.autoencoder = Autoencoder((FRAMES - 1) * shape.mels, shape.mels)
@@ -50,19 +51,6 @@ class Idnn(Network):
         around = windows[:, :, others].transpose(1, 2).flatten(1)  # [n, 4 * mels], frame-major
         predicted, latent = self.autoencoder(around)
         return latent, (predicted - middle).square().mean(1)
-
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.mel is not None
-        return {"loss": self.evaluate(batch.mel)[1].mean()}
-
-    def valid_loss(self, batch: Batch) -> Tensor:
-        return self.embed(batch)[1]["native"]
-
-    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean bottleneck activation [B, 8]; own score: mean squared error of the predicted frames of all windows."""
-        assert batch.mel is not None
-        latent, error = mean_over_windows(self.evaluate, batch.mel, FRAMES)
-        return latent, {"native": error}
 
 
 METHOD = Method(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from auscult.methods.base import Batch, Network
 
 
 def windows(mel: Tensor, width: int, hop: int = 1) -> Tensor:
@@ -37,3 +40,27 @@ def mean_over_windows(
         values = evaluate(views[row // count, row % count])  # only here are windows copied
         parts.append([value.float() for value in values])
     return tuple(torch.cat(column).unflatten(0, (clips, count)).mean(1) for column in zip(*parts, strict=True))
+
+
+class WindowErrors(Network):
+    """A network that makes an error on every window: its mean is what training lowers, and a clip's score."""
+
+    width: int
+    """Frames of a window."""
+
+    def evaluate(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent vector [n, D] and error [n] of windows [n, mels, width], each by itself."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert batch.mel is not None
+        return {"loss": self.evaluate(batch.mel)[1].mean()}
+
+    def valid_loss(self, batch: Batch) -> Tensor:
+        return self.embed(batch)[1]["native"]
+
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean latent vector [B, D] over all windows of whole clips; own score: mean error over the same [B]."""
+        assert batch.mel is not None
+        latent, error = mean_over_windows(self.evaluate, batch.mel, self.width)
+        return latent, {"native": error}

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from auscult.errors import AuscultError
 from auscult.evaluation import machine_order
 from auscult.files import atomic_file
+from auscult.metrics import Floats
 from auscult.reporting.style import panels, say
 from auscult.scoring.confusion import QUANTITIES, matrix
 
@@ -61,18 +62,31 @@ def plot_confusion(table: pd.DataFrame, path: Path, quantity: str = "accepted", 
 
 
 def _panel(axis: Axes, percent: pd.DataFrame) -> None:
-    values = percent.to_numpy(dtype=np.float64)
-    axis.set_facecolor(_MISSING)
-    axis.imshow(np.ma.masked_invalid(values), cmap=MAP, vmin=0, vmax=100, interpolation="nearest", aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        number: Any = "-" if np.isnan(value) else f"{value:.0f}"
-        colour = "#555555" if np.isnan(value) else "white" if value > 60 else "black"
-        axis.text(column, row, number, ha="center", va="center", fontsize=9.5, color=colour)
-    for place in range(len(values)):
-        axis.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4))
     units = [str(unit) for unit in percent.index]
-    axis.set_xticks(range(len(units)), units, rotation=90 if max(map(len, units)) > 3 else 0)
-    axis.set_yticks(range(len(units)), units)
+    heat_panel(axis, percent.to_numpy(dtype=np.float64), units, units)
+    for place in range(len(units)):
+        axis.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4))
+
+
+def heat_panel(
+    axis: Axes,
+    values: Floats,
+    rows: list[str],
+    columns: list[str],
+    limits: tuple[float, float] = (0, 100),
+    digits: int = 0,
+    size: float = 9.5,
+) -> None:
+    """Cells [rows, columns] as colours of `MAP` between `limits`, each with its number; grey and a dash for NaN."""
+    low, high = limits
+    axis.set_facecolor(_MISSING)
+    axis.imshow(np.ma.masked_invalid(values), cmap=MAP, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        number: Any = "-" if np.isnan(value) else f"{value:.{digits}f}"
+        colour = "#555555" if np.isnan(value) else "white" if value > low + 0.6 * (high - low) else "black"
+        axis.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+    axis.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
+    axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)

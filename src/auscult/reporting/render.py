@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -19,11 +19,12 @@ _MILLIONS = ("parameters", "macs_per_clip")
 
 @dataclass
 class Block:
-    """One table: caption, column headings, rows (two labels, then a text per column)."""
+    """One table: caption, column headings, rows (two labels, then a text per column), headings of the labels."""
 
     caption: str
     columns: list[str]
     rows: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    labels: tuple[str, str] = ("arm", "score")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,22 @@ class Format:
     mark: Callable[[int], str]
 
 
+MARKDOWN = Format(
+    bold=lambda text: f"**{text}**",
+    faint=lambda text: f"*{text}*",
+    code=lambda text: f"`{text}`",
+    text=lambda text: _plain_markdown(text),
+    mark=lambda number: f"<sup>{number}</sup>",
+)
+LATEX = Format(
+    bold=lambda text: rf"\textbf{{{text}}}",
+    faint=lambda text: rf"\textit{{{text}}}",
+    code=lambda text: rf"\texttt{{{_plain_latex(text)}}}",
+    text=lambda text: _plain_latex(text),
+    mark=lambda number: rf"$^{{{number}}}$",
+)
+
+
 def markdown(cells: pd.DataFrame, title: str, preamble: Sequence[str], reference: str, costs: bool) -> str:
     """All blocks as GitHub Markdown tables; notes at the end.
 
@@ -47,36 +64,30 @@ def markdown(cells: pd.DataFrame, title: str, preamble: Sequence[str], reference
         reference: arm that a column of differences is about; "" = no such column.
         costs: whether there are columns of costs.
     """
-    style = Format(
-        bold=lambda text: f"**{text}**",
-        faint=lambda text: f"*{text}*",
-        code=lambda text: f"`{text}`",
-        text=_plain_markdown,
-        mark=lambda number: f"<sup>{number}</sup>",
-    )
-    blocks, notes = _blocks(cells, style, reference, costs)
+    return markdown_text(*_blocks(cells, MARKDOWN, reference, costs), title, preamble)
+
+
+def markdown_text(blocks: Sequence[Block], notes: Mapping[str, int], title: str, preamble: Sequence[str]) -> str:
+    """Blocks, whose texts are Markdown, as one file; the notes at its end."""
     lines = [f"# {_plain_markdown(title)}"]
     for paragraph in preamble:
         lines += ["", paragraph]
     for block in blocks:
-        lines += ["", f"## {block.caption}", "", "| arm | score | " + " | ".join(block.columns) + " |"]
+        lines += ["", f"## {block.caption}", "", "| " + " | ".join([*block.labels, *block.columns]) + " |"]
         lines.append("|---|---|" + "---:|" * len(block.columns))
         lines += ["| " + " | ".join([arm, score, *texts]) + " |" for arm, score, texts in block.rows]
     lines += [""] if notes else []
-    lines += [f"{style.mark(number)} {_plain_markdown(note)}  " for note, number in notes.items()]
+    lines += [f"{MARKDOWN.mark(number)} {_plain_markdown(note)}  " for note, number in notes.items()]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def latex(cells: pd.DataFrame, title: str, preamble: Sequence[str], reference: str, costs: bool) -> str:
     """All blocks as LaTeX tables (packages booktabs and adjustbox); notes below the last one. Arguments as `markdown`."""
-    style = Format(
-        bold=lambda text: rf"\textbf{{{text}}}",
-        faint=lambda text: rf"\textit{{{text}}}",
-        code=lambda text: rf"\texttt{{{_plain_latex(text)}}}",
-        text=_plain_latex,
-        mark=lambda number: rf"$^{{{number}}}$",
-    )
-    blocks, notes = _blocks(cells, style, reference, costs)
+    return latex_text(*_blocks(cells, LATEX, reference, costs), title, preamble)
+
+
+def latex_text(blocks: Sequence[Block], notes: Mapping[str, int], title: str, preamble: Sequence[str]) -> str:
+    """Blocks, whose texts are LaTeX, as one file; the notes at its end."""
     lines = [f"% {title}", "% needs \\usepackage{booktabs,adjustbox}", *[f"% {line}" for line in preamble]]
     for block in blocks:
         lines += [
@@ -86,10 +97,10 @@ def latex(cells: pd.DataFrame, title: str, preamble: Sequence[str], reference: s
             r"\begin{adjustbox}{max width=\linewidth}",
         ]
         lines += [rf"\begin{{tabular}}{{ll{'r' * len(block.columns)}}}", r"\toprule"]
-        lines += [" & ".join(["arm", "score", *block.columns]) + r" \\", r"\midrule"]
+        lines += [" & ".join([*block.labels, *block.columns]) + r" \\", r"\midrule"]
         lines += [" & ".join([arm, score, *texts]) + r" \\" for arm, score, texts in block.rows]
         lines += [r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}", r"\end{table}"]
-    lines += [rf"\noindent {style.mark(number)} {_plain_latex(note)}\\" for note, number in notes.items()]
+    lines += [rf"\noindent {LATEX.mark(number)} {_plain_latex(note)}\\" for note, number in notes.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -154,10 +165,15 @@ def _ours(cell: Any, style: Format, notes: dict[str, int]) -> str:
     """A cell with a number of ours, "69.1 ± 0.4 [66.0, 72.3]", or why there is none."""
     if cell.note:
         return cell.note.split(":")[0] + (_mark(cell.note, style, notes) if ":" in cell.note else "")
-    value = f"{cell.value:.1f}"
+    value, rest = number_text(cell)
+    return (style.bold(value) if cell.best else value) + style.text(rest)
+
+
+def number_text(cell: Any) -> tuple[str, str]:
+    """ "69.1" and " ± 0.4 [66.0, 72.3]" of a row of `evaluation.evaluate`, what is not known left out."""
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.1f}"
     interval = "" if math.isnan(cell.ci_low) else f" [{cell.ci_low:.1f}, {cell.ci_high:.1f}]"
-    return (style.bold(value) if cell.best else value) + style.text(spread + interval)
+    return f"{cell.value:.1f}", spread + interval
 
 
 def _printed(cell: Any, style: Format, notes: dict[str, int]) -> str:

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from auscult.comparison import best, differences
 from auscult.config import Evaluate, Profile, Study, Sweep, TableSettings
 from auscult.errors import AuscultError, listed
-from auscult.evaluation import best, differences, replicate, summarise, undefined
+from auscult.evaluation import replicate, summarise, undefined
 from auscult.files import atomic_folder
 from auscult.reporting.figures import (
     labelled,
@@ -91,7 +92,7 @@ def write_results(
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
     absent = skipped(arms)
-    scores = _scores(arms, absent)
+    scores = all_scores(arms, absent)
     scored = [arm for arm in arms if (scores["arm"] == arm).any()]
     reference = evaluate.reference or (scored or list(arms))[-1]
     if reference not in arms:
@@ -111,7 +112,7 @@ def write_results(
         reference=compared,
         costs=costs,
         absent=absent,
-        remarks=_remarks(arms, scores, absent),
+        remarks=arm_remarks(arms, scores, absent),
         level=evaluate.level,
         unlabelled=summary.empty,
     )
@@ -171,7 +172,7 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _scores(arms: Mapping[str, ArmFiles], absent: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+def all_scores(arms: Mapping[str, ArmFiles], absent: Mapping[tuple[str, str], str]) -> pd.DataFrame:
     """Scores of all arms in one table."""
     frames = [pd.read_parquet(f.scores).assign(arm=arm) for arm, f in arms.items() if f.scores.is_file()]
     frames = [frame for frame in frames if len(frame)]
@@ -190,7 +191,7 @@ def _first_backend(scores: pd.DataFrame, arm: str) -> str:
     return "native" if "native" in backends or not backends else str(backends[0])
 
 
-def _remarks(
+def arm_remarks(
     arms: Mapping[str, ArmFiles], scores: pd.DataFrame, absent: Mapping[tuple[str, str], str]
 ) -> dict[str, str]:
     """What is to be said of an arm's rows: that it was not run, or that seeds or a whole machine type are missing."""

@@ -47,7 +47,7 @@ CELL_COLUMNS += ["printed_table", "printed_row", "printed", "best", "note", "row
 _NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, math.nan, math.nan, math.nan, "")
 _DOMAIN_METRICS = ("auc_source", "auc_target", "pauc_source", "pauc_target", "pauc", "official")
 _SETS = ("dev", "eval", "all")
-_NO_LABELS = (
+UNLABELLED = (
     "No test clip has a label, so there is no number to show. `dvc repro submissions/dvc.yaml` writes the scores and "
     "decisions in the challenge's format."
 )
@@ -130,7 +130,7 @@ def write_tables(
         table = pd.DataFrame(cells, columns=CELL_COLUMNS)
         title = f"{settings.title}, profile {profile_name}"
         said = preamble(table, beside.level, beside.best is not None, beside.reference, beside.costs)
-        said = [_NO_LABELS] if beside.unlabelled else said
+        said = [UNLABELLED] if beside.unlabelled else said
         reference = beside.reference[0] if beside.differences is not None else ""
         text = {
             ".csv": _csv(table),

@@ -18,18 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import NearestNeighbors
 
-from auscult.errors import AuscultError, listed
+from auscult.errors import AuscultError
 from auscult.metrics import Floats, auc
+from auscult.scoring.banks import Metric, groups, refuse_strangers
+from auscult.scoring.knn import nearest, nearest_others
 
 CONFUSION_COLUMNS = ["machine", "unit", "other", "quantity", "value", "clips"]
 QUANTITIES = ("accepted", "nearest", "auc")
-Metric = Literal["cosine", "euclidean"]
 
 
 def confusion(
@@ -66,19 +65,18 @@ def confusion(
         raise AuscultError(f"a threshold at the quantile {level}", "level", "between 0 and 1, such as 0.95")
     if k < 1:
         raise AuscultError(f"{k} neighbours", "k", "1 or more")
-    known = set(zip(train_meta["machine"], train_meta["unit"], strict=True))
-    strange = sorted(set(zip(test_meta["machine"], test_meta["unit"], strict=True)) - known)
-    if strange:
-        names = listed([" ".join(map(str, pair)) for pair in strange])
-        raise AuscultError(f"test clips of units without training clips:{names}", fix="embed both partitions again")
+    refuse_strangers(train_meta, test_meta)
 
     normal = test_meta["clip_id"].isin(labels.loc[labels["anomaly"] == 0, "clip_id"]).to_numpy()
     rows: list[tuple[str, str, str, str, float, int]] = []
-    for machine, banks in sorted(_units(train_meta).items()):
+    of_units = groups(train_meta)
+    for machine in sorted({machine for machine, _ in of_units}):
         here = np.flatnonzero(normal & (test_meta["machine"] == machine).to_numpy())
-        units = sorted(banks)
+        units = sorted(unit for of_type, unit in of_units if of_type == machine)
         owner = test_meta["unit"].to_numpy()[here]
-        distance, threshold = _distances([train[banks[unit]] for unit in units], test[here], k, metric, level)
+        distance, threshold = _distances(
+            [train[of_units[machine, unit]] for unit in units], test[here], k, metric, level
+        )
         of_unit = [owner == unit for unit in units]
         rows += [(machine, *row) for row in _table(units, distance, threshold, of_unit)]
     return pd.DataFrame(rows, columns=CONFUSION_COLUMNS)
@@ -98,28 +96,17 @@ def matrix(table: pd.DataFrame, machine: str, quantity: str) -> pd.DataFrame:
     return rows.pivot(index="unit", columns="other", values="value").reindex(index=units, columns=units)
 
 
-def _units(meta: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
-    """Row numbers of each unit of each machine type."""
-    out: dict[str, dict[str, np.ndarray]] = {}
-    meta = meta.reset_index(drop=True)
-    for machine, of_machine in meta.groupby("machine"):
-        out[str(machine)] = {str(unit): rows.index.to_numpy() for unit, rows in of_machine.groupby("unit")}
-    return out
-
-
 def _distances(
-    banks: list[np.ndarray], queries: np.ndarray, k: int, metric: str, level: float
+    banks: list[np.ndarray], queries: np.ndarray, k: int, metric: Metric, level: float
 ) -> tuple[Floats, Floats]:
     """Distance of each query to each bank, [queries, units], and the threshold of each bank, [units]."""
     distance = np.full((len(queries), len(banks)), np.nan)
     threshold = np.full(len(banks), np.nan)
     for column, bank in enumerate(banks):
-        search = NearestNeighbors(metric=metric, algorithm="brute").fit(bank)
         if len(queries):
-            distance[:, column] = search.kneighbors(queries, min(k, len(bank)))[0].mean(axis=1)
-        if len(bank) > 1:  # without queries, each clip of the bank is searched among the others
-            left_out = search.kneighbors(None, min(k, len(bank) - 1))[0].mean(axis=1)
-            threshold[column] = np.quantile(left_out, level)
+            distance[:, column] = nearest(bank, queries, k, metric)
+        if len(bank) > 1:
+            threshold[column] = np.quantile(nearest_others(bank, k, metric), level)
     return distance, threshold
 
 

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,13 +29,8 @@ from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
 from auscult.metrics import Floats
 from auscult.rules import MetricRules
-from auscult.scoring.knn import left_out_scores
-
-LEFT_OUT = {
-    "knn_cosine": partial(left_out_scores, metric="cosine"),
-    "knn_euclidean": partial(left_out_scores, metric="euclidean"),
-}
-"""Back-ends whose training clips have scores of their own. One that looks at other test clips has no place here."""
+from auscult.scoring.banks import Scope, groups
+from auscult.scoring.knn import LEFT_OUT
 
 Unit = tuple[str, str]
 
@@ -51,6 +44,8 @@ def write_submission(
     *,
     seed: int,
     k: int = 1,
+    domain_banks: bool | None = None,
+    scope: Scope = "unit",
     backend: str = "native",
     set_name: str = "eval",
     rate: float = 0.1,
@@ -61,9 +56,9 @@ def write_submission(
         embeddings: folder of the arm's embeddings with this seed, as the stage `embed` writes it.
         scores: the arm's score table.
         clips: table of the manifest; names come from its `path`.
-        rules: of the profile; their scheme decides on names and banks.
+        rules: of the profile; their scheme decides on names and, where `domain_banks` does not, on banks.
         seed: training seed whose scores are submitted.
-        k: neighbours, as in `score_table`.
+        k, domain_banks, scope: as the section `score`, which the scores were made with.
         backend: whose scores; an arm without its own (`native`) is submitted with its first back-end.
         set_name: "dev" or "eval".
         rate: share of the training clips that the threshold calls anomalies.
@@ -98,7 +93,8 @@ def write_submission(
         lacking = list(scored.loc[scored["score"].isna(), "path"])
         raise AuscultError(f"{len(lacking)} clips have no score:{listed(lacking, 5)}", fix="run `dvc repro score`")
     train, meta = np.load(embeddings / "train.npy"), pd.read_parquet(embeddings / "train.parquet")
-    limits = thresholds(train, meta, backend, rate, k, rules.domains)
+    banks = rules.domains if domain_banks is None else domain_banks
+    limits = thresholds(train, meta, backend, rate, k, banks, scope)
     with atomic_folder(out) as part:
         for name, text in submission(scored, limits, rules).items():
             (part / name).write_text(text, encoding="utf-8")
@@ -136,7 +132,13 @@ def submission(scored: pd.DataFrame, limits: dict[Unit, float], rules: MetricRul
 
 
 def thresholds(
-    train: np.ndarray, meta: pd.DataFrame, backend: str, rate: float, k: int = 1, domains: bool = False
+    train: np.ndarray,
+    meta: pd.DataFrame,
+    backend: str,
+    rate: float,
+    k: int = 1,
+    domains: bool = False,
+    scope: Scope = "unit",
 ) -> dict[Unit, float]:
     """(machine, unit) -> the score that a share `rate` of its training clips would exceed; infinity if it has but one.
 
@@ -145,13 +147,12 @@ def thresholds(
         meta: machine, unit, domain and the method's own scores of the same clips.
         backend: "native", "native_<name>" or one of `LEFT_OUT`.
         rate: in (0, 1).
-        k, domains: as in `knn.knn_scores`.
+        k, domains, scope: as in `knn.knn_scores`.
     """
     own = backend not in LEFT_OUT
-    values = meta[backend].to_numpy(np.float64) if own else LEFT_OUT[backend](train, meta, k, domains)
+    values = meta[backend].to_numpy(np.float64) if own else LEFT_OUT[backend](train, meta, k, domains, scope=scope)
     found: dict[Unit, float] = {}
-    units: dict[Any, np.ndarray] = meta.reset_index(drop=True).groupby(["machine", "unit"]).indices  # type: ignore[assignment]
-    for unit, rows in units.items():
+    for unit, rows in groups(meta).items():
         of_unit = values[rows]
         if len(of_unit) < 2:
             limit = np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,48 @@ from auscult.scoring import BACKENDS
 COLUMNS = ["clip_id", "set", "machine", "unit", "domain", "backend", "score"]
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of an arm with one seed. Labels are not in it.
+
+    Attributes:
+        train, test: float32 [clips, D].
+        train_meta, test_meta: clip_id, set, machine, unit, domain of each row, and the method's own scores.
+    """
+
+    train: np.ndarray
+    train_meta: pd.DataFrame
+    test: np.ndarray
+    test_meta: pd.DataFrame
+
+    @property
+    def own(self) -> dict[str, np.ndarray]:
+        """The method's own scores of the test clips: `native`, `native_<name>`."""
+        names = [name for name in self.test_meta.columns if name.split("_")[0] == "native"]
+        return {name: self.test_meta[name].to_numpy() for name in names}
+
+
+def read_embeddings(folder: Path) -> Embedded:
+    """What the stage `embed` left in `folder`."""
+    train, test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
+    return Embedded(
+        train, pd.read_parquet(folder / "train.parquet"), test, pd.read_parquet(folder / "test.parquet")
+    )  # fmt: skip
+
+
+def bank_rules(score: Score, domains: bool) -> bool:
+    """Whether each domain has a bank of its own: as `score` says, or else the profile's rules (`domains`)."""
+    return domains if score.domain_banks is None else score.domain_banks
+
+
 def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     """Score the embeddings in a folder with each of `score.backends`; long form, columns `COLUMNS`.
 
     `native` stands for the method's own scores: one back-end for each it has (`native`, `native_<name>`), none if it has
     none. A folder without clips (no network could be trained) gives a table without rows.
+
+    Args:
+        domains: whether the profile's rules know domains.
 
     Raises:
         AuscultError: unknown back-end, nothing to score with, or a score that is not finite.
@@ -26,22 +64,30 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     unknown = [name for name in score.backends if name != "native" and name not in BACKENDS]
     if unknown:
         raise AuscultError(f"unknown back-end `{unknown[0]}`", "score.backends", f"use: native, {', '.join(BACKENDS)}")
-    train, test = np.load(embeddings / "train.npy"), np.load(embeddings / "test.npy")
-    train_meta = pd.read_parquet(embeddings / "train.parquet")
-    test_meta = pd.read_parquet(embeddings / "test.parquet")
-    own = [name for name in test_meta.columns if name.split("_")[0] == "native"]
-    clips = test_meta.drop(columns=own)
+    of = read_embeddings(embeddings)
     scores: dict[str, np.ndarray] = {}
     for name in score.backends:
         if name == "native":
-            scores |= {column: test_meta[column].to_numpy() for column in own}
+            scores |= of.own
         else:
-            scores[name] = BACKENDS[name](train, train_meta, test, test_meta, score.k, domains)
+            banks = bank_rules(score, domains)
+            scores[name] = BACKENDS[name](
+                of.train, of.train_meta, of.test, of.test_meta, score.k, banks, scope=score.scope
+            )  # fmt: skip
     if not scores:
         raise AuscultError("no back-end is left to score this arm", "score.backends", "add knn_cosine")
+    return long_form(of, scores, embeddings)[COLUMNS]
+
+
+def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> pd.DataFrame:
+    """One row per test clip and back-end.
+
+    Raises:
+        AuscultError: a score that is not finite.
+    """
     for name, values in scores.items():
         if not np.isfinite(values).all():
             what = f"back-end `{name}` gives scores that are not finite"
             raise AuscultError(what, str(embeddings), "train the arm again")
-    tables = [clips.assign(backend=name, score=values) for name, values in scores.items()]
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+    clips = of.test_meta.drop(columns=list(of.own))
+    return pd.concat([clips.assign(backend=name, score=values) for name, values in scores.items()], ignore_index=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from auscult.scoring.knn import Metric, bank_distances
+from auscult.scoring.banks import Metric, Scope
+from auscult.scoring.knn import bank_distances
 
 
 def transductive_scores(
@@ -22,9 +23,10 @@ def transductive_scores(
     k: int = 1,
     domains: bool = False,
     *,
+    scope: Scope = "unit",
     metric: Metric = "cosine",
 ) -> np.ndarray:
-    """Minimum over the banks of a unit of the distances, each bank's z-normalised over the unit's test clips.
+    """Minimum over the banks of a unit (or type) of the distances, each bank's z-normalised over the unit's test clips.
 
     Without domains there is one bank: within a unit the order of the clips is that of `knn_scores`.
 
@@ -35,7 +37,7 @@ def transductive_scores(
         float64 [test clips], in standard deviations. Where all test clips are equally far from a bank, 0.
     """
     scores = np.full(len(test), np.nan)
-    for rows, distances in bank_distances(train, train_meta, test, test_meta, k, domains, metric):
+    for rows, distances in bank_distances(train, train_meta, test, test_meta, k, domains, metric, scope):
         scores[rows] = np.min([_normalised(of_bank) for of_bank in distances], axis=0)
     return scores
 

@@ -1,0 +1,143 @@
+"""What fine-tuned encoders have in common: waveform -> front-end -> SpecAug -> tokens -> pooling -> linear map -> ArcFace.
+
+The paper of AnoPatch, sections 3.1 and 3.2; Han et al. build on it (their section III-A).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from auscult.config import ArcFaceSettings, EncoderSettings, MethodSettings, Positive, SpecAugSettings
+from auscult.errors import AuscultError
+from auscult.losses.arcface import ArcFace, margin_nll
+from auscult.methods.base import Batch, Shape
+from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.pretrained import Pretrained
+from auscult.models.pooling import AttentiveStatistics
+from auscult.models.specaug import spec_augment
+
+
+class FineTuneSettings(MethodSettings):
+    encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
+    pooling: Literal["attentive", "class_token"] = "attentive"
+    embedding: Positive = 128
+    specaug: SpecAugSettings = SpecAugSettings()
+    arcface: ArcFaceSettings = ArcFaceSettings(margin=0.2)
+    chunk_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Training hears one chunk of this length of each clip, from a random place; 0 = whole clips."""
+    test_clip: Literal["whole", "chunks"] = "whole"
+    """Embedding of a test clip: of the whole of it, or the mean of the normalised ones of its consecutive chunks, the last of
+    which ends where the clip ends."""
+
+
+class FineTuned(Pretrained, ArcFaceClassifier):
+    """Encoder, pooling, projection and head.
+
+    Attributes:
+        slot: int64 [C], place of each class in the head; -1 for a class that is left out of it.
+        member: bool [C, slots], the head's places of each class.
+    """
+
+    slot: Tensor
+    member: Tensor
+
+    def __init__(self, settings: FineTuneSettings, shape: Shape, headless: tuple[int, ...] = (), extra: int = 0) -> None:
+        """
+        Args:
+            headless: classes without a place in the head.
+            extra: places in the head that belong to no class yet.
+        """
+        super().__init__(settings.encoder, shape)
+        self.settings = settings
+        self.chunk = min(shape.samples, round(settings.chunk_seconds * shape.sample_rate)) or shape.samples
+        self._check()
+        width = self.encoder.width
+        self.pool = AttentiveStatistics(width) if settings.pooling == "attentive" else None
+        self.project = nn.Linear(2 * width if self.pool is not None else width, settings.embedding)
+        places = [c for c in range(shape.classes) if c not in headless]
+        slot = torch.full((shape.classes,), -1)
+        slot[places] = torch.arange(len(places))
+        member = torch.zeros(shape.classes, len(places) + extra, dtype=torch.bool)
+        member[places, slot[places]] = True
+        self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
+        self.register_buffer("slot", slot)
+        self.register_buffer("member", member)
+        self.arcface = ArcFace(
+            settings.embedding, len(places) + extra, settings.arcface.scale, settings.arcface.margin
+        )
+
+    def _check(self) -> None:
+        name, e = self.settings.encoder.name, self.encoder
+        self.check_length(self.chunk)
+        if self.settings.pooling == "class_token" and not e.class_token:
+            raise AuscultError(f"encoder `{name}` has no class token", "pooling", "use: attentive")
+        if self.settings.specaug.frequency + self.settings.specaug.time and not e.spectrogram:
+            what = f"encoder `{name}` hears waveforms: there is no spectrogram to mask"
+            raise AuscultError(what, "specaug", "set specaug.frequency and specaug.time to 0")
+
+    # ----------------------------------------------------------------------------------------------------- the embedding
+    def embedding(self, wave: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+        """Waveforms [B, n] at the profile's rate -> x [B, E], not normalised; masked by SpecAug if `rng` is given."""
+        spectrogram = self.front_end(wave)
+        if rng is not None and self.encoder.spectrogram:
+            spectrogram = spec_augment(spectrogram, self.settings.specaug.frequency, self.settings.specaug.time, rng)
+        tokens = self.encoder.tokens(spectrogram, self.layer)
+        with torch.autocast(wave.device.type, enabled=False):
+            tokens = tokens.float()
+            pooled = tokens[:, 0] if self.pool is None else self.pool(tokens)
+            x: Tensor = self.project(pooled)
+        return x
+
+    def random_chunk(self, wave: Tensor, rng: np.random.Generator) -> Tensor:
+        """[B, samples] -> [B, chunk], each clip's from its own place; drawn on the host, so the same on every device."""
+        if self.chunk == wave.shape[1]:
+            return wave
+        starts = torch.from_numpy(rng.integers(0, wave.shape[1] - self.chunk + 1, len(wave)))
+        clips = torch.arange(len(wave), device=wave.device)
+        return wave.unfold(1, self.chunk, 1)[clips, starts.to(wave.device, non_blocking=True)]
+
+    def features(self, batch: Batch) -> Tensor:
+        """Embeddings of whole clips, or means over their chunks: [B, E]."""
+        assert batch.wave is not None
+        wave = batch.wave
+        if self.settings.test_clip == "whole" or self.chunk == wave.shape[1]:
+            return self.embedding(wave)
+        count = -(-wave.shape[1] // self.chunk)
+        starts = (torch.arange(count, device=wave.device) * self.chunk).clamp(max=wave.shape[1] - self.chunk)
+        chunks = wave.unfold(1, self.chunk, 1)[:, starts].flatten(0, 1)  # [B * count, chunk]
+        return normalize(self.embedding(chunks)).unflatten(0, (len(wave), count)).mean(1)
+
+    # --------------------------------------------------------------------------------------------------------- the losses
+    def class_loss(self, x: Tensor, slots: Tensor) -> Tensor:
+        """Eq. (1) of AnoPatch, (7) of Han et al.: mean over the clips that have a place in the head (`slots` >= 0)."""
+        total = cross_entropy(self.arcface(x, slots.clamp(min=0)), slots, ignore_index=-1, reduction="sum")
+        return total / (slots >= 0).sum().clamp(min=1)
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert batch.label is not None
+        assert batch.wave is not None
+        x = self.embedding(self.random_chunk(batch.wave, rng), rng)
+        return {"loss": self.class_loss(x, self.slot[batch.label])}
+
+    def valid_loss(self, batch: Batch) -> Tensor:
+        """[B]; 0 for a clip whose class is left out of the head."""
+        assert batch.label is not None
+        slots = self.slot[batch.label]
+        logits = self.arcface(self.features(batch), slots.clamp(min=0))
+        return cross_entropy(logits, slots, ignore_index=-1, reduction="none")
+
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """x [B, E] and, where every class has a place in the head, `margin_nll` of those the clip may belong to [B]."""
+        assert batch.candidates is not None
+        x = self.features(batch)
+        if not self.scores_itself:
+            return x, {}
+        places = (batch.candidates.float() @ self.member.float()) > 0
+        margin = self.arcface.margin if self.score_margin else 0.0
+        return x, {"native": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}

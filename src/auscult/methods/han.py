@@ -1,0 +1,208 @@
+"""Han et al. (TASLP 2025): multi-branch LoRA, machine-aware group adapter and dual-level contrastive loss.
+
+No code was found. What the paper leaves open, and what is done here: LoRA on all six linear maps of a layer, without a
+factor; ArcFace 30 and 0.2; a bank of 1024 that counts from 128 entries on; embeddings of 128 dimensions; of a longer test clip
+the mean over its chunks; attribute-less types are left out of the head and seen by the contrastive loss alone; pseudo-labels
+by k-means, as many per unit as `pseudo_labels`. Eq. (8) is printed with arg min and meant as arg max.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from auscult.classes import unattributed
+from auscult.config import DlclSettings, GroupAdapterSettings, LoraSettings, Positive
+from auscult.losses.dlcl import DualLevelContrast
+from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
+from auscult.methods.finetuned import FineTuned, FineTuneSettings
+from auscult.models.group_adapter import add_group_adapters
+from auscult.models.lora import add_lora, lora_parameters, merge_lora
+
+
+class HanSettings(FineTuneSettings):
+    method: Literal["han"] = "han"
+    lora: LoraSettings = LoraSettings()
+    group_adapter: GroupAdapterSettings = GroupAdapterSettings()
+    dlcl: DlclSettings = DlclSettings()
+    unattributed: Literal["contrast", "pseudo", "class"] = "contrast"
+    """Clips without attributes, where attributes make the classes: are seen by the dual-level contrastive loss alone; are
+    clustered after a training without them, and the clusters are classes of a second one; or are one class per unit."""
+    pseudo_labels: Positive = 16
+    """Clusters per unit, for "pseudo"."""
+    chunk_seconds: float = 2.0
+    test_clip: Literal["whole", "chunks"] = "chunks"
+    train_steps: int = 60000
+    warmup_steps: int = 960
+    schedule: Literal["constant", "cosine"] = "constant"
+    batch_size: int = 32
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+
+
+class Han(FineTuned):
+    """An encoder with branches beside its linear maps and group vectors in its layers."""
+
+    known: Tensor
+
+    def __init__(self, settings: HanSettings, shape: Shape, pseudo_labels: int = 0) -> None:
+        """
+        Args:
+            pseudo_labels: clusters per unattributed unit that this training takes for classes.
+        """
+        lost = shape.unattributed
+        super().__init__(
+            settings, shape, () if settings.unattributed == "class" else lost, extra=pseudo_labels * len(lost)
+        )
+        self.own, self.lost, self.pseudo_labels = settings, lost, pseudo_labels
+        e, lora, adapter = self.encoder, settings.lora, settings.group_adapter
+        self._moved: dict[str, str] = {}
+        if lora.rank:
+            e.requires_grad_(not lora.frozen)
+            maps = [name for role in lora.maps for name in e.linear_maps(role)]
+            add_lora(e, maps, lora)
+            self._moved |= {name: f"{name}.base" for name in maps}
+        if adapter.position != "none":
+            blocks = e.blocks(adapter.position)
+            add_group_adapters(e, blocks, e.width, adapter)
+            self._moved |= {name: f"{name}.inner" for name in blocks}
+        contrast = lost and settings.unattributed == "contrast"
+        self.contrast = DualLevelContrast(settings.dlcl, settings.embedding) if contrast else None
+        known = torch.ones(shape.classes, dtype=torch.bool)
+        known[list(lost)] = False
+        self.register_buffer("known", known)
+        self._clusters: Tensor | None = None  # [clips]: place in the head that a clip is given
+
+    # ------------------------------------------------------------------------------------------------------- the weights
+    def published(self) -> list[str]:
+        return [f"encoder.{_moved(name, self._moved)}" for name in self._published]
+
+    def frozen(self) -> bool:
+        return bool(self.own.lora.rank) and self.own.lora.frozen
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        branches = list(lora_parameters(self.encoder))
+        mine = {id(weight) for weight in branches}
+        rest = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in mine]
+        return [{"params": rest}, {"params": branches, "lr_scale": self.own.lora.lr_scale}]
+
+    def merge(self) -> None:
+        """Eqs. (2) and (4)."""
+        merge_lora(self.encoder)
+
+    # ---------------------------------------------------------------------------------------------------------- training
+    def adopt(self, previous: Network) -> None:
+        """Everything but the head of the training before."""
+        state = {k: v for k, v in previous.state_dict().items() if k.split(".")[0] in ("encoder", "pool", "project")}
+        self.load_state_dict(state, strict=False)
+
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        """First vectors of the quantiser, or pseudo-labels, from the embeddings of the unattributed training clips."""
+        if self.contrast is not None:
+            # As training will see them: batch norms that have seen nothing yet would put all embeddings side by side.
+            untouched = {name: value.clone() for name, value in self.state_dict().items()}
+            self.train()
+            x, _, _ = self._unattributed(batches, lambda wave: self.embedding(wave[:, : self.chunk]))
+            self.eval()
+            self.load_state_dict(untouched)
+            self.contrast.initialise(x)
+        elif self.pseudo_labels and self.lost:
+            x, labels, clips = self._unattributed(batches, lambda wave: self.features(Batch(wave=wave)))
+            self._cluster(x.cpu().numpy(), labels, clips)
+
+    def _unattributed(
+        self, batches: Iterable[Batch], embed: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Normalised embeddings [n, E], classes [n] and positions [n] of the unattributed training clips."""
+        xs, labels, clips = [], [], []
+        for batch in batches:
+            assert batch.label is not None
+            assert batch.clip is not None
+            assert batch.wave is not None
+            here = ~self.known[batch.label]
+            if here.any():
+                xs.append(normalize(embed(batch.wave))[here])
+                labels.append(batch.label[here].cpu().numpy())
+                clips.append(batch.clip[here].cpu().numpy())
+        return torch.cat(xs), np.concatenate(labels), np.concatenate(clips)
+
+    def _cluster(self, x: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> None:
+        """Static pseudo-labels (their section V-E, "PL"): k-means within each unattributed unit."""
+        first = self.arcface.classes - self.pseudo_labels * len(self.lost)
+        given = np.full(clips.max() + 1, -1)
+        for number, label in enumerate(self.lost):
+            mine = labels == label
+            count = min(self.pseudo_labels, int(mine.sum()))
+            found = KMeans(count, n_init=4, random_state=0).fit(x[mine]).labels_
+            start = first + number * self.pseudo_labels
+            given[clips[mine]] = start + found
+            self.member[label, start : start + count] = True
+        self._clusters = torch.from_numpy(given).to(self.member.device)
+
+    def slots(self, batch: Batch) -> Tensor:
+        """Place of each clip in the head [B]; -1 for a clip that only the contrastive loss sees."""
+        assert batch.label is not None
+        slots = self.slot[batch.label]
+        if self._clusters is None:
+            return slots
+        assert batch.clip is not None
+        return torch.where(slots >= 0, slots, self._clusters[batch.clip.clamp(max=len(self._clusters) - 1)])
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Eq. (10): L_AAM + lambda L_DLCL."""
+        assert batch.label is not None
+        assert batch.wave is not None
+        x = self.embedding(self.random_chunk(batch.wave, rng), rng)
+        aam = self.class_loss(x, self.slots(batch))
+        if self.contrast is None:
+            return {"loss": aam}
+        parts = self.contrast(x, self.known[batch.label])
+        return {"loss": aam + self.own.dlcl.weight * parts["dlcl"], "aam": aam, **parts}
+
+
+def _moved(name: str, moves: Mapping[str, str]) -> str:
+    """Where a tensor is after modules were wrapped: `moves` says of a module's name what it has become."""
+    parts, out = name.split("."), ""
+    for i, part in enumerate(parts):
+        out = f"{out}.{part}" if out else part
+        before = ".".join(parts[: i + 1])
+        if before in moves:
+            out += moves[before].removeprefix(before)
+    return out
+
+
+def phases(settings: HanSettings) -> list[Phase]:
+    """One training; for pseudo-labels two, the first of which knows the attributed clips alone."""
+    last = Phase("", settings, partial(build, settings))
+    return [Phase("offline", settings, partial(Han, settings)), last] if settings.unattributed == "pseudo" else [last]
+
+
+def build(settings: HanSettings, shape: Shape) -> Han:
+    """The network of the last training."""
+    return Han(settings, shape, settings.pseudo_labels if settings.unattributed == "pseudo" else 0)
+
+
+def untrainable(settings: HanSettings, counts: Mapping[str, int]) -> str:
+    """Two classes must have a place in the head."""
+    attributed = len(counts) - len(unattributed(counts))
+    if settings.unattributed != "class" and len(counts) > attributed < 2:
+        return f"{attributed} class(es) have attributes, and a classifier needs two (or set `unattributed: class`)"
+    return two_classes(settings, counts)
+
+
+METHOD = Method(
+    settings=HanSettings,
+    build=build,
+    scope="all",
+    mel=lambda settings: "",
+    wave=lambda settings: True,
+    phases=phases,
+    untrainable=untrainable,
+)
