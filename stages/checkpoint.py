@@ -19,7 +19,8 @@ def main() -> None:
     if found.state == "missing" and path.is_file() and json.loads(path.read_text())["sha256"]:
         print(f"{found.reason}; arms already trained from it are kept", file=sys.stderr)
         return
-    facts = {"name": found.name, "state": found.state, "sha256": dict(sorted(found.sha256.items()))}
+    state = "in place" if found.usable else found.state  # a digest that becomes known later changes no result
+    facts = {"name": found.name, "state": state, "sha256": dict(sorted(found.sha256.items()))}
     with atomic_file(path) as part:
         part.write_text(json.dumps(facts, indent=1) + "\n")
     print(found.reason or f"checkpoint `{found.name}` is present", file=sys.stderr)

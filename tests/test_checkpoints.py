@@ -19,7 +19,6 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auscult import checkpoints
 from auscult.checkpoints import Checkpoint, find, load_checkpoints, path_of, status
 from auscult.cli import main
 from auscult.encoders.names import MODULES
@@ -128,6 +127,14 @@ def test_a_converted_file_goes_before_the_one_it_was_made_from(root: Path, weigh
     assert status("unknown", root).sha256.keys() == {"x.safetensors"}
 
 
+def test_the_same_weights_under_another_name_are_not_compared(root: Path, weights: bytes) -> None:
+    entry = yaml.safe_load((root / "checkpoints.yaml").read_text())["checkpoints"]["known"]
+    entry["files"][0]["instead"] = ["x.bin"]
+    write(root, {"known": entry})
+    put(root, "known", "x.bin", weights)
+    assert status("known", root).state == "unverified"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -215,7 +222,7 @@ class Hashed:
             self.names.append(Path(stream.name).name)
             return real(stream, algorithm)
 
-        monkeypatch.setattr(checkpoints.hashlib, "file_digest", counting)
+        monkeypatch.setattr(hashlib, "file_digest", counting)
 
 
 def test_a_file_is_read_once_until_it_changes(root: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,10 @@ def multiply_accumulates(trained: Trained, store: ClipStore) -> int:
 
 def _batch(trained: Trained, store: ClipStore, rows: np.ndarray, candidates: np.ndarray) -> Batch:
     frontend, where = trained.method.mel(trained.settings), torch.from_numpy(rows)
+    needs_wave = trained.method.wave(trained.settings)
     return Batch(
         candidates=torch.from_numpy(candidates).to(store.device),
-        wave=store.wave(where) if trained.method.wave(trained.settings) else None,
+        wave=store.wave(where) if needs_wave else None,
+        valid=store.valid(where) if needs_wave else None,
         mel=store.mel(where, frontend) if frontend else None,
     )

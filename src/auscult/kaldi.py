@@ -80,8 +80,7 @@ def kaldi_fbank(
         # In place from here on: on a CPU most of the time would go into fresh memory.
         padded = frames.new_zeros(*frames.shape[:-1], n_fft)
         taps = padded[..., :size]
-        taps[..., 0] = frames[..., 0]  # a frame's first sample counts as its own predecessor
-        taps[..., 1:] = frames[..., :-1]
+        taps[..., 1:] = frames[..., :-1]  # the first sample has no predecessor, and a window that is zero
         torch.sub(frames, taps.mul_(_PRE_EMPHASIS), out=taps).mul_(taper)
         parts = torch.view_as_real(torch.fft.rfft(padded)).square_()  # [B, frames, n_fft / 2 + 1, 2]
         return ((parts[..., 0] + parts[..., 1]) @ bank).clamp_(min=_FLOOR).log_()
@@ -100,11 +99,10 @@ def _constants(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """Window [size] and filter bank [n_fft / 2 + 1, bins], kept on the device for the next call."""
-    with torch.inference_mode(False):  # a tensor born in inference mode could never be used in training
-        taper = torch.hann_window(size, periodic=False, dtype=dtype)
-        if window == "povey":
-            taper = taper.pow(0.85)
-        # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
-        bank, _ = get_mel_banks(bins, n_fft, float(sample_rate), low, high, 100.0, -500.0, 1.0)
-        bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
-        return taper.to(device), bank.T.contiguous().to(device, dtype)
+    taper = torch.hann_window(size, periodic=False, dtype=dtype)
+    if window == "povey":
+        taper = taper.pow(0.85)
+    # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
+    bank, _ = get_mel_banks(bins, n_fft, float(sample_rate), low, high, 100.0, -500.0, 1.0)
+    bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
+    return taper.to(device), bank.T.contiguous().to(device, dtype)

@@ -195,6 +195,7 @@ def _loader(
             label=torch.from_numpy(labels[clips]).to(store.device, non_blocking=True),
             clip=torch.from_numpy(clips).to(store.device, non_blocking=True),
             wave=store.wave(where) if needs_wave else None,
+            valid=store.valid(where) if needs_wave else None,
             mel=store.mel(where, frontend, start, window if start is not None else 0) if frontend else None,
         )
 

@@ -112,28 +112,6 @@ def test_shortest_clip() -> None:
     assert encoder.tokens(encoder.front_end(torch.randn(1, encoder.min_samples))).shape == (1, 4, 24)
 
 
-def test_smaller_siblings_load_without_sizes(tmp_path: Path) -> None:
-    small = Ced(EncoderSettings(name="ced", size={"layers": 2, "width": 128, "heads": 2, "ffn": 512}))
-    names = {"transformer.blocks.": "blocks.", "transformer.norm.": "norm.", "patches.": "patch_embed.proj."}
-    renamed: dict[str, Tensor] = {}
-    for key, value in small.state_dict().items():
-        old = next((name for name in names if key.startswith(name)), "")
-        new = names.get(old, "") + key.removeprefix(old)
-        new = new.replace("attention.out.", "attn.proj.").replace("attention.", "attn.").replace("ffn.", "mlp.")
-        renamed[new] = value
-    fused = {key: value for key, value in renamed.items() if ".attn.q." not in key and ".attn.k." not in key}
-    for key in [key for key in fused if ".attn.v." in key]:
-        fused.pop(key)
-        parts = [renamed[key.replace(".v.", f".{role}.")] for role in "qkv"]
-        fused[key.replace(".v.", ".qkv.")] = torch.cat(parts)
-    encoder = Ced(EncoderSettings(name="ced")).eval()
-    load(encoder, saved(fused, tmp_path))
-    assert (encoder.depth, encoder.width, encoder.transformer.blocks[0].attention.heads) == (2, 128, 2)
-    x = encoder.front_end(waves("ced/wave", 1, 9000))
-    assert torch.equal(encoder.tokens(x), small.eval().tokens(x))
-    assert not encoder.training
-
-
 def test_wrong_keys_are_named(tmp_path: Path) -> None:
     broken = state()
     del broken["blocks.2.attn.qkv.weight"]
@@ -141,3 +119,10 @@ def test_wrong_keys_are_named(tmp_path: Path) -> None:
         load(Ced(tiny("ced", size=SIZE)), saved(broken, tmp_path))
     with pytest.raises(AuscultError, match="time_pos_embed"):  # of another window
         load(Ced(tiny("ced")), saved(state(), tmp_path))
+
+
+def test_nonsense_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "nonsense.pt"
+    torch.save({0: 1, "blocks.0.attn.qkv.weight": {}, "blocks.0.norm1.weight": torch.tensor(1.0), "epoch": 3}, path)
+    with pytest.raises(AuscultError, match="epoch a int"):
+        load(Ced(tiny("ced", size=SIZE)), path)

@@ -206,7 +206,7 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     refused("no model.safetensors and no pytorch_model.bin")
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     refused("in one part")
-    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"x": pickle.Pickler}))
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"x": pickle.Pickler}, protocol=2))
     refused("loading it could run code|cut off or damaged")
     torch.save(state, tmp_path / "pytorch_model.bin")
     edit(tmp_path / "config.json", adapter_attn_dim=16)

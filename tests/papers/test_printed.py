@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from scipy.stats import hmean
 
 from auscult.errors import AuscultError
 from auscult.papers import CONVENTION, MISPRINTS, PRINTED_ROW, convention, misprint, printed, printed_tables, table_name
+from auscult.papers.printed import comparable
+from auscult.params import load_profile
 
 ROWS = {
     "os_scl_table2": 112, "os_scl_table3": 56, "os_scl_table4": 28, "os_scl_table5": 21, "os_scl_table6": 49,
@@ -115,7 +118,7 @@ def broken_sets() -> dict[tuple[str, str, str, str], float]:
 def test_every_average_that_does_not_follow_says_so_and_no_other() -> None:
     broken = broken_averages() | broken_sets()
     assert len(broken) > 8
-    noted = {(m.table, m.method, m.split, m.metric): m.text for m in MISPRINTS if m.machine == "mean"}
+    noted = {(m.table, m.row, m.split, m.metric): m.text for m in MISPRINTS if m.machine == "mean"}
     assert set(noted) == set(broken)
     for key, recomputed in broken.items():
         stated = float(noted[key].rsplit(" ", 1)[1])
@@ -124,7 +127,7 @@ def test_every_average_that_does_not_follow_says_so_and_no_other() -> None:
 
 def test_misprints_point_to_printed_cells() -> None:
     for known in MISPRINTS:
-        rows = printed(known.table).query("method == @known.method")
+        rows = printed(known.table).query("row == @known.row")
         for column in ("split", "machine", "metric"):
             rows = rows[(rows[column] == getattr(known, column)) | (getattr(known, column) == "")]
         assert len(rows), known
@@ -132,6 +135,32 @@ def test_misprints_point_to_printed_cells() -> None:
     assert same[0] == same[1] != ""
     assert misprint("os_scl_table3", "STgram(OS-SCL)", "dev", "fan", "auc") == ""
     assert misprint("han_table06", "PAE", "dev", "valve", "mean_auc_pauc") != ""
+
+
+def test_a_remark_on_one_row_of_a_method_is_not_made_on_the_others() -> None:
+    rows = comparable("han_table04", "dcase2024").query("split == 'all'").set_index("row")["misprint"]
+    assert rows[rows != ""].index.tolist() == ["Multi-Branch LoRA, rank=32, branches=8, frozen=true, fc=false"]
+
+
+@pytest.mark.parametrize("table", sorted(ROWS))
+def test_cells_are_called_as_ours_where_the_data_agree(table: str) -> None:
+    """Metrics and machine types as evaluation.evaluate names them, on the profile of the table's year."""
+    (dataset,) = printed(table)["dataset"].unique()
+    profile = load_profile(dataset, Path(__file__).parents[2] / "profiles")
+    cells = comparable(table, profile.dataset)
+    assert len(cells) == ROWS[table]
+    assert set(cells["machine"]) <= {*profile.machines, "hmean" if profile.rules.domains else "mean"}
+    ours = {"auc", "pauc", "mauc", "mean_auc_pauc"} if dataset == "dcase2020" else {"official", *profile.rules.metrics}
+    assert set(cells["metric"]) <= ours
+    assert comparable(table, "synthetic").empty
+    assert cells["value"].tolist() == printed(table)["value"].tolist()
+
+
+def test_the_system_on_2024_stands_where_our_official_score_does() -> None:
+    cells = comparable("han_table10", "dcase2024")
+    mine = cells[cells["row"] == PRINTED_ROW["han_table10"]["han"]].set_index(["split", "machine", "metric"])["text"]
+    assert mine["all", "hmean", "official"] == "65.50"
+    assert mine["eval", "HoveringDrone", "official"] == "66.22"
 
 
 def test_an_unknown_table_is_refused_with_the_known_ones() -> None:

@@ -55,6 +55,8 @@ class ClipStore:
         facts = json.loads((folder / "facts.json").read_text())
         self.sample_rate, self.samples = facts["sample_rate"], facts["samples"]
         self.index = pd.read_parquet(folder / "index.parquet")
+        valid = self.index["valid"].to_numpy(np.int64, copy=True)
+        self._valid = torch.from_numpy(valid).to(self.device) if len(valid) and valid.min() < self.samples else None
         self._resident_fraction = resident_fraction
         self._arrays: dict[str, _Array] = {}
         self._condition = condition if condition is not None and condition.changes else None
@@ -76,6 +78,10 @@ class ClipStore:
         if self._condition is None:
             return wave
         return self._condition.apply(wave, self.sample_rate, self._ids[rows.to(self.device)], self._noises)
+
+    def valid(self, rows: torch.Tensor) -> torch.Tensor | None:
+        """Samples of each clip before the zeros that fill it up, int64 [len(rows)]; None where no clip of all has any."""
+        return None if self._valid is None else self._valid[rows.to(self.device)]
 
     def mel(self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
         """Log-mel float32 [len(rows), mels, frames] in dB; with `first` and `width` the frames first..first+width-1 of each."""

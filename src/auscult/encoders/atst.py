@@ -4,7 +4,8 @@
 parameters, which both have; ATST-Frame is the model that the paper adds to the older ATST-Clip, and the checkpoint that its
 page offers. It has no class token. `atst_clip` is ATST-Clip, which has one.
 
-Source: the authors' code (github.com/Audio-WestlakeU/audiossl, models/atst, methods/atst and methods/atstframe).
+Source: the authors' code (github.com/Audio-WestlakeU/audiossl, models/atst, methods/atst and methods/atstframe). Their
+checkpoints are licensed CC BY 4.0.
 """
 
 from __future__ import annotations

@@ -166,8 +166,10 @@ class Clap(Encoder):
         return [f"{name}.{_MAPS[role]}" for name in self._layers()]
 
     def blocks(self, place: Place) -> list[str]:
-        """Raises:
-        AuscultError: always. Layers see windows, of widths that differ between stages.
+        """There are none that would fit.
+
+        Raises:
+            AuscultError: always. Layers see windows, and their widths differ between stages.
         """
         what = (
             f"a group adapter at `{place}` is not possible in CLAP: its layers have different widths, and see windows"

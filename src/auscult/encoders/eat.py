@@ -120,12 +120,11 @@ def load(encoder: Encoder, path: Path) -> None:
     state = {key.removeprefix("model.").removeprefix("modality_encoders.IMAGE."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith(DROPPED)}
     table = state.get("fixed_positional_encoder.positions")
-    if torch.is_tensor(table) and table.dim() == 3:
+    if torch.is_tensor(table) and table.dim() == 3 and table.shape[2] % 4 == 0:
         # Tables differ in length between the releases; all begin alike.
-        full = sine_table(encoder.sizes["positions"], ROWS, table.shape[2] // 4 * 4)
-        state["fixed_positional_encoder.positions"] = torch.cat([table.float(), full[:, table.shape[1] :]], dim=1)[
-            :, : full.shape[1]
-        ]
+        full = sine_table(encoder.sizes["positions"], ROWS, table.shape[2])
+        whole = torch.cat([table.float(), full[:, table.shape[1] :]], dim=1)[:, : full.shape[1]]
+        state["fixed_positional_encoder.positions"] = whole
     load_renamed(encoder, state, path, NAMES)
 
 

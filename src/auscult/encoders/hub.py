@@ -268,8 +268,10 @@ class HubEncoder(Encoder):
 
 
 def check_layer(layer: int, depth: int) -> None:
-    """Raises:
-    AuscultError: an encoder of `depth` layers has no layer `layer` (0 = output).
+    """Refuse a layer that an encoder of `depth` layers does not have; 0 is its output.
+
+    Raises:
+        AuscultError: no such layer.
     """
     if not 0 <= layer <= depth:
         raise AuscultError(f"there is no layer {layer}: the encoder has {depth}", "encoder.layer", f"use 0 to {depth}")

@@ -15,6 +15,7 @@ MODULES = {
     "eat": "eat",
     "ced": "ced",
     "atst": "atst",
+    "atst_clip": "atst",
     "imagebind": "imagebind",
 }
 """Name of the encoder -> module that has it in its `ENCODERS`."""

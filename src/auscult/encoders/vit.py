@@ -37,7 +37,6 @@ class VitEncoder(Encoder):
 
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__()
-        self.settings = settings
         sizes = sized(self.published, settings, settings.name)
         for key, value in sizes.items():
             if value != int(value) or value < 1:
@@ -119,7 +118,7 @@ def read_weights(path: Path, part: str = "") -> dict[str, Any]:
 
     Args:
         path: .safetensors or torch file, or the folder of one model.safetensors.
-        part: expression that gives the weights from what such a file holds (`s` there).
+        part: code that, put behind the loading of such a file as `s`, leaves its weights in `s`.
 
     Raises:
         AuscultError: see `read_state`.
@@ -127,7 +126,7 @@ def read_weights(path: Path, part: str = "") -> dict[str, Any]:
     if (path / "model.safetensors").is_file():
         path = path / "model.safetensors"
     try:
-        return read_state(path)
+        return {str(key): value for key, value in read_state(path).items()}
     except AuscultError as error:
         if "could run code" not in error.what:
             raise
@@ -152,15 +151,11 @@ def load_renamed(encoder: Encoder, state: Mapping[str, Any], where: Path, names:
         names: official name -> ours, as whole keys or as prefixes that end with a dot. What no entry names keeps its
             name. Fused q, k and v maps (`.attn.qkv.`, `.attn.in_proj_`) are split.
 
-    The small and large siblings of the published base model load too: unless `settings.size` says otherwise, the encoder
-    takes layers, width and ffn from the file, and one head for each 64 of its width, as all of these models have.
-
     Raises:
         AuscultError: missing, unexpected or ill-shaped keys.
     """
     parts = {"attn.out_proj.": "attention.out.", "attn.proj.": "attention.out.", "mlp.": "ffn.", "attn.": "attention."}
     parts |= {"norm_1.": "norm1.", "norm_2.": "norm2."}
-    assert isinstance(encoder, VitEncoder)
     ours: dict[str, Any] = {}
     for key, value in state.items():
         new = next((own + key[len(old) :] for old, own in names.items() if _under(key, old)), key)
@@ -169,25 +164,12 @@ def load_renamed(encoder: Encoder, state: Mapping[str, Any], where: Path, names:
             tail = tail.replace("attn.in_proj_", "attn.qkv.")
             tail = next((own + tail[len(old) :] for old, own in parts.items() if tail.startswith(old)), tail)
             new = f"transformer.blocks.{head}.{tail}"
-        if ".attention.qkv." in new:
-            for name, third in zip("qkv", torch.as_tensor(value).tensor_split(3), strict=True):
+        if ".attention.qkv." in new and torch.is_tensor(value) and value.dim():
+            for name, third in zip("qkv", value.tensor_split(3), strict=True):
                 ours[new.replace(".qkv.", f".{name}.")] = third
         else:
             ours[new] = value
-    _adopt_sizes(encoder, ours)
     load_strict(encoder, ours, str(where))
-
-
-def _adopt_sizes(encoder: VitEncoder, state: Mapping[str, Any]) -> None:
-    norm, fc1 = (state.get(f"transformer.blocks.0.{name}.weight") for name in ("norm1", "ffn.fc1"))
-    if encoder.settings.size or norm is None or fc1 is None or len(norm) % 64:
-        return
-    layers = len([key for key in state if key.startswith("transformer.blocks.") and key.endswith(".norm1.weight")])
-    sizes = {**encoder.sizes, "layers": layers, "width": len(norm), "heads": len(norm) // 64, "ffn": len(fc1)}
-    if sizes != encoder.sizes:
-        settings = encoder.settings.model_copy(update={"size": sizes})
-        fresh = type(encoder)(settings).to(next(encoder.parameters()).device).train(encoder.training)
-        vars(encoder).update(vars(fresh))
 
 
 def _under(key: str, name: str) -> bool:

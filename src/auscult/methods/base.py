@@ -47,6 +47,7 @@ class Batch:
         clip: int64 [B], position among the network's training clips (training and validation).
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
+        valid: int64 [B], samples before the zeros that fill a shorter recording up; None where all are whole.
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
@@ -54,6 +55,7 @@ class Batch:
     clip: Tensor | None = None
     candidates: Tensor | None = None
     wave: Tensor | None = None
+    valid: Tensor | None = None
     mel: Tensor | None = None
 
     def mixed(self, partner: Tensor, lam: float) -> Batch:

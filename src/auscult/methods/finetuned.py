@@ -94,24 +94,33 @@ class FineTuned(Pretrained, ArcFaceClassifier):
             x: Tensor = self.project(pooled)
         return x
 
-    def random_chunk(self, wave: Tensor, rng: np.random.Generator) -> Tensor:
-        """[B, samples] -> [B, chunk], each clip's from its own place; drawn on the host, so the same on every device."""
-        if self.chunk == wave.shape[1]:
+    def random_chunk(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """[B, chunk], each clip's from its own place; drawn on the host, so the same on every device."""
+        wave = self.whole(batch)
+        last = wave.shape[1] - self.chunk  # last possible start
+        if not last:
             return wave
-        starts = torch.from_numpy(rng.integers(0, wave.shape[1] - self.chunk + 1, len(wave)))
-        clips = torch.arange(len(wave), device=wave.device)
-        return wave.unfold(1, self.chunk, 1)[clips, starts.to(wave.device, non_blocking=True)]
+        draw = torch.from_numpy(rng.random(len(wave))).to(wave.device, non_blocking=True)
+        room = last if batch.valid is None else (batch.valid - self.chunk).clamp(min=0)
+        starts = (draw * (room + 1)).long()  # int64 [B]
+        return wave.unfold(1, self.chunk, 1)[torch.arange(len(wave), device=wave.device), starts]
 
     def features(self, batch: Batch) -> Tensor:
-        """Embeddings of whole clips, or means over their chunks: [B, E]."""
-        assert batch.wave is not None
-        wave = batch.wave
-        if self.settings.test_clip == "whole" or self.chunk == wave.shape[1]:
+        """Embeddings of whole clips, or means over their consecutive chunks, the last of which ends where the clip does: [B, E]."""
+        wave = self.whole(batch)
+        clips, samples = wave.shape
+        if self.settings.test_clip == "whole" or self.chunk == samples:
             return self.embedding(wave)
-        count = -(-wave.shape[1] // self.chunk)
-        starts = (torch.arange(count, device=wave.device) * self.chunk).clamp(max=wave.shape[1] - self.chunk)
-        chunks = wave.unfold(1, self.chunk, 1)[:, starts].flatten(0, 1)  # [B * count, chunk]
-        return normalize(self.embedding(chunks)).unflatten(0, (len(wave), count)).mean(1)
+        first = torch.arange(-(-samples // self.chunk), device=wave.device) * self.chunk  # [chunks]
+        if batch.valid is None:
+            starts, counts = first.clamp(max=samples - self.chunk).expand(clips, -1), torch.ones_like(first).expand(clips, -1)
+        else:
+            starts = torch.minimum(first, (batch.valid - self.chunk).clamp(min=0)[:, None])  # [B, chunks]
+            counts = (first < batch.valid.clamp(min=1)[:, None]).long()  # 0 for a chunk that begins after the end
+        rows = torch.arange(clips, device=wave.device)[:, None]
+        chunks = wave.unfold(1, self.chunk, 1)[rows, starts].flatten(0, 1)  # [B * chunks, chunk]
+        x = normalize(self.embedding(chunks)).unflatten(0, (clips, -1))  # [B, chunks, E]
+        return (x * counts[..., None]).sum(1) / counts.sum(1, keepdim=True)
 
     # --------------------------------------------------------------------------------------------------------- the losses
     def class_loss(self, x: Tensor, slots: Tensor) -> Tensor:
@@ -121,8 +130,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.label is not None
-        assert batch.wave is not None
-        x = self.embedding(self.random_chunk(batch.wave, rng), rng)
+        x = self.embedding(self.random_chunk(batch, rng), rng)
         return {"loss": self.class_loss(x, self.slot[batch.label])}
 
     def valid_loss(self, batch: Batch) -> Tensor:

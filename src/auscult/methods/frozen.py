@@ -40,8 +40,7 @@ class Frozen(Pretrained):
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Pooled tokens [B, D] (twice or eight times as many for some poolings); no score of its own."""
-        assert batch.wave is not None
-        tokens = self.encoder.tokens(self.front_end(batch.wave), self.layer).float()
+        tokens = self.encoder.tokens(self.front_end(self.whole(batch)), self.layer).float()
         return POOLINGS[self.pooling](tokens, self.encoder.rows, self.encoder.class_token), {}
 
 

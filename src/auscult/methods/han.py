@@ -109,26 +109,25 @@ class Han(FineTuned):
             # As training will see them: batch norms that have seen nothing yet would put all embeddings side by side.
             untouched = {name: value.clone() for name, value in self.state_dict().items()}
             self.train()
-            x, _, _ = self._unattributed(batches, lambda wave: self.embedding(wave[:, : self.chunk]))
+            x, _, _ = self._unattributed(batches, lambda batch: self.embedding(self.whole(batch)[:, : self.chunk]))
             self.eval()
             self.load_state_dict(untouched)
             self.contrast.initialise(x)
         elif self.pseudo_labels and self.lost:
-            x, labels, clips = self._unattributed(batches, lambda wave: self.features(Batch(wave=wave)))
+            x, labels, clips = self._unattributed(batches, self.features)
             self._cluster(x.cpu().numpy(), labels, clips)
 
     def _unattributed(
-        self, batches: Iterable[Batch], embed: Callable[[Tensor], Tensor]
+        self, batches: Iterable[Batch], embed: Callable[[Batch], Tensor]
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Normalised embeddings [n, E], classes [n] and positions [n] of the unattributed training clips."""
         xs, labels, clips = [], [], []
         for batch in batches:
             assert batch.label is not None
             assert batch.clip is not None
-            assert batch.wave is not None
             here = ~self.known[batch.label]
             if here.any():
-                xs.append(normalize(embed(batch.wave))[here])
+                xs.append(normalize(embed(batch))[here])
                 labels.append(batch.label[here].cpu().numpy())
                 clips.append(batch.clip[here].cpu().numpy())
         return torch.cat(xs), np.concatenate(labels), np.concatenate(clips)
@@ -158,8 +157,7 @@ class Han(FineTuned):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Eq. (10): L_AAM + lambda L_DLCL."""
         assert batch.label is not None
-        assert batch.wave is not None
-        x = self.embedding(self.random_chunk(batch.wave, rng), rng)
+        x = self.embedding(self.random_chunk(batch, rng), rng)
         aam = self.class_loss(x, self.slots(batch))
         if self.contrast is None:
             return {"loss": aam}

@@ -11,7 +11,7 @@ from torchaudio.functional import resample
 from auscult.config import EncoderSettings
 from auscult.encoders import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
-from auscult.methods.base import Network, Shape
+from auscult.methods.base import Batch, Network, Shape
 
 
 class Pretrained(Network):
@@ -49,6 +49,15 @@ class Pretrained(Network):
             if self._rate != self.encoder.sample_rate:
                 wave = resample(wave, self._rate, self.encoder.sample_rate)
             return self.encoder.front_end(wave)
+
+    @staticmethod
+    def whole(batch: Batch) -> Tensor:
+        """Waveforms [B, samples]; a recording that is shorter is repeated where the zeros were."""
+        assert batch.wave is not None
+        if batch.valid is None:
+            return batch.wave
+        at = torch.arange(batch.wave.shape[1], device=batch.wave.device)
+        return batch.wave.gather(1, at % batch.valid.clamp(min=1)[:, None])
 
     def frozen(self) -> bool:
         """Whether the encoder's own weights keep their values in training."""

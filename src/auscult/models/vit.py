@@ -111,7 +111,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, layer: int = 0) -> Tensor:
         """[B, T, D] -> [B, T, D] after layer `layer` (1 = first), those above it not computed; 0 = after the last norm."""
-        for block in self.blocks[: layer or None]:
+        for block in list(self.blocks)[: layer or None]:
             if self.training and self.layerdrop and torch.rand(()).item() < self.layerdrop:  # drawn on the CPU: no sync
                 continue
             if self.training and self.checkpointing:

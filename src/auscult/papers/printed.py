@@ -14,6 +14,7 @@ from importlib.resources import files
 import pandas as pd
 
 from auscult.errors import AuscultError, listed
+from auscult.papers.misprints import misprint
 
 _PAPERS = {"os_scl": "OS-SCL", "anopatch": "AnoPatch", "han": "Han et al."}
 
@@ -29,6 +30,30 @@ _OS_SCL = {
     "tfst_os_scl": "TFSTgram(OS-SCL)",
 }
 
+_ENCODERS = {
+    "cnn10": "CNN10",
+    "mobilenet_v2": "MobileNet",
+    "ae": "AutoEncoder",
+    "tuned_wav2vec2": "Wav2Vec 2.0",
+    "tuned_unispeech": "UniSpeech",
+    "tuned_hubert_base": "HuBERT-Base",
+    "tuned_hubert_large": "HuBERT-Large",
+    "tuned_wavlm_base": "WavLM-Base",
+    "tuned_wavlm_large": "WavLM-Large",
+    "tuned_ast": "AST",
+    "tuned_atst": "ATST",
+    "tuned_ced": "CED",
+    "tuned_clap": "CLAP-LAION",
+    "tuned_imagebind": "Imagebind",
+    "tuned_beats": "BEATs",
+}
+
+
+def _lora(rank: int = 32, branches: int = 8, frozen: str = "true", connected: str = "true", more: str = "") -> str:
+    """Row of Han et al. Table IV."""
+    return f"Multi-Branch LoRA, rank={rank}, branches={branches}, frozen={frozen}, fc={connected}{more}"
+
+
 # printed table -> arm -> row (column `row` of `printed`). Arms that a table does not print are absent; two arms may share a
 # row, such as the two widths of MobileFaceNet that STgram-MFN has had.
 PRINTED_ROW = {
@@ -42,7 +67,13 @@ PRINTED_ROW = {
     "os_scl_table4": {
         arm: _OS_SCL[arm] for arm in ("stgram_mfn_original", "stgram_mfn", "clp_scf", "logmel_os_scl", "tfst_os_scl")
     },
-    "os_scl_table5": {arm: _OS_SCL[arm] for arm in ("logmel_os_scl", "tfst_os_scl")},
+    "os_scl_table5": {
+        **{arm: _OS_SCL[arm] for arm in ("logmel_os_scl", "tfst_os_scl")},
+        "anopatch_wavlm": "AnoPatch(WavLM)",
+        "anopatch_atst": "AnoPatch(ATST)",
+        "anopatch_ast": "AnoPatch(AST)",
+        "anopatch_2020": "AnoPatch(BEATS)",
+    },
     "os_scl_table6": {
         "tfst_fph_0": "TFSTgram(OS-SCL), reduction=none, fph=false",
         **{f"tfst_fph_{width}": f"TFSTgram(OS-SCL), reduction={width}, fph=true" for width in (128, 32, 16, 8, 4)},
@@ -53,6 +84,43 @@ PRINTED_ROW = {
         "stgram_mfn": "STgram",
         "mfn": "MFN",
         "sc_adacos": "Sub-Cluster AdaCos",
+        "anopatch_2020": "AnoPatch (Ours)",
+    },
+    "anopatch_table2": {"anopatch_2023": "AnoPatch (Ours)"},
+    "anopatch_table3": {
+        "anopatch_wav2vec2": "Wav2Vec 2.0",
+        "anopatch_hubert": "HuBERT",
+        "anopatch_unispeech": "UniSpeech",
+        "anopatch_wavlm": "WavLM",
+        "anopatch_ast": "AST",
+        "anopatch_imagebind": "Imagebind",
+        "anopatch_atst": "ATST",
+        "anopatch_beats": "BEATs",
+    },
+    "han_table01": _ENCODERS,
+    "han_table02": _ENCODERS,
+    "han_table03": {
+        **{arm: _ENCODERS[arm] for arm in ("ae", "cnn10", "mobilenet_v2")},
+        "wav2vec2_random": "Wav2Vec 2.0, pretrained=false",
+        "tuned_wav2vec2": "Wav2Vec 2.0, pretrained=true",
+        "beats_random": "BEATs, pretrained=false",
+        "tuned_beats": "BEATs, pretrained=true",
+    },
+    "han_table04": {
+        "tuned_beats": "Full Finetune",
+        **{f"lora_rank_{rank}": _lora(rank=rank) for rank in (8, 16, 64)},
+        "lora_single": _lora(branches=1, more=", lora_baseline=true"),
+        "lora_branches_4": _lora(branches=4),
+        "lora_branches_16": _lora(branches=16),
+        "lora_unfrozen": _lora(frozen="false"),
+        "lora_unconnected": _lora(connected="false"),
+        "lora_connected": _lora(),
+    },
+    "han_table05": {
+        "tuned_beats": "w/o Adapter",
+        "adapter_layer_32": "Group Adapter, position=Transformer, groups=32",
+        "adapter_ffn_32": "Group Adapter, position=FFN, groups=32",
+        **{f"adapter_attention_{n}": f"Group Adapter, position=MHA, groups={n}" for n in (8, 16, 64, 32)},
     },
     "han_table06": {
         "idnn": "IDNN",
@@ -61,8 +129,18 @@ PRINTED_ROW = {
         "stgram_mfn": "STgram",
         "mfn": "MFN",
         "sc_adacos": "SCAdaCos",
+        "han": "Ours",
     },
+    "han_table07": {"han": "Ours"},
+    "han_table08": {"ae": "AE", "stgram_mfn_original": "STgram", "stgram_mfn": "STgram", "han": "Ours"},
+    "han_table09": {"han": "Ours"},
+    "han_table10": {"ae": "AE", "han": "Ours"},
+    "han_table11": {"tuned_beats": "Baseline", "dlcl_pseudo": "+ PL", "dlcl_contrast": "+ DLCL"},
 }
+
+METRIC = {"hmean_auc_pauc": "official"}
+"""Printed metric -> ours, where the names differ: the harmonic mean of all AUC and pAUC is the challenge's official score from
+2021 on, of a machine type as of a set."""
 
 # How a row of the OS-SCL paper forms the AUC of a machine type, from the code or the rules behind it; its tables put both
 # kinds side by side. For a row that is not listed it is not known: STgram-MFN (STgram(ArcFace) is the same row again) is
@@ -107,6 +185,20 @@ def printed(table: str) -> pd.DataFrame:
     if table not in printed_tables():
         raise AuscultError(f"no printed table {table!r}; there are:{listed(printed_tables(), 40)}")
     return _read(table).copy()
+
+
+def comparable(table: str, dataset: str) -> pd.DataFrame:
+    """The cells of a printed table whose data are `dataset`, called as `evaluation.evaluate` calls its numbers.
+
+    Returns:
+        As `printed`, with `metric` by our name, and the columns `table` and `misprint` (what is known to be wrong with a cell,
+        else ""). Empty where the data are others.
+    """
+    cells = printed(table)
+    cells = cells[cells["dataset"] == dataset]
+    keys = cells[["row", "split", "machine", "metric"]].itertuples(index=False, name=None)
+    wrong = [misprint(table, *(str(part) for part in key)) for key in keys]
+    return cells.assign(table=table, misprint=wrong, metric=cells["metric"].replace(METRIC))
 
 
 def table_name(table: str) -> str:

@@ -1,7 +1,7 @@
 """Every arm under every back-end of the sweep: backends/metrics/<profile>/ with summary.csv, a table and a heat map.
 
-The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others stand in
-summary.csv.
+The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others, and
+the further own scores that some arms have, stand in summary.csv.
 """
 
 from __future__ import annotations
@@ -69,15 +69,14 @@ def write_backends(
         replicate(scores, truth, profile.rules, sweep.replicates, evaluate.seed, absent), evaluate.level
     )
     backends = [name for name in sweep.sweep if (scores["backend"] == name).any()]
-    backends += [
-        name for name in dict.fromkeys(scores["backend"]) if name not in backends
-    ]  # an arm's further own scores
     rows = [*arms, *sweep.ensembles]
     for name in rows:
         if not (scores["arm"] == name).any():
             remarks[name] = absent.get((name, "all")) or remarks.get(name) or "; ".join(_of(absent, name)) or NOT_RUN
     with atomic_folder(out) as part:
-        summary.to_csv(part / "summary.csv", index=False, float_format="%.4f", lineterminator="\n")
+        # Without domains `official` is `mean_auc_pauc` by another name; this file is large enough.
+        kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
+        kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
         table = headline(summary, profile.rules)
         table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
         _write_texts(part, table, undefined(summary), rows, backends, remarks, profile, sweep, evaluate.level)
@@ -106,7 +105,7 @@ def plot_heatmap(
         remarks: arm -> why it has no scores.
     """
     table = table[(table["convention"] == "per_unit") & table["value"].notna()]
-    sets = [name for name in _SETS if (table["set"] == name).any()]
+    sets = [name for name in ("dev", "eval") if (table["set"] == name).any()]
     columns = [backend_name(name) for name in backends]
     height = 1.2 + 0.075 * max(map(len, columns), default=1) + 0.23 * len(arms)
     width = 0.4 + 0.085 * max(map(len, arms), default=1) / max(1, len(sets)) + 0.5 * len(backends)
@@ -155,7 +154,7 @@ def _write_texts(
         notes: dict[str, int] = {}
         heads = [style.text(backend_name(name)) + _mark(_note(name, sweep), style, notes) for name in backends]
         blocks = [
-            _block(table[(table["set"] == name) & (table["convention"] == how)], arms, backends, heads, style)
+            _block(table[(table["set"] == name) & (table["convention"] == how)], heads)
             for name in _SETS
             for how in CONVENTIONS
             if ((table["set"] == name) & (table["convention"] == how)).any()
@@ -181,9 +180,7 @@ def _note(name: str, sweep: BackendSweep) -> str:
     return BACKEND_NOTES.get(name if settings is None else settings.kind, "")
 
 
-def _block(
-    rows: pd.DataFrame, arms: list[str], backends: list[str], heads: list[str], style: Format
-) -> tuple[Block, pd.DataFrame]:
+def _block(rows: pd.DataFrame, heads: list[str]) -> tuple[Block, pd.DataFrame]:
     one = rows.iloc[0]
     metric = str(one["metric"])
     caption = f"{METRICS.get(metric, metric)}, {set_name(one['set'], metric)}, {CONVENTION_NAMES[one['convention']]}"

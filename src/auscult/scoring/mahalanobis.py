@@ -45,14 +45,15 @@ def mahalanobis_scores(
 
 def mahalanobis_fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
     """On one bank, in float64."""
-    mean = bank.mean(axis=0, dtype=np.float64)
-    covariance, shrinkage = ledoit_wolf(bank.astype(np.float64))
-    variance = np.trace(covariance) / len(covariance)
-    alike = not variance > 0
-    if alike or len(bank) < LEAST:
-        covariance = np.eye(len(covariance)) * (1 if alike else variance)
-    elif shrinkage < 1e-6:  # Cholesky's algorithm needs every direction to have some variance
-        covariance[np.diag_indices_from(covariance)] += 1e-6 * variance
+    clips = bank.astype(np.float64)
+    mean = clips.mean(axis=0)
+    variance = float(clips.var(axis=0).mean()) or 1.0  # clips that are all alike: plain distance
+    if len(clips) < LEAST:
+        covariance = variance * np.eye(clips.shape[1])
+    else:
+        covariance, shrinkage = ledoit_wolf(clips)
+        if shrinkage < 1e-6 or not covariance.any():  # Cholesky's algorithm needs some variance in every direction
+            covariance = covariance + (1e-6 if covariance.any() else 1) * variance * np.eye(clips.shape[1])
     factor = cholesky(covariance, lower=True)
 
     def score(queries: np.ndarray) -> Floats:

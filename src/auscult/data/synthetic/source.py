@@ -48,6 +48,7 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
         snr_db: machine over background, mean over clips, dB.
         severity: size of the faults; 0 is no fault, 1 moves a unit about as far as units of a type lie apart.
         domain_shift: 0 = one domain; else the distance of the target domain's operating points.
+        unattributed: machine types whose names say `noAttribute` instead of the operating point, as some do since 2024.
     """
 
     kind: Literal["synthetic"] = "synthetic"
@@ -62,6 +63,7 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
     snr_db: float
     severity: float
     domain_shift: float = 0.0
+    unattributed: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -89,6 +91,10 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"severity must lie in 0 to 3, not {self.severity}")
         if not 0.0 <= self.domain_shift <= MAX_SPEED_SHIFT:
             raise ValueError(f"domain_shift must lie in 0 to {MAX_SPEED_SHIFT}, not {self.domain_shift}")
+        if self.unattributed and not self.domain_shift:
+            raise ValueError("unattributed machines need a domain_shift: names of one domain have no attributes at all")
+        if unknown := sorted(set(self.unattributed) - set(self.machines)):
+            raise ValueError(f"unattributed machine types {unknown} are not among the machines")
         return self
 
     def require(self, machine: str, unit: str, partition: str) -> None:

@@ -36,14 +36,15 @@ class Job:
     stop: int
 
 
-def file_name(source: SyntheticSource, unit: str, partition: Partition, index: int) -> str:
+def file_name(source: SyntheticSource, machine: str, unit: str, partition: Partition, index: int) -> str:
     """Name of a clip: the grammar of 2020, or that of 2023 with a section per unit when there are two domains."""
     label = "anomaly" if partition == "test_anomaly" else "normal"
     if source.domain_shift == 0.0:
         return f"{label}_id_{unit}_{index:08d}.wav"
     part = "train" if partition == "train" else "test"
     domain, setting = domain_of(partition, index), setting_of(partition, index)
-    return f"section_{unit}_{domain}_{part}_{label}_{index:04d}_spd_{setting}.wav"
+    attributes = "noAttribute" if machine in source.unattributed else f"spd_{setting}"
+    return f"section_{unit}_{domain}_{part}_{label}_{index:04d}_{attributes}.wav"
 
 
 def jobs(source: SyntheticSource, root: Path) -> Iterator[Job]:
@@ -68,7 +69,7 @@ def write_job(job: Job) -> int:
     indices = range(job.start, job.stop)
     clips = generate_clips(job.source, job.machine, job.unit, job.partition, indices)
     for index, clip in zip(indices, clips, strict=True):
-        path = job.folder / file_name(job.source, job.unit, job.partition, index)
+        path = job.folder / file_name(job.source, job.machine, job.unit, job.partition, index)
         soundfile.write(path, clip, job.source.sample_rate, subtype="PCM_16")
     return len(indices)
 

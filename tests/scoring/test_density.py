@@ -1,0 +1,61 @@
+"""Local density normalisation against the formula, one pair at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cosine
+
+from auscult.scoring import density as module
+from auscult.scoring.density import FLOOR, ldn_scores, local_density
+from support.clouds import UNITS, clouds, of_unit
+
+
+def brute_force(bank: np.ndarray, query: np.ndarray, k: int, density: int) -> float:
+    bank, query = bank.astype(np.float64), query.astype(np.float64)
+    ratios = []
+    for place, reference in enumerate(bank):
+        others = sorted(cosine(reference, other) for at, other in enumerate(bank) if at != place)
+        ratios.append(cosine(query, reference) / np.mean(others[:density]))
+    return float(np.mean(sorted(ratios)[:k]))
+
+
+@pytest.mark.parametrize("block", [2**24, 5])
+@pytest.mark.parametrize(("k", "density"), [(1, 4), (1, 1), (3, 16), (100, 100)])
+def test_brute_force(k: int, density: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when fewer than one row of distances fits a block."""
+    monkeypatch.setattr(module, "_BLOCK", block)
+    parts = clouds()
+    found = ldn_scores(*parts, k, True, density=density)
+    for unit in UNITS:
+        bank, _, queries, rows = of_unit(parts, *unit)
+        expected = [brute_force(bank, query, k, density) for query in queries]
+        np.testing.assert_allclose(found[rows], expected, rtol=1e-4)
+
+
+def test_domains_share_one_bank() -> None:
+    parts = clouds()
+    np.testing.assert_array_equal(ldn_scores(*parts, 1, True), ldn_scores(*parts, 1, False))
+
+
+def test_equal_training_clips_divide_by_no_zero() -> None:
+    """Two equal clips and a third: the third's ratio is d / its own spread, the equal ones' are d / FLOOR."""
+    bank = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    np.testing.assert_allclose(local_density(bank, 1), [FLOOR, FLOOR, 1])
+    score = module.density_fit(1, 1)(bank, np.array(["source"] * 3))
+    found = score(np.array([[0, 2], [1, 1], [3, 0]], np.float32))
+    np.testing.assert_allclose(found, [0, 1 - np.sqrt(0.5), 0], atol=1e-6)
+
+
+def test_a_bank_of_one_clip_has_the_distance_itself() -> None:
+    score = module.density_fit(1, 4)(np.array([[1, 0]], np.float32), np.array(["source"]))
+    np.testing.assert_allclose(score(np.array([[0, 1], [-1, 0]], np.float32)), [1, 2])
+
+
+def test_a_sparse_cloud_is_forgiven_what_a_dense_one_is_not() -> None:
+    """What the normalisation is for: equally far from a dense source cloud and from a sparse target cloud."""
+    angles = np.radians([0, 0.1, 0.2, 0.3, 60, 70, 80])
+    bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    at_source, at_target = (np.array([[np.cos(a), np.sin(a)]], np.float32) for a in np.radians([-5, 85]))
+    score = module.density_fit(1, 2)(bank, np.array(["source"] * 4 + ["target"] * 3))
+    assert score(at_source)[0] > 100 * score(at_target)[0]
