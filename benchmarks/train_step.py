@@ -50,11 +50,11 @@ def clips(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def our_step(model: str, batch: int) -> Step:
     """One step of `auscult.training` without its bookkeeping."""
-    from auscult.config import ArcFaceSettings, FphSettings
     from auscult.ema import WeightEMA
     from auscult.memory import keep_freed_memory
     from auscult.methods.base import Batch, Shape
     from auscult.methods.os_scl import OsScl, OsSclSettings
+    from auscult.sections import ArcFaceSettings, FphSettings
 
     keep_freed_memory()
     inputs, (activation, margin), _ = MODELS[model]

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from auscult.config import PIPELINE, SHARED, MethodSettings, Profile, validated
+from auscult.config import PIPELINE, MethodSettings, Profile, validated
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.params import Params, arm_settings, checked, load_params, load_profile
 from auscult.project import Project
+from auscult.sections import SHARED
 
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

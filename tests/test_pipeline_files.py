@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from auscult.config import PIPELINE, SHARED, TableSettings
+from auscult.config import PIPELINE, TableSettings
 from auscult.imports import SRC, closure
 from auscult.methods import METHODS, load_method
 from auscult.params import load_params
 from auscult.pipeline import PLUMBING, files
+from auscult.sections import SHARED
 
 ROOT = SRC.parent
 ALL = load_params(ROOT)

@@ -132,9 +132,7 @@ def test_a_gradient_s_norm_is_limited(packed: Path, tmp_path: Path, monkeypatch:
     assert max(norms) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_dropout_draws_alike_in_a_continued_run(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dropout_draws_alike_in_a_continued_run(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = trained(packed, tmp_path / "a", noisy=True, epochs=3, batch_size=8)
     loss, calls = Line.loss, 0
 

@@ -22,7 +22,6 @@ import yaml
 
 from auscult.config import (
     PIPELINE,
-    SHARED,
     ConditionSettings,
     MethodSettings,
     Profile,
@@ -33,6 +32,7 @@ from auscult.config import (
     validated,
 )
 from auscult.errors import AuscultError
+from auscult.sections import SHARED
 
 ARM_KEYS = ("method", "base", "weights", "condition")
 
@@ -105,7 +105,6 @@ class Params:
             fix = "add it to `arms` there, or to a study"
             raise AuscultError(f"there is no arm `{name}`{near(name, list(self.arms))}", "params.yaml: arms", fix)
         return self.arms[name]
-
 
     def encoder(self, name: str) -> tuple[str, str]:
         """Names of the encoder and the checkpoint of an arm, as these files say without a profile; "" where it has none."""

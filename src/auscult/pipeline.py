@@ -11,18 +11,19 @@ from typing import Any
 
 import yaml
 
-from auscult.config import SHARED
-from auscult.files import atomic_file
 from auscult.encoders.names import encoder_file
+from auscult.files import atomic_file
 from auscult.imports import SRC, closure
 from auscult.methods import load_method
 from auscult.params import Arm, Params, load_params
+from auscult.sections import SHARED
 
 PACKAGE = SRC / "auscult"
 # Carry settings, paths and messages: what they carry is a tracked parameter, and they compute nothing.
 PLUMBING = {PACKAGE / name for name in (
     "__init__.py", "backendsettings.py", "config.py", "errors.py", "files.py", "imports.py", "methods/__init__.py",
-    "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encoders/names.py", "project.py", "rules.py", "weights.py",
+    "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encoders/names.py", "project.py", "rules.py",
+    "sections.py", "weights.py",
 )}  # fmt: skip
 FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "reporting", "scoring")]
 """Listed as a whole where one of their modules is needed."""

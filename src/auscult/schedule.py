@@ -38,7 +38,11 @@ class Plan:
     @property
     def passes(self) -> int:
         """Batches in all."""
-        return self.settings.train_steps * self._passes_per_step if self.settings.train_steps else self.settings.epochs * self.per_epoch
+        return (
+            self.settings.train_steps * self._passes_per_step
+            if self.settings.train_steps
+            else self.settings.epochs * self.per_epoch
+        )
 
     @property
     def epochs(self) -> int:

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from auscult.config import EmaSettings, MethodSettings, Train
+from auscult.config import MethodSettings, Train
 from auscult.data.store import ClipStore
 from auscult.ema import WeightEMA
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.resume import ResumeFolder
 from auscult.schedule import Plan
+from auscult.sections import EmaSettings
 
 State = dict[str, Any]
 
@@ -127,7 +128,7 @@ def fit(
             if step % settings.accumulate == 0:
                 optimizer.zero_grad(set_to_none=True)
             together = plan.together(epoch, step)
-            (parts["loss"] / together if together > 1 else parts["loss"]).backward()  # type: ignore[no-untyped-call]
+            (parts["loss"] / together if together > 1 else parts["loss"]).backward()
             if plan.updates(epoch, step):
                 _update(optimizer, lr, settings.clip_gradient)
                 if ema:
@@ -147,8 +148,8 @@ def fit(
         history.append(row)
         if settings.selection == "valid_loss" and row["valid_loss"] < best[0]:
             best = (row["valid_loss"], {key: value.clone() for key, value in chosen.saved_state().items()})
-        shown = {key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}
-        bar.set_postfix({"epoch": f"{epoch + 1}/{plan.epochs}", **shown}, refresh=False)
+        shown: dict[str, str] = {key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}
+        bar.set_postfix({"epoch": f"{epoch + 1}/{plan.epochs}"} | shown, refresh=False)
 
         if time.monotonic() - saved >= train.checkpoint_seconds or epoch + 1 == plan.epochs:
             spent, started, saved = spent + time.monotonic() - started, time.monotonic(), time.monotonic()

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders import encoder_kind
 from auscult.encoders.base import Encoder
+from auscult.sections import EncoderSettings
 
 
 def build(name: str, size: dict[str, Any], **settings: Any) -> Any:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders.beats import ENCODERS, BeatsEncoder, authors_key, build, load
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from support.fill import GOLDEN, absolute_error, golden, v
 
 TINY: dict[str, int | float] = {

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from auscult.config import EncoderSettings
 from auscult.encoders.imagebind import ENCODERS, ImageBind, load
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from support.fill import absolute_error, golden, relative_error
 from support.vit import check_contract, counted, official, saved, tiny, waves
 

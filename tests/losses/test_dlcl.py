@@ -14,9 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional
 
-from auscult.config import DlclSettings
 from auscult.errors import AuscultError
 from auscult.losses.dlcl import DualLevelContrast, dlcl
+from auscult.sections import DlclSettings
 
 WIDTH = 6
 

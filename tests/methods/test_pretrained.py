@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from auscult import modelfolder
 from auscult.arms import train_arm
-from auscult.config import EncoderSettings, MethodSettings, Profile, Score, Train
+from auscult.config import MethodSettings, Profile, Score, Train
 from auscult.data.store import ClipStore
 from auscult.data.synthetic import write_tree
 from auscult.data.synthetic.source import SyntheticSource
@@ -30,6 +30,7 @@ from auscult.methods.han import Han
 from auscult.models.lora import LoraLinear
 from auscult.params import load_profile
 from auscult.scoring.table import score_table
+from auscult.sections import EncoderSettings
 from support.methods import TINY_ENCODER
 from support.packed import pack_tree
 
@@ -80,7 +81,11 @@ def scored(model: Path, shift: tuple[Profile, Path], out: Path, domains: bool = 
         ("han", {}, False),
         ("han", {"unattributed": "pseudo"}, True),
         ("han", {"unattributed": "class", "lora": {"rank": 0}, "group_adapter": {"position": "none"}}, True),
-        ("han", {"lora": {**SMALL_LORA, "connected": False, "frozen": False}, "group_adapter": {"position": "ffn"}}, False),
+        (
+            "han",
+            {"lora": {**SMALL_LORA, "connected": False, "frozen": False}, "group_adapter": {"position": "ffn"}},
+            False,
+        ),
         ("han", {"lora": {**SMALL_LORA, "dropout": 0.1}, "group_adapter": {"position": "layer"}}, False),
         ("frozen", {"pooling": "rows"}, False),
     ],
@@ -170,7 +175,15 @@ def test_frozen_weights_are_those_of_the_file_and_are_not_saved_again(
     bare = {f"all/encoder.{name}" for name in theirs.state_dict()}
     assert not bare & set(saved)
     assert not [name for name in saved if name.endswith(".base.weight")]
-    for part in (".a", ".b", "adapter.vectors", "pool.norm.running_mean", "project.weight", "arcface.weight", "contrast."):
+    for part in (
+        ".a",
+        ".b",
+        "adapter.vectors",
+        "pool.norm.running_mean",
+        "project.weight",
+        "arcface.weight",
+        "contrast.",
+    ):
         assert any(part in name for name in saved), part
     network = modelfolder.load(model).networks["all"]
     assert isinstance(network, Han)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auscult.config import ArcFaceSettings, MixupSettings
 from auscult.methods.base import Batch, Shape
 from auscult.methods.tastgram import METHOD, Tastgram, TastgramSettings
+from auscult.sections import ArcFaceSettings, MixupSettings
 from support.draws import Drawn
 from support.fill import absolute_error, fill, golden, tensor, v
 

@@ -12,9 +12,9 @@ import torch
 from scipy.special import erf
 from torch import Tensor, nn
 
-from auscult.config import GroupAdapterSettings
 from auscult.errors import AuscultError
 from auscult.models.group_adapter import Adapted, GroupAdapter, add_group_adapters
+from auscult.sections import GroupAdapterSettings
 from support.fill import v
 
 WIDTH = 6

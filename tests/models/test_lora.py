@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import LoraSettings
 from auscult.errors import AuscultError
 from auscult.models.lora import LoraLinear, add_lora, lora_parameters, merge_lora
+from auscult.sections import LoraSettings
 
 FORMS = [
     {"connected": True},

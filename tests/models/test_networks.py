@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import ArcFaceSettings, FphSettings
 from auscult.methods.base import Batch, Shape
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.clp_scf import ClpScf, ClpScfSettings
@@ -16,6 +15,7 @@ from auscult.methods.os_scl import OsScl, OsSclSettings
 from auscult.methods.stgram_mfn import StgramMfn, StgramMfnSettings
 from auscult.methods.tastgram import Tastgram, TastgramSettings
 from auscult.models.mobilefacenet import MobileFaceNet
+from auscult.sections import ArcFaceSettings, FphSettings
 from support.draws import Drawn
 from support.fill import absolute_error, fill, golden, relative_error, tensor, v
 

@@ -53,8 +53,9 @@ def test_golden_vectors_are_compared_where_it_says(arm: str) -> None:
 
 @pytest.mark.parametrize("arm", LEDGER)
 def test_switches_are_parameters(arm: str) -> None:
-    from auscult.config import SHARED, Train
+    from auscult.config import Train
     from auscult.methods import METHODS, load_method
+    from auscult.sections import SHARED
 
     for item in LEDGER[arm]["deviations"]:
         for switch in filter(None, re.split(r", ", item.get("switch") or "")):

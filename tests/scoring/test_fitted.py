@@ -61,9 +61,11 @@ def test_clips_of_no_known_domain_count_as_source() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- Mahalanobis
+@pytest.mark.parametrize("dims", [3, 6, 40])
 @pytest.mark.parametrize("domains", [False, True])
-def test_mahalanobis(domains: bool) -> None:
-    parts = clouds(source=30, target=5)
+def test_mahalanobis(domains: bool, dims: int) -> None:
+    """With more clips than dimensions and with fewer."""
+    parts = clouds(source=30, target=5, dims=dims)
     found = mahalanobis_scores(*parts, 1, domains)
     for unit in UNITS:
         bank, domain, queries, rows = of_unit(parts, *unit)

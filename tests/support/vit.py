@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, Place, Role
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from support.fill import filled, tensor, v
 
 TINY: dict[str, int | float] = {"layers": 3, "width": 24, "heads": 3, "ffn": 96}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 
 from auscult.checkpoints import find, path_of
-from auscult.config import EncoderSettings, near
+from auscult.config import near
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.names import MODULES
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
+
 
 def encoder_kind(name: str) -> EncoderKind:
     """The encoder of this name; its module is imported now and not before.
@@ -17,7 +19,9 @@ def encoder_kind(name: str) -> EncoderKind:
         AuscultError: unknown name.
     """
     if name not in MODULES:
-        raise AuscultError(f"unknown encoder `{name}`{near(name, list(MODULES))}", "encoder.name", f"use: {', '.join(MODULES)}")
+        raise AuscultError(
+            f"unknown encoder `{name}`{near(name, list(MODULES))}", "encoder.name", f"use: {', '.join(MODULES)}"
+        )
     kinds: dict[str, EncoderKind] = importlib.import_module(f"auscult.encoders.{MODULES[name]}").ENCODERS
     return kinds[name]
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import EncoderKind, sized
 from auscult.encoders.hub import (
     SIZES,
@@ -26,6 +25,7 @@ from auscult.encoders.hub import (
 )
 from auscult.errors import AuscultError
 from auscult.kaldi import kaldi_fbank
+from auscult.sections import EncoderSettings
 from auscult.weights import load_strict
 
 NAME = "audio-spectrogram-transformer"

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, floored, load_renamed, over_windows, read_weights
 from auscult.errors import AuscultError
 from auscult.models.vit import initialise
+from auscult.sections import EncoderSettings
 
 MELS, STEP = 64, 4  # a token is 64 bands x 4 frames
 N_FFT, HOP = 1024, 160

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
+from auscult.sections import EncoderSettings
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
 Place = Literal["attention", "ffn", "layer"]

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, EncoderKind, Place, Role, sized
 from auscult.errors import AuscultError, listed
 from auscult.kaldi import frame_sizes, kaldi_fbank
 from auscult.models.beats import Beats, Sizes
+from auscult.sections import EncoderSettings
 from auscult.weights import load_strict, read_state
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ import torch
 import torchaudio.functional as audio
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, EncoderKind, Place, Role, sized
 from auscult.encoders.hub import (
     built,
@@ -30,6 +29,7 @@ from auscult.encoders.hub import (
     step,
 )
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from auscult.weights import load_strict
 
 RATE, SECONDS, FFT, HOP, BINS = 48_000, 10, 1024, 480, 64

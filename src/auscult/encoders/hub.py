@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, Place, Role
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from auscult.weights import read_state
 
 SIZES = {

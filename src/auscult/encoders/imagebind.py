@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import VitEncoder, load_renamed, over_windows, read_weights
 from auscult.kaldi import kaldi_fbank
 from auscult.models.vit import initialise
+from auscult.sections import EncoderSettings
 
 WINDOW = 32_000  # samples: 2 s
 FRAMES, BINS = 204, 128

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import EncoderKind, sized
 from auscult.encoders.hub import (
     SIZES,
@@ -32,6 +31,7 @@ from auscult.encoders.hub import (
     same_sizes,
 )
 from auscult.errors import AuscultError
+from auscult.sections import EncoderSettings
 from auscult.weights import load_strict
 
 LARGE = {

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auscult.config import EncoderSettings
 from auscult.encoders.base import Encoder, Place, Role, sized
 from auscult.errors import AuscultError
 from auscult.models.vit import Transformer
+from auscult.sections import EncoderSettings
 from auscult.weights import load_strict, read_state
 
 BASE: dict[str, int | float] = {"layers": 12, "width": 768, "heads": 12, "ffn": 3072}

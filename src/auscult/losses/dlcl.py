@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import DlclSettings
 from auscult.errors import AuscultError
+from auscult.sections import DlclSettings
 
 KMEANS_CLIPS = 2048
 """Embeddings, at most, that the first codes are clustered from."""

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from auscult.config import MixupSettings
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Network, mixing_partner
+from auscult.sections import MixupSettings
 
 
 class ArcFaceClassifier(Network):

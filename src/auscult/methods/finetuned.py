@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from auscult.config import ArcFaceSettings, EncoderSettings, MethodSettings, Positive, SpecAugSettings
+from auscult.config import MethodSettings, Positive
 from auscult.errors import AuscultError
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Shape
@@ -21,6 +21,7 @@ from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
 from auscult.models.specaug import spec_augment
+from auscult.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
 
 
 class FineTuneSettings(MethodSettings):
@@ -47,7 +48,9 @@ class FineTuned(Pretrained, ArcFaceClassifier):
     slot: Tensor
     member: Tensor
 
-    def __init__(self, settings: FineTuneSettings, shape: Shape, headless: tuple[int, ...] = (), extra: int = 0) -> None:
+    def __init__(
+        self, settings: FineTuneSettings, shape: Shape, headless: tuple[int, ...] = (), extra: int = 0
+    ) -> None:
         """
         Args:
             headless: classes without a place in the head.
@@ -68,9 +71,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
         self.register_buffer("slot", slot)
         self.register_buffer("member", member)
-        self.arcface = ArcFace(
-            settings.embedding, len(places) + extra, settings.arcface.scale, settings.arcface.margin
-        )
+        self.arcface = ArcFace(settings.embedding, len(places) + extra, settings.arcface.scale, settings.arcface.margin)
 
     def _check(self) -> None:
         name, e = self.settings.encoder.name, self.encoder
@@ -106,14 +107,17 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         return wave.unfold(1, self.chunk, 1)[torch.arange(len(wave), device=wave.device), starts]
 
     def features(self, batch: Batch) -> Tensor:
-        """Embeddings of whole clips, or means over their consecutive chunks, the last of which ends where the clip does: [B, E]."""
+        """Embeddings of whole clips, or means over consecutive chunks, the last of which ends where the clip does: [B, E]."""
         wave = self.whole(batch)
         clips, samples = wave.shape
         if self.settings.test_clip == "whole" or self.chunk == samples:
             return self.embedding(wave)
         first = torch.arange(-(-samples // self.chunk), device=wave.device) * self.chunk  # [chunks]
         if batch.valid is None:
-            starts, counts = first.clamp(max=samples - self.chunk).expand(clips, -1), torch.ones_like(first).expand(clips, -1)
+            starts, counts = (
+                first.clamp(max=samples - self.chunk).expand(clips, -1),
+                torch.ones_like(first).expand(clips, -1),
+            )
         else:
             starts = torch.minimum(first, (batch.valid - self.chunk).clamp(min=0)[:, None])  # [B, chunks]
             counts = (first < batch.valid.clamp(min=1)[:, None]).long()  # 0 for a chunk that begins after the end

@@ -10,12 +10,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from auscult.config import EncoderSettings, MethodSettings
-from auscult.encoders import new_encoder
+from auscult.config import MethodSettings
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Shape
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import POOLINGS
+from auscult.sections import EncoderSettings
 
 
 class FrozenSettings(MethodSettings):

@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from auscult.classes import unattributed
-from auscult.config import DlclSettings, GroupAdapterSettings, LoraSettings, Positive
+from auscult.config import Positive
 from auscult.losses.dlcl import DualLevelContrast
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
 from auscult.methods.finetuned import FineTuned, FineTuneSettings
 from auscult.models.group_adapter import add_group_adapters
 from auscult.models.lora import add_lora, lora_parameters, merge_lora
+from auscult.sections import DlclSettings, GroupAdapterSettings, LoraSettings
 
 
 class HanSettings(FineTuneSettings):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.config import ArcFaceSettings, EmaSettings, FphSettings, MethodSettings, MixupSettings, SupconSettings
+from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.losses.supcon import noise_supcon
@@ -28,6 +28,7 @@ from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.tfgram import TFgram
 from auscult.models.tgram import Tgram
+from auscult.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
 
 
 class OsSclSettings(MethodSettings):

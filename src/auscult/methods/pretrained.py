@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
-from auscult.config import EncoderSettings
 from auscult.encoders import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Network, Shape
+from auscult.sections import EncoderSettings
 
 
 class Pretrained(Network):

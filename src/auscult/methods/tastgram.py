@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.config import ArcFaceSettings, MethodSettings, MixupSettings
+from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Shape, two_classes
@@ -20,6 +20,7 @@ from auscult.methods.classifier import ArcFaceClassifier, mix
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
+from auscult.sections import ArcFaceSettings, MixupSettings
 
 
 class TastgramSettings(MethodSettings):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import GroupAdapterSettings
 from auscult.errors import AuscultError
+from auscult.sections import GroupAdapterSettings
 
 
 class GroupAdapter(nn.Module):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.config import LoraSettings
 from auscult.errors import AuscultError
+from auscult.sections import LoraSettings
 
 
 class LoraLinear(nn.Module):
