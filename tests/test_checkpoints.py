@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from auscult.checkpoints import Checkpoint, find, load_checkpoints, path_of, status
 from auscult.cli import main
-from auscult.encoders.names import MODULES
+from auscult.encodernames import MODULES
 from auscult.errors import AuscultError
 from auscult.weights import read_state
 from support.projects import ROOT, stage_command, stage_environment

@@ -9,7 +9,7 @@ import pytest
 
 from auscult.checkpoints import load_checkpoints
 from auscult.config import Profile
-from auscult.encoders.names import MODULES
+from auscult.encodernames import MODULES
 from auscult.methods import load_method
 from auscult.papers import PRINTED_ROW, printed
 from auscult.params import arm_settings, load_params, load_profile

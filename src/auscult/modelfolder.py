@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from auscult.config import MethodSettings, validated
-from auscult.encoders.names import encoder_file
+from auscult.encodernames import encoder_file
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder, digest
 from auscult.imports import closure

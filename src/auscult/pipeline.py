@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from auscult.encoders.names import encoder_file
+from auscult.encodernames import encoder_file
 from auscult.files import atomic_file
 from auscult.imports import SRC, closure
 from auscult.methods import load_method
@@ -22,7 +22,7 @@ PACKAGE = SRC / "auscult"
 # Carry settings, paths and messages: what they carry is a tracked parameter, and they compute nothing.
 PLUMBING = {PACKAGE / name for name in (
     "__init__.py", "backendsettings.py", "config.py", "errors.py", "files.py", "imports.py", "methods/__init__.py",
-    "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encoders/names.py", "project.py", "rules.py",
+    "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encodernames.py", "project.py", "rules.py",
     "sections.py", "weights.py",
 )}  # fmt: skip
 FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "reporting", "scoring")]
@@ -341,7 +341,7 @@ def backends(params: Params) -> str:
             "outs": [{"backends/metrics/${data.profile}": {"cache": False}}],
         },
     }
-    return _text(_below("..", stages), "Every back-end on every arm", "params.yaml, studies/*/params.yaml")
+    return _text(_below("..", stages), "Every back-end on every arm", "params.yaml")
 
 
 def checkpoints(params: Params) -> str:

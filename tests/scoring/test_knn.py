@@ -55,6 +55,21 @@ def test_brute_force(metric: str, k: int, domains: bool) -> None:
         assert found[row] == pytest.approx(min(scores), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("domains", [False, True])
+def test_one_bank_for_all_units_of_a_type(domains: bool) -> None:
+    """As scores of a data set whose units are not told apart."""
+    train, train_meta, test, test_meta = embeddings()
+    found = knn_scores(train, train_meta, test, test_meta, 2, domains, scope="machine")
+    one = knn_scores(train, train_meta.assign(unit="all"), test, test_meta.assign(unit="all"), 2, domains)
+    np.testing.assert_array_equal(found, one)
+    assert not np.allclose(found, knn_scores(train, train_meta, test, test_meta, 2, domains))
+
+
+def test_the_nearest_of_two_banks_is_the_nearest_of_their_union() -> None:
+    parts = embeddings()
+    np.testing.assert_allclose(knn_scores(*parts, 1, True), knn_scores(*parts, 1, False), atol=1e-6)
+
+
 def test_the_domain_of_a_test_clip_is_not_looked_at() -> None:
     train, train_meta, test, test_meta = embeddings()
     known = test_meta.assign(domain="source")
@@ -124,17 +139,18 @@ def test_a_transductive_score_is_none_by_default_and_says_what_it_is() -> None:
     assert "not an official score" in BACKEND_NOTES[names[0]]
 
 
+@pytest.mark.parametrize("scope", ["unit", "machine"])
 @pytest.mark.parametrize("domains", [False, True])
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_left_out_scores_are_those_without_the_clip(metric: str, k: int, domains: bool) -> None:
+def test_left_out_scores_are_those_without_the_clip(metric: str, k: int, domains: bool, scope: str) -> None:
     train, train_meta, _, _ = embeddings()
-    found = left_out_scores(train, train_meta, k, domains, metric=metric)  # type: ignore[arg-type]
+    found = left_out_scores(train, train_meta, k, domains, scope=scope, metric=metric)  # type: ignore[arg-type]
     for row in range(len(train)):
         others = np.arange(len(train)) != row
         alone = knn_scores(
             train[others], train_meta[others], train[[row]], train_meta.iloc[[row]], k, domains,
-            metric=metric,  # type: ignore[arg-type]
+            scope=scope, metric=metric,  # type: ignore[arg-type]
         )  # fmt: skip
         assert found[row] == pytest.approx(alone[0], rel=1e-4, abs=1e-6)
 

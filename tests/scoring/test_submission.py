@@ -228,3 +228,22 @@ def test_what_cannot_be_submitted_is_refused(tmp_path: Path) -> None:
         submission(scored, {("fan", "00"): 1.0}, rules("dcase2022"))
     with pytest.raises(AuscultError, match="does not tell the domain"):
         submission(scored.iloc[:1], {("fan", "00"): 1.0}, rules("dcase2021"))
+
+
+def test_the_threshold_is_taken_from_the_banks_that_gave_the_scores(tmp_path: Path) -> None:
+    """With one bank for a machine type, or for both domains, decisions follow other thresholds."""
+    rng = np.random.default_rng(0)
+    meta = pd.DataFrame({"machine": "fan", "unit": np.repeat(["00", "02"], 30)})
+    meta["domain"] = np.where(np.arange(60) % 5 == 0, "target", "source")
+    train = rng.standard_normal((60, 4)).astype(np.float32)
+    for scope, domains in product(("unit", "machine"), (False, True)):
+        found = thresholds(train, meta, "knn_cosine", 0.1, 3, domains, scope)  # type: ignore[arg-type]
+        left_out = left_out_scores(train, meta, 3, domains, scope=scope)  # type: ignore[arg-type]
+        expected = {("fan", unit): np.quantile(left_out[meta["unit"] == unit], 0.9) for unit in ("00", "02")}
+        assert found == pytest.approx(expected)
+    challenge = Challenge(tmp_path, "dcase2022")
+    texts = []
+    for knobs in ({}, {"domain_banks": True}, {"scope": "machine"}):
+        files = challenge.write(backend="knn_cosine", **knobs).iterdir()
+        texts.append({path.name: path.read_text() for path in files})
+    assert texts[0] == texts[1] != texts[2]

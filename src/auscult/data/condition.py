@@ -22,14 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
-from scipy.signal import firwin, kaiserord
 from torch import Tensor
 
-from auscult.data.synthetic.background import factory
-from auscult.data.synthetic.blocks import Grid
-from auscult.data.synthetic.render import BACKGROUND_DB
-from auscult.data.synthetic.streams import key_of
 from auscult.errors import AuscultError
 
 NOISES = 64
@@ -114,6 +108,12 @@ def noise_bank(samples: int, sample_rate: int, seed: int = 0, count: int = NOISE
     Twice as long, so that a cut at any place needs no wrap, whose seam would be a click. The random streams are keyed
     apart from those of the synthetic clips: no synthetic clip holds one of these noises.
     """
+    # Imported here: every training and every embedding has a condition, and hardly any has noise or a filter.
+    from auscult.data.synthetic.background import factory
+    from auscult.data.synthetic.blocks import Grid
+    from auscult.data.synthetic.render import BACKGROUND_DB
+    from auscult.data.synthetic.streams import key_of
+
     grid = Grid(2 * samples, sample_rate)
     bank = np.empty((count, 2 * samples), np.float32)
     for number in range(count):  # one at a time: a run of 20 s fills the processor's cache
@@ -154,6 +154,9 @@ def lowpass(wave: Tensor, sample_rate: int, cutoff_hz: float) -> Tensor:
 @lru_cache(maxsize=8)
 def _response(samples: int, sample_rate: int, cutoff_hz: float, device: torch.device) -> tuple[Tensor, int]:
     """The filter's real frequency response, float64 [length // 2 + 1], and the FFT length that keeps the clip's ends apart."""
+    from scipy.fft import next_fast_len
+    from scipy.signal import firwin, kaiserord
+
     taps, beta = kaiserord(STOP_DB, TRANSITION * cutoff_hz / (sample_rate / 2))
     half = int(taps) // 2
     kernel = firwin(2 * half + 1, cutoff_hz, window=("kaiser", beta), fs=sample_rate)

@@ -7,7 +7,7 @@ import importlib
 from auscult.checkpoints import find, path_of
 from auscult.config import near
 from auscult.encoders.base import Encoder, EncoderKind
-from auscult.encoders.names import MODULES
+from auscult.encodernames import MODULES
 from auscult.errors import AuscultError
 from auscult.sections import EncoderSettings
 

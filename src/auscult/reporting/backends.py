@@ -170,8 +170,8 @@ def _preamble(level: float) -> list[str]:
         f"Percent, with the {100 * level:g} % bootstrap interval over test clips in brackets (with ±: mean and deviation over "
         "training seeds). All columns score the same embeddings; what the back-ends are: docs/backends.md.",
         "Spread: highest minus lowest number of the row, percentage points. The highest number of a row is not what its arm "
-        "would reach: it was picked with the labels of these very clips. Last row: mean over the arms that have a number in "
-        "every column that most arms have.",
+        "would reach: it was picked with the labels of these very clips. Last row: the mean over all arms that have a number "
+        "under every back-end; of the own scores only if all of these have one.",
     ]
 
 
@@ -215,13 +215,13 @@ def _rows(
                 texts.append(style.text("".join(number_text(cell))))
         name = style.code(arm) + _mark(remarks.get(arm, ""), style, notes)
         lines.append((name, spread, texts))
-    usual = np.isnan(values).mean(axis=0) < 0.5 if len(values) else np.empty(0, bool)
-    whole = ~np.isnan(values[:, usual]).any(axis=1)
-    if whole.sum() > 1:
-        means = values[whole].mean(axis=0)
-        said = f"mean over {whole.sum()} arms"
+    others = np.array([name != "native" for name in backends], dtype=bool)
+    whole = ~np.isnan(values[:, others]).any(axis=1)
+    if whole.sum() > 1 and others.any():
+        means = values[whole].mean(axis=0)  # NaN under "native" if one of them has no own score
         spread = f"{np.ptp(means[~np.isnan(means)]):.1f}"
-        lines.append((said, spread, [style.text(UNKNOWN) if math.isnan(m) else f"{m:.1f}" for m in means]))
+        texts = [style.text(UNKNOWN) if math.isnan(mean) else f"{mean:.1f}" for mean in means]
+        lines.append((f"mean over {whole.sum()} arms", spread, texts))
     return lines
 
 

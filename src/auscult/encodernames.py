@@ -1,4 +1,4 @@
-"""Which module holds which encoder. A new encoder is a module beside this one and a line here."""
+"""Which module of auscult.encoders holds which encoder. A new encoder is a module there and a line here."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ MODULES = {
 
 def encoder_file(name: str) -> Path:
     """Source of an encoder."""
-    return Path(__file__).parent / f"{MODULES[name]}.py"
+    return Path(__file__).parent / "encoders" / f"{MODULES[name]}.py"
