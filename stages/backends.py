@@ -1,4 +1,9 @@
-"""Evaluate every arm under every back-end of the sweep: backends/metrics/<profile>/. Sees the labels of test clips."""
+"""Evaluate the arms of a report under every back-end: backends/metrics/<profile>/<report>/. Sees the labels of test clips.
+
+A report is "project", a study, or "all" arms.
+"""
+
+import sys
 
 from auscult.errors import run
 from auscult.project import Project
@@ -7,17 +12,18 @@ from auscult.reporting.results import ArmFiles
 
 
 def main() -> None:
-    project = Project.open()
+    project, report = Project.open(), sys.argv[1]
     params, paths = project.params, project.paths
     sweep, evaluate = project.section("backends"), project.section("evaluate")
+    rows = list(params.arms) if report == "all" else params.rows("" if report == "project" else report)
     arms = {
-        name: ArmFiles(paths.sweep(name), {seed: paths.model(arm.weights, seed) for seed in project.seeds})
-        for name, arm in params.arms.items()
+        row: ArmFiles(paths.sweep(row), {seed: paths.model(params.arm(row).weights, seed) for seed in project.seeds})
+        for row in rows
     }
     for ensemble in sweep.ensembles.values():
         for name in ensemble.arms:
             params.arm(name)  # refuses one that there is not
-    write_backends(project.profile, evaluate, sweep, arms, paths.labels, paths.backends)
+    write_backends(project.profile, evaluate, sweep, arms, paths.labels, paths.backends(report))
 
 
 if __name__ == "__main__":

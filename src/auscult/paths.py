@@ -70,10 +70,9 @@ class Paths:
         """Scores under every back-end of the sweep, of all seeds."""
         return self.data / "sweep" / f"{arm}.parquet"
 
-    @property
-    def backends(self) -> Path:
-        """Results of the sweep."""
-        return self.root / "backends" / "metrics" / self.profile
+    def backends(self, report: str) -> Path:
+        """Results of the sweep: of the "project", of a study, or of "all" arms."""
+        return self.root / "backends" / "metrics" / self.profile / report
 
     def confusion(self, study: str) -> Path:
         return self.root / "studies" / study / "confusion" / self.profile

@@ -316,21 +316,25 @@ def submission(params: Params) -> str:
 
 
 def backends(params: Params) -> str:
-    """Text of backends/dvc.yaml: the back-ends of the sweep on the embeddings of every arm, of the studies too."""
-    arms = list(params.arms.values())
+    """Text of backends/dvc.yaml: the back-ends of the sweep on the embeddings of every arm, and a table for the project, for
+    each study and for all arms. Each has a stage of its own, for an arm of one study may need what is not there for another."""
     profile = "data/${data.profile}"
     stages: dict[str, Stage] = {
         "sweep": {
             "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
-            "matrix": {"arm": [arm.name for arm in arms]},
+            "matrix": {"arm": list(params.arms)},
             "cmd": command("sweep", "${item.arm}"),
             "deps": [*code("sweep"), f"{profile}/embeddings/${{item.arm}}"],
             "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
             "outs": [f"{profile}/sweep/${{item.arm}}.parquet"],
-        },
-        "table": {
+        }
+    }
+    reports = {"project": params.rows(), **{study: params.rows(study) for study in params.studies}}
+    for report, rows in {**reports, "all": list(params.arms)}.items():
+        arms = [params.arm(name) for name in rows]
+        stages[f"table-{report}"] = {
             "desc": "arms x back-ends; sees the labels of test clips",
-            "cmd": command("backends"),
+            "cmd": command("backends", report),
             "deps": [
                 *code("backends"),
                 f"{profile}/manifest/labels.parquet",
@@ -338,9 +342,8 @@ def backends(params: Params) -> str:
                 *(f"models/${{data.profile}}/{name}" for name in dict.fromkeys(arm.weights for arm in arms)),
             ],
             "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
-            "outs": [{"backends/metrics/${data.profile}": {"cache": False}}],
-        },
-    }
+            "outs": [{f"backends/metrics/${{data.profile}}/{report}": {"cache": False}}],
+        }
     return _text(_below("..", stages), "Every back-end on every arm", "params.yaml")
 
 

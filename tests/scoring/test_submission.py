@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from auscult.config import Score
 from auscult.errors import AuscultError
 from auscult.evaluation import evaluate
 from auscult.rules import MetricRules
-from auscult.scoring.knn import knn_scores
+from auscult.scoring.knn import knn_scores, left_out_scores
 from auscult.scoring.submission import submission, thresholds, write_submission
 from auscult.scoring.table import score_table
 from support import evaluators

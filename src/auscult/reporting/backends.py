@@ -1,4 +1,4 @@
-"""Every arm under every back-end of the sweep: backends/metrics/<profile>/ with summary.csv, a table and a heat map.
+"""Every arm under every back-end of the sweep: backends/metrics/<profile>/<report>/ with summary.csv, a table and a heat map.
 
 The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others, and
 the further own scores that some arms have, stand in summary.csv.
@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
 
 from auscult.aggregation import CONVENTIONS
 from auscult.config import BackendSweep, Evaluate, Profile
 from auscult.evaluation import Key, replicate, summarise, undefined
 from auscult.files import atomic_file, atomic_folder
 from auscult.metrics import Floats
-from auscult.reporting.confusion import MAP, heat_panel
+from auscult.reporting.confusion import heat_panel
 from auscult.reporting.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
 from auscult.reporting.names import CONVENTIONS as CONVENTION_NAMES
 from auscult.reporting.render import LATEX, MARKDOWN, Block, Format, latex_text, markdown_text, number_text
@@ -42,7 +40,7 @@ def write_backends(
     Args:
         profile: whose rules and name the results carry.
         evaluate: level and seed; the number of replicates is the sweep's own.
-        sweep: its back-ends are the columns, its ensembles rows below those of the arms.
+        sweep: its back-ends are the columns, those ensembles whose arms are all here are further rows.
         arms: arm -> its files, `scores` being its table of the sweep; in the order of the rows. One without scores
             keeps its row, which says why.
         labels: parquet of clip_id, anomaly, domain.
@@ -55,7 +53,8 @@ def write_backends(
     scores = all_scores(arms, absent)
     remarks = arm_remarks(arms, scores, absent)
     parts = [scores]
-    for name, settings in sweep.ensembles.items():
+    ensembles = {name: one for name, one in sweep.ensembles.items() if set(one.arms) <= set(arms)}
+    for name, settings in ensembles.items():
         lacking = [arm for arm in settings.arms if arm not in set(scores["arm"])]
         if lacking:
             absent[name, "all"] = f"not formed: no scores of {', '.join(lacking)}"
@@ -69,7 +68,7 @@ def write_backends(
         replicate(scores, truth, profile.rules, sweep.replicates, evaluate.seed, absent), evaluate.level
     )
     backends = [name for name in sweep.sweep if (scores["backend"] == name).any()]
-    rows = [*arms, *sweep.ensembles]
+    rows = [*arms, *ensembles]
     for name in rows:
         if not (scores["arm"] == name).any():
             remarks[name] = absent.get((name, "all")) or remarks.get(name) or "; ".join(_of(absent, name)) or NOT_RUN
@@ -120,9 +119,8 @@ def plot_heatmap(
             for row in np.flatnonzero(np.isnan(values).all(axis=1)):
                 _cover(axis, int(row), len(backends), remarks.get(arms[row], "undefined").split(":")[0])
             axis.set_title(set_name(name, str(table["metric"].iloc[0])))
-        scale = matplotlib.cm.ScalarMappable(Normalize(*limits), MAP)
-        metric = METRICS.get(str(table["metric"].iloc[0]), "")
-        figure.colorbar(scale, ax=list(axes), label=f"{metric} (%), per unit", shrink=0.5, aspect=40, pad=0.02)
+        metric = str(table["metric"].iloc[0])
+        figure.suptitle(f"{METRICS.get(metric, metric)} (%), per unit", fontsize=12)
 
 
 def _values(table: pd.DataFrame, arms: list[str], backends: list[str]) -> Floats:
