@@ -10,7 +10,12 @@ from auscult.scoring.submission import write_submission
 
 def main() -> None:
     project, arm = Project.open(), sys.argv[1]
-    paths, settings, seed = project.paths, project.section("submission"), project.seeds[0]
+    paths, settings, score, seed = (
+        project.paths,
+        project.section("submission"),
+        project.section("score"),
+        project.seeds[0],
+    )
     if settings.set not in project.profile.sets:
         with atomic_folder(paths.submission(arm)) as part:
             (part / "nothing.txt").write_text(f"the profile {project.profile.name} has no {settings.set} set\n")
@@ -22,7 +27,7 @@ def main() -> None:
         paths.submission(arm),
         project.profile.rules,
         seed=seed,
-        k=project.section("score").k,
+        **score.model_dump(include={"k", "domain_banks", "scope"}),
         backend=settings.backend,
         set_name=settings.set,
         rate=settings.rate,

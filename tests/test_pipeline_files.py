@@ -17,12 +17,17 @@ from auscult.config import PIPELINE, TableSettings
 from auscult.imports import SRC, closure
 from auscult.methods import METHODS, load_method
 from auscult.params import load_params
-from auscult.pipeline import PLUMBING, files
+from auscult.pipeline import files
+from auscult.pipelinestages import PLUMBING
 from auscult.sections import SHARED
 
 ROOT = SRC.parent
 ALL = load_params(ROOT)
-FILES = [ROOT / "dvc.yaml", ROOT / "submissions" / "dvc.yaml", *sorted(ROOT.glob("studies/*/dvc.yaml"))]
+FILES = [
+    ROOT / "dvc.yaml",
+    *(ROOT / name / "dvc.yaml" for name in ("backends", "checkpoints", "submissions")),
+    *sorted(ROOT.glob("studies/*/dvc.yaml")),
+]
 # Change no number: how many workers, what is kept where, how often a state is saved. The profile's name is in the paths.
 WITHOUT_EFFECT = {"data.workers", "data.profile", "train.checkpoint_seconds", "train.resident_fraction"}
 # Stages that read one field of a section: what else is in it does not concern them.
@@ -79,7 +84,7 @@ print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.split(".")[0] 
     loaded = {path for path in loaded if path.read_text().strip()}
     assert SRC / "auscult" / "methods" / f"{method}.py" in loaded
     arms = [name for name, arm in ALL.arms.items() if arm.method == method and arm.weights == name]
-    blocks = [stage for _, stage in STAGES if stage["name"] == f"train-{method}"]
+    blocks = [stage for _, stage in STAGES if re.fullmatch(rf"train-{method}(-.+)?", stage["name"])]
     assert len(blocks) == len(arms) > 0, "a registered method without an arm"
     for stage in blocks:
         listed = [ROOT / dep for dep in stage["deps"]]

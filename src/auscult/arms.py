@@ -28,6 +28,10 @@ from auscult.resume import ResumeFolder, run_key
 from auscult.training import fit
 
 
+LONG = 1e12
+"""Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
+
+
 def train_arm(
     settings: MethodSettings,
     profile: Profile,
@@ -62,7 +66,7 @@ def train_arm(
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        reason = _untrainable(method, settings, counts, frames)
+        reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
             print(f"network `{name}` is left out: {reason}", file=sys.stderr)
@@ -95,6 +99,20 @@ def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int
     if settings.trained and sum(counts.values()) < 2:
         return "there is one training clip only, and batch norms need two"
     return method.untrainable(settings, counts)
+
+
+def _too_long(method: Method, settings: MethodSettings, train: Train, device: torch.device) -> str:
+    """Why this is no training for a CPU; "" if it is one, or if it is asked for."""
+    if device.type != "cpu" or train.long_on_cpu or not settings.train_steps:
+        return ""
+    batches = settings.train_steps * (settings.accumulate if settings.step == "update" else 1)
+    weights = method.encoder_size(settings)
+    if batches * settings.batch_size * weights < LONG:
+        return ""
+    what = (
+        f"{batches:,} batches of {settings.batch_size} through {weights / 1e6:.0f} M parameters are too long for a CPU"
+    )
+    return f"{what}: run this on a GPU (`dvc repro -f` there if it was left out before), or set `train.long_on_cpu`"
 
 
 def _write_cost(path: Path, seconds: float, device: torch.device) -> None:

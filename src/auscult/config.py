@@ -53,6 +53,9 @@ class Train(Section):
     """CPU threads. Part of the result: sums in another order differ in the last bit."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """"bfloat16" autocasts the networks; losses, norms and scores stay in float32."""
+    long_on_cpu: bool = False
+    """Whether large encoders are trained on a CPU, too, where the papers' schedules take weeks; otherwise such an arm is left
+    out and says so."""
     resident_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The data set is kept on the device when it fits this fraction of its free memory, else streamed from disk."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0

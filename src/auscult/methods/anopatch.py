@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 from auscult.methods.base import Method, two_classes
-from auscult.methods.finetuned import FineTuned, FineTuneSettings
+from auscult.methods.finetuned import FineTuned, FineTuneSettings, encoder_size
 
 
 class AnopatchSettings(FineTuneSettings):
@@ -32,5 +32,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: "",
     wave=lambda settings: True,
+    encoder_size=encoder_size,
     untrainable=two_classes,
 )

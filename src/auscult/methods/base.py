@@ -154,6 +154,7 @@ class Method:
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
+        encoder_size: parameters of the encoder that is fine-tuned, given the settings; 0 = none.
         untrainable: why a network cannot be trained on these classes (name -> training clips), "" if it can. The arm
             goes on without that network, and its cells in the tables say why they are empty.
     """
@@ -166,6 +167,7 @@ class Method:
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
     phases: Callable[..., list[Phase]] | None = None
+    encoder_size: Callable[..., int] = lambda settings: 0
     untrainable: Callable[..., str] = always_trainable
 
     def trainings(self, settings: MethodSettings) -> list[Phase]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from auscult.config import MethodSettings, Positive
+from auscult.encoders import new_encoder
 from auscult.errors import AuscultError
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Shape
@@ -153,3 +154,9 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         places = (batch.candidates.float() @ self.member.float()) > 0
         margin = self.arcface.margin if self.score_margin else 0.0
         return x, {"native": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
+
+
+def encoder_size(settings: FineTuneSettings) -> int:
+    """Parameters of the encoder; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in new_encoder(settings.encoder).parameters())

@@ -22,7 +22,7 @@ from auscult.classes import unattributed
 from auscult.config import Positive
 from auscult.losses.dlcl import DualLevelContrast
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
-from auscult.methods.finetuned import FineTuned, FineTuneSettings
+from auscult.methods.finetuned import FineTuned, FineTuneSettings, encoder_size
 from auscult.models.group_adapter import add_group_adapters
 from auscult.models.lora import add_lora, lora_parameters, merge_lora
 from auscult.sections import DlclSettings, GroupAdapterSettings, LoraSettings
@@ -202,6 +202,7 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: "",
     wave=lambda settings: True,
+    encoder_size=encoder_size,
     phases=phases,
     untrainable=untrainable,
 )

@@ -27,7 +27,7 @@ OURS = ("synthetic",)
 
 
 def ledger() -> dict[str, Any]:
-    """papers/fidelity.yaml: arm -> source, parameters, golden, deviations."""
+    """papers/fidelity.yaml: arm -> source, parameters, golden, deviations, and `arms`: others that this is true of."""
     content: dict[str, Any] = yaml.safe_load(files("auscult.papers").joinpath("fidelity.yaml").read_text())
     return content
 
@@ -41,7 +41,9 @@ def plain_profile() -> Profile:
 
 
 def parameter_count(params: Params, arm: str) -> int:
-    """Trainable parameters of one network of an arm, at the size of the 2020 data."""
+    """Trainable parameters of one network of an arm, at the size of the 2020 data. Nothing is allocated."""
+    import torch
+
     from auscult.frontends import FRONTENDS, frames
     from auscult.methods import load_method
     from auscult.methods.base import Shape
@@ -52,7 +54,9 @@ def parameter_count(params: Params, arm: str) -> int:
     assert not frontend or FRONTENDS[frontend].mels == MELS
     classes = CLASSES if method.scope == "all" else UNITS
     shape = Shape(classes, MELS, frames(SAMPLES, frontend) if frontend else 0, SAMPLES)
-    return sum(p.numel() for p in method.build(settings, shape).parameters())
+    with torch.device("meta"):
+        network = method.build(settings, shape)
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def document(root: Path = Path()) -> str:
@@ -90,10 +94,10 @@ def document(root: Path = Path()) -> str:
 
 
 def _printed(arm: str) -> list[str]:
-    """AUC, pAUC and mAUC as printed in OS-SCL, and the mean of the first two there or in AnoPatch; averages over machine
-    types of the development set."""
+    """AUC, pAUC and mAUC as printed in OS-SCL, and the mean of the first two there, in AnoPatch or in Han et al.;
+    averages over machine types of the development set."""
     cells = []
-    both = ("os_scl_table5", "anopatch_table1")
+    both = ("os_scl_table5", "anopatch_table1", "anopatch_table3", "han_table06")
     for metric, tables in (
         ("auc", _TABLES), ("pauc", _TABLES), ("mauc", ("os_scl_table4",)), ("mean_auc_pauc", both),
     ):  # fmt: skip
@@ -137,6 +141,8 @@ def _section(params: Params, arm: str, entry: dict[str, Any]) -> list[str]:
     lines = [f"Source: {entry['source']}. Method `{settings.method}`, arm in `{where}`.", ""]
     if entry.get("remark"):
         lines += [entry["remark"].strip(), ""]
+    if entry.get("arms"):
+        lines += ["The same holds for " + ", ".join(f"`{arm}`" for arm in entry["arms"]) + ".", ""]
     counted = entry.get("parameters") or {}
     if counted.get("words"):
         lines += [f"Parameters: {counted['words']}.", ""]

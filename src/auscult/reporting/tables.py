@@ -23,7 +23,8 @@ from auscult.errors import AuscultError, listed
 from auscult.evaluation import Key, machine_order
 from auscult.evaluation import undefined as undefined_of
 from auscult.files import atomic_file
-from auscult.papers import PRINTED_ROW, convention, misprint, printed
+from auscult.papers import PRINTED_ROW, convention
+from auscult.papers.printed import comparable
 from auscult.reporting.names import BACKEND_NOTES, COSTS, METRICS
 from auscult.reporting.preamble import preamble
 from auscult.reporting.render import latex, markdown
@@ -100,7 +101,7 @@ def write_tables(
             instead of its own; a table none of whose metrics the profile has is left out.
         out: folder, made when absent. Each file is whole or absent.
         profile_name: named in the captions.
-        dataset: the profile's data set; the papers' printed values stand beside ours only for "dcase2020".
+        dataset: the profile's data set; printed values stand beside ours where they are of the same.
         beside: best values, differences, costs, reasons of missing numbers.
 
     Returns:
@@ -122,7 +123,7 @@ def write_tables(
         if "auc_source" in present and index == 0:
             metrics = [m for m in _DOMAIN_METRICS if m in present and not (m == "pauc" and "pauc_source" in present)]
         papers = [paper.strip() for paper in settings.printed.split(",") if paper.strip()]
-        printed_cells = [_printed_cells(paper, dataset) for paper in papers]  # also says so when there is no such table
+        printed_cells = [comparable(paper, dataset) for paper in papers]  # also says so when there is no such table
         if not metrics and not beside.unlabelled:
             continue
         ours = _cells(summary, metrics, beside)
@@ -241,12 +242,6 @@ def _top(values: dict[Key, tuple[Any, ...]], clear: set[Key] | None) -> Key | No
     return top if apart else None
 
 
-def _printed_cells(paper: str, dataset: str) -> pd.DataFrame:
-    """A printed table, where its data are the profile's; empty for other data sets."""
-    table = printed(paper).assign(table=paper)
-    return table[(table["dataset"] == dataset) & (dataset == "dcase2020")]
-
-
 def _beside_ours(paper: pd.DataFrame, ours: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Printed cells for the blocks of ours that form their numbers alike, below each arm that reproduces the row.
 
@@ -266,7 +261,7 @@ def _beside_ours(paper: pd.DataFrame, ours: Sequence[tuple[Any, ...]]) -> list[t
         for how in [stated] if stated else CONVENTIONS:
             if (split, how, metric, machine) not in shown:
                 continue
-            note, row_note = misprint(name, method, split, machine, metric), "" if stated else _UNSAID
+            note, row_note = str(cell.misprint), "" if stated else _UNSAID
             costs = (1e6 * float(cell.params), *unknown)  # type: ignore[arg-type]
             for owner in owners:
                 head = (split, how, metric, owner, "", machine)
