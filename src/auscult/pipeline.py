@@ -135,9 +135,10 @@ def checkpoints(params: Params) -> str:
 
 def files(params: Params) -> dict[str, str]:
     """Every pipeline file, path from the project root -> text."""
+    from_file = any(params.encoder(arm)[1] for arm in params.arms)
     return {
         "dvc.yaml": pipeline(params),
-        "checkpoints/dvc.yaml": checkpoints(params),
+        **({"checkpoints/dvc.yaml": checkpoints(params)} if from_file else {}),
         "submissions/dvc.yaml": submission(params),
         "backends/dvc.yaml": backends(params),
         **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},

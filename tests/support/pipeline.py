@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from auscult import pipeline
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]
-COPIED = ("params.yaml", "profiles", "src", "stages", ".dvcignore", ".gitignore")
+COPIED = ("params.yaml", "checkpoints.yaml", "profiles", "src", "stages", ".dvcignore", ".gitignore")
 
 TINY: dict[str, Any] = {
     "name": "tiny", "dataset": "tiny", "title": "A few synthetic clips", "licence": "MIT", "grammar": "dcase2020",
@@ -44,8 +45,19 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def make(folder: Path, profile: dict[str, Any] = TINY, evaluate: int = 50) -> Path:
-    """Copy the project into `folder` with `profile` chosen, a few arms and one study, under git and dvc, committed."""
+def make(
+    folder: Path,
+    profile: dict[str, Any] = TINY,
+    evaluate: int = 50,
+    arms: Sequence[str] = ARMS,
+    study: dict[str, Any] | None = STUDY,
+    sections: str = "",
+) -> Path:
+    """Copy the project into `folder` with `profile` chosen, a few arms and one study, under git and dvc, committed.
+
+    Args:
+        sections: text added to params.yaml.
+    """
     folder.mkdir(parents=True)
     for name in COPIED:
         subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
@@ -57,9 +69,10 @@ def make(folder: Path, profile: dict[str, Any] = TINY, evaluate: int = 50) -> Pa
     text = text.replace("replicates: 1000", f"replicates: {evaluate}")
     listed = re.search(r"^arms:.*\n((  - .*\n)+)", text, re.M)
     assert listed
-    (folder / "params.yaml").write_text(text.replace(listed[1], "".join(f"  - {arm}\n" for arm in ARMS)))
-    (folder / "studies" / "noise").mkdir(parents=True)
-    (folder / "studies" / "noise" / "params.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    (folder / "params.yaml").write_text(text.replace(listed[1], "".join(f"  - {arm}\n" for arm in arms)) + sections)
+    if study:
+        (folder / "studies" / "noise").mkdir(parents=True)
+        (folder / "studies" / "noise" / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     pipeline.main(folder)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
