@@ -209,15 +209,26 @@ def test_a_machine_that_no_arm_could_learn_is_said(folder: Path) -> None:
     assert "valve: not trained: one class only; no arm has scores of it, and no average holds it" in text
 
 
-def test_no_scores_at_all_is_an_error_with_the_reasons(folder: Path) -> None:
+def test_no_scores_at_all_is_an_error(folder: Path) -> None:
     with pytest.raises(AuscultError, match="no arm has any scores"):
         results(folder, "ae", "mfn")
-    scores = pd.read_parquet(folder / "scores" / "tfst_os_scl.parquet")
-    put_scores(folder, "mfn", scores.iloc[:0])
-    put_model(folder, "mfn", 1, {"all": "one class only"})
-    with pytest.raises(AuscultError, match="mfn, all: not trained: one class only"):
-        results(folder, "mfn")
     assert not (folder / "out").exists()
+
+
+def test_where_every_arm_was_left_out_the_reasons_are_the_result(folder: Path) -> None:
+    """A study that waits for a checkpoint must not stop the others."""
+    scores = pd.read_parquet(folder / "scores" / "tfst_os_scl.parquet")
+    for arm, reason in (("mfn", "one class only"), ("ae", "a checkpoint is missing")):
+        put_scores(folder, arm, scores.iloc[:0])
+        put_model(folder, arm, 1, {"all": reason})
+    out = results(folder, "mfn", "ae")
+    assert {path.name for path in out.iterdir()} == {"summary.csv", "mfn.json", "ae.json", "not_trained.md"}
+    assert len(pd.read_csv(out / "summary.csv")) == 0
+    text = (out / "not_trained.md").read_text()
+    assert "* `mfn`: not trained: one class only\n* `ae`: not trained: a checkpoint is missing" in text
+    put_model(folder, "ae", 1, {"valve": "one class only"})
+    with pytest.raises(AuscultError, match="no arm has any scores"):
+        results(folder, "mfn", "ae")
 
 
 def test_a_profile_with_domains(folder: Path) -> None:

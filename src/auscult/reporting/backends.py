@@ -22,6 +22,7 @@ from auscult.metrics import Floats
 from auscult.reporting.confusion import heat_panel
 from auscult.reporting.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
 from auscult.reporting.names import CONVENTIONS as CONVENTION_NAMES
+from auscult.reporting.nothing import all_left_out, write_nothing
 from auscult.reporting.render import LATEX, MARKDOWN, Block, Format, latex_text, markdown_text, number_text
 from auscult.reporting.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
 from auscult.reporting.style import panels, say
@@ -50,6 +51,9 @@ def write_backends(
         AuscultError: no arm has any scores, or they cannot be evaluated.
     """
     absent = skipped(arms)
+    if arms and all_left_out(arms, absent):
+        write_nothing(arms, absent, out)
+        return
     scores = all_scores(arms, absent)
     remarks = arm_remarks(arms, scores, absent)
     parts = [scores]

@@ -31,6 +31,7 @@ from auscult.reporting.figures import (
     write_roc_csv,
 )
 from auscult.reporting.names import COSTS
+from auscult.reporting.nothing import all_left_out, write_nothing
 from auscult.reporting.sweep import plot_sweep
 from auscult.reporting.tables import Beside, write_arm_json, write_tables
 
@@ -76,7 +77,8 @@ def write_results(
 
     An arm without scores keeps its rows, which say so; one whose networks were skipped says why (`skipped` in the
     `config.yaml` of its model folder: "all" or a machine type -> reason). A set without labels, as a challenge leaves it
-    until its end, has rows that say so and no pictures; without a single label the summary is empty.
+    until its end, has rows that say so and no pictures; without a single label the summary is empty. Where every arm was
+    left out, the reasons are all there is.
 
     Args:
         profile: whose rules and name the results carry.
@@ -92,6 +94,9 @@ def write_results(
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
     absent = skipped(arms)
+    if arms and all_left_out(arms, absent):
+        write_nothing(arms, absent, out)
+        return
     scores = all_scores(arms, absent)
     scored = [arm for arm in arms if (scores["arm"] == arm).any()]
     reference = evaluate.reference or (scored or list(arms))[-1]
