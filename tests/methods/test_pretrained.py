@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import auscult.arms
 from auscult import modelfolder
 from auscult.arms import train_arm
 from auscult.config import MethodSettings, Profile, Score, Train
@@ -321,3 +322,17 @@ def test_branches_have_their_own_learning_rate() -> None:
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AuscultError, match=message):
         network(**changes)
+
+
+def test_weeks_of_training_are_left_to_a_gpu(shift: tuple[Profile, Path], tmp_path: Path) -> None:
+    """Random weights need no checkpoint, so nothing else would keep a laptop from starting the papers' schedules."""
+    long = load_method("han").settings.model_validate({"method": "han", "encoder": {"name": "beats", "checkpoint": ""}})
+    reason = modelfolder.load(trained(long, shift, tmp_path / "a")).skipped["all"]
+    assert "60,000 batches of 32 through 90 M parameters" in reason
+    assert "train.long_on_cpu" in reason
+    tiny = long.model_copy(update={"encoder": EncoderSettings.model_validate(TINY_ENCODER), "train_steps": 2})
+    assert modelfolder.load(trained(tiny, shift, tmp_path / "b")).networks
+    asked = TRAIN.model_copy(update={"long_on_cpu": True})
+    method = load_method("han")
+    assert not auscult.arms._too_long(method, long, asked, torch.device("cpu"))
+    assert not auscult.arms._too_long(method, long, TRAIN, torch.device("cuda"))
