@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from support.projects import make_project, run_stage, stage_command, stage_environment
+from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
 from support.trees import noise, write, write_tree_2020
 
 NAN = np.full(3200, np.nan)
@@ -239,8 +239,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
 def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
     """Send a signal to the features stage while it packs; exit status and stderr."""
     process = subprocess.Popen(
-        stage_command("features"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True
-    )
+        stage_command("features"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     part = project / "data" / "tiny" / "features"
     deadline = time.monotonic() + 120
     while not list(part.glob(".train.*.part/audio/*.npy")):

@@ -31,7 +31,7 @@ from auscult.errors import AuscultError
 from auscult.files import DiskFull
 from auscult.params import load_profile
 from support.packed import tiny_profile
-from support.projects import ROOT, make_project, run_stage, stage_command, stage_environment
+from support.projects import ROOT, hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
 from support.site import Site, cut, serving, status, whole
 from support.trees import write_tree_2020
 
@@ -615,7 +615,9 @@ def test_the_stage_killed_in_the_middle_of_a_download(site: Site, tmp_path: Path
 
     site.answers[FAN.replace("fan", "pump")] = [stalled]
     command = stage_command("download")
-    process = subprocess.Popen(command, cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
     part = project / ".cache" / "downloads" / "1" / "dev_data_pump.zip.part"
     deadline = time.monotonic() + 60
     while not part.exists() and time.monotonic() < deadline and process.poll() is None:

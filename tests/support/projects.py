@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,11 @@ def make_project(
     profile = {**PROFILE, **(profile_overrides or {})}
     (folder / "profiles" / "tiny.yaml").write_text(yaml.safe_dump(profile, sort_keys=False))
     return folder
+
+
+def hear_ctrl_c() -> None:
+    """For `preexec_fn`: a process started in the background of a shell script ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stage_command(name: str, *arguments: str) -> list[str]:
