@@ -57,7 +57,9 @@ def clips(count: int, device: torch.device) -> Batch:
 def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shape = Shape(classes=41, mels=0, frames=0, samples=SECONDS * RATE)
-    print("| training | parameters | trained | weights, gradients, moments (GB) | kept, float32 (GB) | kept, bfloat16 (GB) |")
+    print(
+        "| training | parameters | trained | weights, gradients, moments (GB) | kept, float32 (GB) | kept, bfloat16 (GB) |"
+    )
     print("|---|---|---|---|---|---|")
     for title, name, changes in CASES:
         changes = {**changes, "encoder": {"checkpoint": "", **changes.get("encoder", {})}}
@@ -70,7 +72,9 @@ def main() -> None:
         for dtype in (torch.float32, torch.bfloat16):
             two, four = (kept(network, clips(count, device), dtype) for count in (2, 4))
             sizes.append((two + (settings.batch_size - 2) * (four - two) / 2) / 1e9)
-        print(f"| {title} | {total:,} | {trained:,} | {fixed / 1e9:.2f} | {sizes[0]:.1f} | {sizes[1]:.1f} |", flush=True)
+        print(
+            f"| {title} | {total:,} | {trained:,} | {fixed / 1e9:.2f} | {sizes[0]:.1f} | {sizes[1]:.1f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

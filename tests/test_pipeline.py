@@ -86,7 +86,9 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
         params.write_text(text.replace(old, new, 1))
         try:
             status = json.loads(run(project, "dvc", "status", "--json").stdout)
-            return {name for name in status if not name.startswith(("studies", "submissions", "backends", "checkpoints"))}
+            return {
+                name for name in status if not name.startswith(("studies", "submissions", "backends", "checkpoints"))
+            }
         finally:
             params.write_text(text)
 

@@ -27,7 +27,6 @@ from auscult.modelfolder import Trained
 from auscult.resume import ResumeFolder, run_key
 from auscult.training import fit
 
-
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
 

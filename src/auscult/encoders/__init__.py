@@ -6,8 +6,8 @@ import importlib
 
 from auscult.checkpoints import find, path_of
 from auscult.config import near
-from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encodernames import MODULES
+from auscult.encoders.base import Encoder, EncoderKind
 from auscult.errors import AuscultError
 from auscult.sections import EncoderSettings
 
