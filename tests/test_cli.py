@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,14 +45,15 @@ def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "auscult checkpoints beats_iter3" in text
     for command in cli.COMMANDS:
         assert command.__doc__
-        assert command.__name__ in text
+        assert arguments != ["--help"] or re.search(rf"^ +{command.__name__}\b", text, re.M)
 
 
-def test_the_example_of_the_help_is_a_command_that_works(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_of_the_help_are_understood(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in cli.COMMANDS:
         example = cli._paragraphs(command)[-1]
-        assert example.startswith("Example: auscult ")
-        assert cli.main(example.split()[2:]) in (0, 1)
+        assert example.startswith(f"Example: auscult {command.__name__} ")
+        cli._parser().parse_args(shlex.split(example)[2:])
+    assert cli.main(["checkpoints", "beats_iter3"]) == 1
     assert "beats_iter3" in capsys.readouterr().out
 
 

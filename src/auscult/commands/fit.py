@@ -1,0 +1,109 @@
+"""`auscult fit`."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.commands import Command
+
+if TYPE_CHECKING:
+    from auscult.bundle import Bundle
+
+
+def fit(parser: ArgumentParser) -> Command:
+    """learn what normal sounds like from a folder of recordings, and keep it as a bundle
+
+    The folder holds recordings of normal sound and nothing else; of any length, rate and format. Sub-folders are modes of
+    operation (idle/, load/). The bundle is a folder, too: `auscult score` judges other recordings by it.
+
+    Example: auscult fit recordings/normal -o pump.bundle
+    """
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="recordings of normal sound")
+    parser.add_argument("-o", "--out", metavar="BUNDLE", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--method", default="spectral_knn", help="what listens (default: spectral_knn, which trains nothing)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("native", "knn_cosine", "knn_euclidean"),
+        default="",
+        help="what scores; default: the method's own score, or else nearest neighbours",
+    )
+    parser.add_argument("--k", type=int, default=1, help="neighbours (default: 1)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="of a window; default: the shortest recording, 10 at most"
+    )
+    parser.add_argument("--rate", type=float, default=0.1, help="of false alarms per window (default: 0.1)")
+    parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or the lowest there is")
+    parser.add_argument("--channel", type=_channel, default=0, help="0 = the first (default), 1, ...; or `mean`")
+    parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of the method"
+    )
+    parser.add_argument("--long-on-cpu", action="store_true", help="train without a GPU what takes days that way")
+    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
+    parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
+    return _run
+
+
+def _channel(text: str) -> int | str:
+    if text == "mean" or text.isdecimal():
+        return text if text == "mean" else int(text)
+    raise ArgumentTypeError("a number from 0, or `mean`")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ArgumentTypeError(f"`{text}` is no KEY=VALUE, such as epochs=30")
+    return key, value
+
+
+def _run(arguments: Namespace) -> int:
+    import yaml
+
+    from auscult import bundle
+    from auscult.errors import AuscultError
+
+    settings: dict[str, Any] = {}
+    for key, value in arguments.set:
+        *parents, last = key.split(".")
+        inside = settings
+        for parent in parents:
+            inside = inside.setdefault(parent, {})
+        try:
+            inside[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise AuscultError(
+                f"`{value}` is no value", f"--set {key}", "quote it, such as --set 'pooling=[max]'"
+            ) from None
+    made = bundle.fit(
+        arguments.folder, arguments.out, method=arguments.method, seconds=arguments.seconds, rate=arguments.rate,
+        seed=arguments.seed, backend=arguments.backend, k=arguments.k, sample_rate=arguments.sample_rate,
+        channel=arguments.channel, settings=settings, force=arguments.force, long_on_cpu=arguments.long_on_cpu,
+    )  # fmt: skip
+    print(json.dumps(made.facts, indent=1) if arguments.json else _summary(made))
+    return 0
+
+
+def _summary(made: Bundle) -> str:
+    facts = made.facts["training"]
+    seconds = made.window / made.sample_rate
+    counts = facts["units"]
+    modes = f" in {len(counts)} modes ({', '.join(counts)})" if len(counts) > 1 else ""
+    lines = [
+        f"{made.folder}: {facts['recordings']} recordings ({facts['seconds'] / 60:.1f} min) -> "
+        f"{facts['windows']} windows of {seconds:g} s at {made.sample_rate} Hz{modes}",
+        f"method {made.method}, score {made.backend}; anomalous above {made.threshold:.6g}, "
+        f"which {made.rule.rate:.3g} of normal windows exceed ({made.rule.by})",
+        f"smallest p-value it can give: {1 / (len(made.normal) + 1):.2g}",
+    ]
+    unused = facts["seconds"] - facts["windows"] * seconds
+    if unused > 0.05 * facts["seconds"]:
+        lines.append(f"not used: {unused:.0f} s at the ends of recordings, less than a window each (--seconds)")
+    if facts["other_files"]:
+        lines.append(f"passed over: {facts['other_files']} file(s) that are no recordings")
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""`auscult fit`: what it makes of its arguments, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from auscult import bundle, cli
+from support.trees import noise, write
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        write(tmp_path / "normal" / f"{number}.wav", noise(rng, 1.6, 300.0))
+    (tmp_path / "normal" / "readme.txt").write_text("")
+    return tmp_path / "normal"
+
+
+def test_fit_says_what_it_made(normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pump.bundle"
+    assert cli.main(["fit", str(normal), "-o", str(out), "--seconds", "1", "--rate", "0.2"]) == 0
+    made = bundle.load(out)
+    text = capsys.readouterr().out
+    assert f"{out}: 12 recordings (0.3 min) -> 12 windows of 1 s at 16000 Hz\n" in text
+    assert f"anomalous above {made.threshold:.6g}, which 0.2 of normal windows exceed (quantile)" in text
+    assert "smallest p-value it can give: 0.077" in text
+    assert "not used: 7 s at the ends" in text
+    assert "passed over: 1 file(s)" in text
+    assert cli.main(["fit", str(normal), "-o", str(out)]) == 2
+    assert "there is a bundle already" in capsys.readouterr().err
+    assert cli.main(["fit", str(normal), "-o", str(out), "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["window"] == 25600
+
+
+def test_settings_of_a_method(normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", str(normal), "-o", str(tmp_path / "b"), "--channel", "mean"]
+    assert cli.main([*arguments, "--set", "pooling=[max]", "--backend", "knn_cosine", "--k", "2"]) == 0
+    made = bundle.load(tmp_path / "b")
+    assert (made.reference.shape, made.backend, made.k, made.channel) == ((12, 128), "knn_cosine", 2, "mean")
+    capsys.readouterr()
+    for more, words in (
+        (["--set", "poling=[max]"], "spectral_knn.poling: unknown key (did you mean `pooling`?)"),
+        (["--set", "pooling=[max"], "`[max` is no value"),
+        (["--method", "nothing"], "there is no method `nothing`"),
+    ):
+        assert cli.main([*arguments, "--force", *more]) == 2
+        assert words in capsys.readouterr().err
+    for more in (["--set", "pooling"], ["--channel", "left"], ["--backend", "lof"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*arguments, *more])
+        assert caught.value.code == 2
+
+
+def test_an_output_that_cannot_be_written(normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["fit", str(normal), "-o", str(tmp_path / "file" / "b")]) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert "to do: check the path, its permissions and the disk" in error
