@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from auscult.commands import Command
+from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
+from auscult.commands.export import export
 from auscult.commands.fit import fit
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
+from auscult.commands.watch import watch
 from auscult.errors import AuscultError
 
 __all__ = ["COMMANDS", "Command", "main"]
 
-COMMANDS = (fit, score, threshold, checkpoints)
+COMMANDS = (fit, score, threshold, watch, export, bench, checkpoints)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,210 @@
+"""`auscult bench`."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auscult.commands import Command, print_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WARM_UP = 3
+
+
+def bench(parser: ArgumentParser) -> Command:
+    """how fast a bundle is on this machine
+
+    Scores windows of noise with torch, as all commands do, and with onnxruntime where it is installed and the method can be
+    exported. Latency: one window alone, median and 95th percentile. Throughput: windows per second in batches. Real-time
+    factor: latency by length of a window. Memory: the largest resident size of a process that does nothing else, the
+    interpreter and its libraries included.
+
+    Example: auscult bench pump.bundle --runs 20
+    """
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
+    parser.add_argument(
+        "--runs", metavar="N", type=int, default=30, help="measured runs, after three others (default: 30)"
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=int, default=16, help="windows at once for throughput (default: 16)"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="for either engine (default: 1)")
+    parser.add_argument(
+        "--onnx", metavar="FILE", type=Path, help="made by `auscult export` (default: exported for this)"
+    )
+    parser.add_argument("--json", action="store_true", help="everything that is known, for programs")
+    return _run
+
+
+def _run(arguments: Namespace) -> int:
+    from auscult.bundle import load
+    from auscult.errors import AuscultError
+
+    if min(arguments.runs, arguments.batch, arguments.threads) < 1:
+        raise AuscultError("--runs, --batch and --threads must be 1 or more")
+    bundle = load(arguments.bundle)
+    seconds = bundle.window / bundle.sample_rate
+    sizes = (bundle.window, arguments.runs, arguments.batch, arguments.threads)
+    engines = {"torch": _apart(_torch, arguments.bundle, *sizes)}
+    without = ""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = arguments.onnx or _apart(_export, arguments.bundle, Path(folder) / "model.onnx")
+            if find_spec("onnxruntime") is None:
+                raise AuscultError("onnxruntime is not installed", fix='pip install "auscult[export]"')
+            engines["onnxruntime"] = _apart(_onnx, path, *sizes)
+        except AuscultError as error:
+            without = error.what
+    for each in engines.values():
+        each["real_time_factor"] = each["median_ms"] / 1000 / seconds
+    facts = {
+        "bundle": bundle.name, "method": bundle.method, "sample_rate": bundle.sample_rate, "window": bundle.window,
+        "window_seconds": seconds, "runs": arguments.runs, "batch": arguments.batch, "threads": arguments.threads,
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "engines": engines, "without_onnxruntime": without,
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    print(f"{bundle.name} ({bundle.method}): windows of {seconds:g} s, {arguments.threads} thread(s), {_processor()}")
+    heading = (
+        "engine",
+        "median ms",
+        "p95 ms",
+        "real-time factor",
+        f"windows/s (batch {arguments.batch})",
+        "memory MiB",
+    )
+    print_table([heading, *(_row(name, each) for name, each in engines.items())])
+    if without:
+        print(f"no onnxruntime: {without}")
+    return 0
+
+
+def _row(name: str, each: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name, f"{each['median_ms']:.2f}", f"{each['p95_ms']:.2f}", f"{each['real_time_factor']:.5f}",
+        f"{each['windows_per_second']:.1f}", f"{each['peak_mib']:.0f}" if each["peak_mib"] else "unknown",
+    )  # fmt: skip
+
+
+def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of `work` in a fresh process: memory that other engines take does not count.
+
+    Raises:
+        AuscultError: raised by `work`, or its process ended without a result.
+    """
+    from auscult.errors import AuscultError
+
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_in_process, args=(send, work, arguments), daemon=True)
+    process.start()
+    send.close()
+    try:
+        kind, value = receive.recv()
+    except EOFError:
+        raise AuscultError("the measuring process ended early: out of memory?", fix="use a smaller --batch") from None
+    finally:
+        process.join()
+    if kind == "error":
+        raise AuscultError(*value)
+    return value
+
+
+def _in_process(send: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    from auscult.errors import AuscultError
+
+    try:
+        send.send(("value", work(*arguments)))
+    except AuscultError as error:
+        send.send(("error", (error.what, error.where, error.fix)))
+
+
+def _torch(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
+    import torch
+
+    from auscult.bundle import load
+
+    torch.set_num_threads(threads)
+    return _measure(load(folder).scores, window, runs, batch)
+
+
+def _export(folder: Path, path: Path) -> Path:
+    from auscult.bundle import load
+    from auscult.exporting import export
+
+    return export(load(folder), path).path
+
+
+def _onnx(path: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return _measure(lambda waves: session.run(["score"], {"waveform": waves})[0], window, runs, batch)
+
+
+def _measure(score: Callable[[np.ndarray], np.ndarray], window: int, runs: int, batch: int) -> dict[str, float]:
+    import numpy as np
+
+    noise = np.random.default_rng(0).standard_normal((batch, window)).astype(np.float32) * np.float32(0.05)
+    alone = _times(lambda: score(noise[:1]), runs)
+    together = _times(lambda: score(noise), max(1, runs // batch))
+    return {
+        "median_ms": 1000 * float(np.median(alone)),
+        "p95_ms": 1000 * float(np.percentile(alone, 95)),
+        "windows_per_second": batch / float(np.median(together)),
+        "peak_mib": _peak_mib(),
+    }
+
+
+def _times(work: Callable[[], object], runs: int) -> list[float]:
+    """Seconds of each of `runs` runs, after some that do not count."""
+    found = []
+    for number in range(WARM_UP + runs):
+        started = time.perf_counter()
+        work()
+        if number >= WARM_UP:
+            found.append(time.perf_counter() - started)
+    return found
+
+
+def _peak_mib() -> float:
+    """Largest resident size of this process; 0 where the system does not tell.
+
+    Linux counts the parent's pages for a child that is spawned, unless the status of the process itself is read.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    if facts.is_file():
+        for line in facts.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

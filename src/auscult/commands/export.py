@@ -1,0 +1,41 @@
+"""`auscult export`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from auscult.commands import Command
+
+
+def export(parser: ArgumentParser) -> Command:
+    """write a bundle as one ONNX file
+
+    Front-end, network and back-end: `waveform` float32 [n, window] in, `score` float32 [n] out. Sample rate, window, hop,
+    channel and threshold stand in the file's metadata. Before it is kept, onnxruntime must give the scores that the bundle
+    gives, to 1e-4. Which methods can be exported: docs/deploy.md. Needs: pip install "auscult[export]".
+
+    Example: auscult export pump.bundle -o pump.onnx
+    """
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
+    parser.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="such as model.onnx")
+    return _run
+
+
+def _run(arguments: Namespace) -> int:
+    from auscult import bundle as bundles
+    from auscult.errors import AuscultError
+    from auscult.exporting import export as export_bundle
+    from auscult.exporting import require_packages
+
+    if arguments.out.suffix != ".onnx":
+        raise AuscultError("the output is an ONNX file", str(arguments.out), "name it .onnx")
+    require_packages()
+    bundle = bundles.load(arguments.bundle)
+    done = export_bundle(bundle, arguments.out)
+    seconds = bundle.window / bundle.sample_rate
+    print(
+        f"{done.path}: {done.path.stat().st_size / 2**20:.1f} MiB, windows of {seconds:g} s ({bundle.window} samples)"
+    )
+    print(f"scores agree with the bundle's to {done.difference:.1e} on {done.checked} windows")
+    return 0

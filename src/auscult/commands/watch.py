@@ -1,0 +1,94 @@
+"""`auscult watch`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from auscult.commands import Command
+
+if TYPE_CHECKING:
+    from auscult.watching import Stop
+
+
+def watch(parser: ArgumentParser) -> Command:
+    """score recordings as they arrive in a folder
+
+    Looks into FOLDER and all folders below it every --interval seconds and appends one line per new recording to the output:
+    when, which file (name, size, modification time), score, p-value, decision, where the most anomalous window lies, or why
+    there is no score. A file still being written waits until it is whole. The output is the record of what is done: after a
+    kill or a restart the same command goes on, every recording is scored once, one that changes is scored again.
+
+    Ctrl-C or SIGTERM ends it after the recording at hand; a second one ends it at once. Two watchers of one output refuse.
+
+    Exit status: 0, or with --once 1 if a recording could not be scored.
+
+    Example: auscult watch pump.bundle incoming/ --out pump.csv --once
+    """
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where recordings arrive")
+    parser.add_argument("--out", type=Path, default=Path("scores.csv"), help=".csv or .jsonl (default: scores.csv)")
+    parser.add_argument("--interval", metavar="S", type=float, default=1.0, help="seconds between looks (default: 1)")
+    parser.add_argument(
+        "--patience", metavar="S", type=float, default=30.0,
+        help="seconds an unreadable file may rest before it is reported (default: 30; with --once: 0)",
+    )  # fmt: skip
+    parser.add_argument("--once", action="store_true", help="score what is there and at rest, then end (for cron)")
+    return _run
+
+
+def _run(arguments: Namespace) -> int:
+    from auscult import bundle as bundles
+    from auscult.data.ownrecordings import READ
+    from auscult.errors import AuscultError
+    from auscult.stream import score_file
+    from auscult.watching import Journal
+    from auscult.watching import watch as watch_folder
+
+    if not arguments.interval > 0 or not arguments.patience >= 0:
+        raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
+    if not arguments.folder.is_dir():
+        raise AuscultError("there is no such folder", str(arguments.folder), "give the folder where recordings arrive")
+    bundle = bundles.load(arguments.bundle)
+    journal = Journal(arguments.out, bundle.name)
+    stop = stop_on_signals()
+    try:
+        print(f"watching {arguments.folder}; {len(journal.done)} recording(s) done before", file=sys.stderr, flush=True)
+        counts = watch_folder(
+            lambda path: score_file(bundle, path),
+            arguments.folder,
+            journal,
+            suffixes=READ,
+            interval=arguments.interval,
+            patience=arguments.patience,
+            once=arguments.once,
+            stop=stop,
+            say=lambda line: print(line, flush=True),
+        )
+    finally:
+        journal.close()
+    print(
+        f"{counts.scored} scored, {counts.anomalous} of them anomalous, {counts.failed} not to be scored: {arguments.out}",
+        file=sys.stderr,
+    )
+    return 1 if arguments.once and counts.failed else 0
+
+
+def stop_on_signals() -> Stop:
+    """What SIGINT or SIGTERM sets; the second signal interrupts."""
+    from auscult.watching import Stop
+
+    stop = Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop

@@ -1,0 +1,373 @@
+"""Scores new recordings in a folder, each once, across kills and restarts.
+
+The output is the journal: one line per state of a file (name, size, modification time), written whole and brought to the
+disk before the next file is looked at. A start reads it, cuts off a last line that has no end, and goes on. A line is
+either a score or the reason why there is none.
+
+A file is scored when two looks at it find the same size and modification time, its sound has the length that its header
+states, and nothing about it changed meanwhile. Polling, not notification: a network drive does not notify.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any, Protocol
+
+from auscult.errors import AuscultError
+from auscult.files import full_disk_reported
+
+PATIENCE = 30.0
+"""Seconds for which a file may be unchanged and unreadable before the reason is written down: a writer may pause."""
+
+COLUMNS = (
+    "time", "file", "size", "mtime_ns", "seconds", "score", "p_value", "anomalous", "start", "end", "bundle", "note",
+)  # fmt: skip
+"""Of a line. `time`: when it was scored (UTC). `file`: below the folder. `note`: why there is no score, or a warning."""
+
+State = tuple[str, int, int]
+"""A file's name below the folder, size and modification time (ns): another state is another recording."""
+
+
+class Scored(Protocol):
+    """What is used of `auscult.stream.FileScore`."""
+
+    seconds: float
+    score: float
+    p_value: float
+    anomalous: bool
+    start: float
+    end: float
+    warning: str
+
+
+class Stop:
+    """Tells a watcher to end. Unlike `threading.Event` it may be set by a signal handler while it is waited for, whose
+    lock the interrupted wait would hold for ever."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> None:
+        """Until `seconds` are over, or a tenth of a second after it is set."""
+        end = time.monotonic() + seconds
+        while not self.is_set() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+
+
+@dataclass
+class Counts:
+    """Of one run: recordings scored, those of them that were anomalous, and those that could not be scored."""
+
+    scored: int = 0
+    anomalous: int = 0
+    failed: int = 0
+
+
+# --------------------------------------------------------------------------------------------------------------- the journal
+class Journal:
+    """The output file, open for appending and locked.
+
+    Args:
+        path: `.csv` or `.jsonl`; made if it is not there.
+        bundle: name written to each line; a file with lines of another is refused, for its scores do not compare.
+
+    Raises:
+        AuscultError: another watcher writes to it, or it is no such output.
+    """
+
+    def __init__(self, path: Path, bundle: str) -> None:
+        if path.suffix not in (".csv", ".jsonl"):
+            raise AuscultError(f"`{path.suffix}` is no format of the output", str(path), "name it .csv or .jsonl")
+        self.path, self.bundle, self.csv = path, bundle, path.suffix == ".csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(path)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self.done: set[State] = set()
+        _sync_folder(path.parent)
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        os.close(self._file)
+        self._lock.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one line and wait until the disk has it; on failure nothing of it stays.
+
+        Raises:
+            AuscultError: the output was moved or removed, or the disk is full.
+        """
+        self._require_in_place()
+        self._append(self._line(row))
+        self.done.add((row["file"], row["size"], row["mtime_ns"]))
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):  # a kill came in the middle of a line
+            os.ftruncate(self._file, whole)
+            os.fsync(self._file)
+        lines = content[:whole].decode("utf-8", "replace").split("\n")[:-1]  # not at what else counts as a line's end
+        header = ",".join(COLUMNS)
+        if self.csv and not lines:
+            self._append(f"{header}\n".encode())
+        elif self.csv and lines[0] != header:
+            raise AuscultError("this file is not an output of `auscult watch`", str(self.path), "choose another --out")
+        for number, line in enumerate(lines, 1):
+            if self.csv and number == 1:
+                continue
+            try:
+                row = dict(zip(COLUMNS, next(csv.reader([line])), strict=True)) if self.csv else json.loads(line)
+                state = (str(row["file"]), int(row["size"]), int(row["mtime_ns"]))
+                bundle = row["bundle"]
+            except (ValueError, KeyError, TypeError, StopIteration, csv.Error) as error:
+                what = f"line {number} is no line of `auscult watch`"
+                raise AuscultError(what, str(self.path), "mend the line, or choose another --out") from error
+            if bundle != self.bundle:
+                what = f"line {number} was scored by bundle `{bundle}`, not `{self.bundle}`: scores do not compare"
+                raise AuscultError(what, str(self.path), "choose another --out")
+            self.done.add(state)
+
+    def _line(self, row: dict[str, Any]) -> bytes:
+        row = {**dict.fromkeys(COLUMNS), **row, "bundle": self.bundle}
+        if not self.csv:
+            return f"{json.dumps(row, allow_nan=False)}\n".encode()  # ASCII: U+2028 ends a line to some
+        text = StringIO()
+        csv.writer(text, lineterminator="\n").writerow([_cell(row[name]) for name in COLUMNS])
+        return text.getvalue().encode()
+
+    def _append(self, line: bytes) -> None:
+        before = os.fstat(self._file).st_size
+        with full_disk_reported(self.path):
+            try:
+                left = line
+                while left:
+                    left = left[os.write(self._file, left) :]
+                os.fsync(self._file)
+            except OSError:
+                os.ftruncate(self._file, before)
+                raise
+
+    def _require_in_place(self) -> None:
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise AuscultError("the output was moved or removed while in use", str(self.path), "start again")
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's name is in its folder, and must be on the disk, too; Windows does that by itself."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):  # some network drives cannot
+            os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else int(value) if isinstance(value, bool) else value
+
+
+def _locked(path: Path) -> Any:
+    """A lock on `<path>.lock`, held until it is closed or the process ends, however it ends; the file stays."""
+    beside = path.with_name(f"{path.name}.lock")
+    file = open(beside, "a+")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        fix = "stop that one, or choose another --out"
+        raise AuscultError("another `auscult watch` writes to this output", str(path), fix) from None
+    except OSError as error:
+        file.close()
+        what = f"the output cannot be locked here ({error.strerror})"
+        raise AuscultError(what, str(path), "put --out on a local disk") from None
+    return file
+
+
+# ----------------------------------------------------------------------------------------------------------------- watching
+@dataclass
+class _Seen:
+    """A file that is not in the journal: its state, since when it has it (monotonic seconds), and what was wrong then."""
+
+    state: State
+    since: float
+    problem: str = ""
+
+
+def watch(
+    score: Callable[[Path], Scored],
+    folder: Path,
+    journal: Journal,
+    *,
+    suffixes: Sequence[str],
+    interval: float = 1.0,
+    patience: float = PATIENCE,
+    once: bool = False,
+    stop: Stop | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Counts:
+    """Score every recording below `folder` that `journal` does not have, as they arrive, until `stop` is set.
+
+    Args:
+        score: of one recording; what it raises is the reason that is written down.
+        suffixes: of recordings, lower case.
+        interval: seconds between looks.
+        patience: see `PATIENCE`.
+        once: end when the files that are there and at rest have a line; those still being written are left to the next run.
+        say: is told of each line and of what a user should know.
+
+    Raises:
+        AuscultError: no such folder at the start, or the output cannot be written.
+    """
+    if not folder.is_dir():
+        raise AuscultError("there is no such folder", str(folder), "give the folder in which recordings arrive")
+    stop, counts, seen, away = stop or Stop(), Counts(), dict[str, _Seen](), False
+    looks = 0
+    while not stop.is_set():
+        try:
+            there = {state[0]: (path, state) for path, state in _files(folder, suffixes)}
+        except OSError as error:  # a network drive that is gone for a while
+            if once:
+                raise
+            if not away:
+                say(f"{folder}: {error.strerror}; waiting for it to come back")
+            away = True
+            stop.wait(interval)
+            continue
+        away = False
+        looks += 1
+        seen = {name: each for name, each in seen.items() if name in there}
+        for name, (path, state) in sorted(there.items()):
+            if stop.is_set():
+                return counts
+            if state in journal.done:
+                seen.pop(name, None)
+            elif name not in seen or seen[name].state != state:
+                seen[name] = _Seen(state, time.monotonic())
+            elif _handled(score, folder, path, seen[name], journal, 0.0 if once else patience, counts, say):
+                del seen[name]
+        if once and looks == 2:
+            if seen:
+                say(f"{len(seen)} file(s) are still being written: left to the next run")
+            break
+        stop.wait(interval)
+    return counts
+
+
+def _handled(
+    score: Callable[[Path], Scored],
+    folder: Path,
+    path: Path,
+    known: _Seen,
+    journal: Journal,
+    patience: float,
+    counts: Counts,
+    say: Callable[[str], None],
+) -> bool:
+    """Score a file at rest; whether it has a line now. One that cannot be read is read again when its time is up."""
+    name, size, mtime = known.state
+    waited = time.monotonic() - known.since >= patience
+    if known.problem and not waited:
+        return False
+    try:
+        problem, found = _unfinished(path), None
+        if not problem:
+            found = score(path)
+            problem = "" if math.isfinite(found.score) else "the score is no finite number"
+    except AuscultError as error:
+        problem, found = error.what, None
+    except Exception as error:  # one file must not keep the others waiting, whatever is wrong with it
+        problem, found = f"{type(error).__name__}: {error}", None
+    try:
+        if _state(path, folder) != known.state:
+            return False
+    except OSError:
+        return False  # gone
+    row: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "file": name, "size": size, "mtime_ns": mtime,
+    }  # fmt: skip
+    if problem or found is None:
+        known.problem = problem
+        if not waited:
+            return False
+        journal.write({**row, "note": " ".join(problem.split())})
+        counts.failed += 1
+        say(f"{name}: not scored: {problem}")
+        return True
+    row |= {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
+    journal.write({**row, "note": found.warning})
+    counts.scored += 1
+    counts.anomalous += found.anomalous
+    mark = f"ANOMALOUS at {found.start:.2f} s" if found.anomalous else "normal"
+    say(f"{name}: {found.score:.6g} (p = {found.p_value:.3g}) {mark}{found.warning and f'; {found.warning}'}")
+    return True
+
+
+def _unfinished(path: Path) -> str:
+    """Why a WAV cannot be finished: a recorder writes lengths of zero first, and the true ones when it closes the file."""
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+    return "its header states no length: the recorder has not closed it" if head == b"RIFF\0\0\0\0" else ""
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, State]]:
+    """Recordings anywhere below `folder` and their state. Hidden ones are left out: synchronising programs write those."""
+    stack = [folder]
+    while stack:
+        inside = stack.pop()
+        try:
+            entries = list(os.scandir(inside))
+        except FileNotFoundError:
+            if inside == folder:
+                raise
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(Path(entry.path))
+                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
+                    path = Path(entry.path)
+                    yield path, _state(path, folder)
+            except FileNotFoundError:
+                continue
+
+
+def _state(path: Path, folder: Path) -> State:
+    found = os.stat(path)
+    name = path.relative_to(folder).as_posix()
+    # A record is a line of UTF-8, whatever a file system takes for a name.
+    name = name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
+    return name, found.st_size, found.st_mtime_ns
