@@ -30,11 +30,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def runs(folder: Path) -> list[object]:
+def runs(folder: Path, kind: str = "arm") -> list[object]:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`auscult.kind` = '{kind}'"))
 
 
 def stages_run(output: str) -> set[str]:
@@ -87,7 +88,9 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
         try:
             status = json.loads(run(project, "dvc", "status", "--json").stdout)
             return {
-                name for name in status if not name.startswith(("studies", "submissions", "backends", "checkpoints"))
+                name
+                for name in status
+                if not name.startswith(("studies", "submissions", "backends", "checkpoints", "reports"))
             }
         finally:
             params.write_text(text)
@@ -104,8 +107,17 @@ def test_mlflow_has_one_run_per_arm(project: Path) -> None:
     found = runs(project)
     names = sorted(run.info.run_name for run in found)  # type: ignore[attr-defined]
     own = ["logmel_8", "logmel_noise"]  # the study's
-    assert names == sorted(["ae", "logmel_os_scl", "spectral_knn", "stgram_mfn", "tfst_os_scl", *own])
-    assert {r.info.run_name for r in found if r.data.tags["auscult.study"] == "noise"} == set(own)  # type: ignore[attr-defined]
+    arms = ["ae", "logmel_os_scl", "spectral_knn", "stgram_mfn", "tfst_os_scl", *own]
+    assert names == sorted(f"{arm}/tiny" for arm in arms)
+    parents = {run.info.run_id: run for run in runs(project, "study")}  # type: ignore[attr-defined]
+    assert {run.info.run_name for run in parents.values()} == {"project/tiny", "noise/tiny"}  # type: ignore[attr-defined]
+    for one in found:
+        tags = one.data.tags  # type: ignore[attr-defined]
+        study = "noise" if tags["auscult.arm"] in own else "project"
+        assert tags["auscult.study"] == study
+        assert parents[tags["mlflow.parentRunId"]].data.tags["auscult.study"] == study  # type: ignore[attr-defined]
+        shared = tags["auscult.arm"] == "logmel_os_scl"  # a row of both
+        assert ",noise," in tags["auscult.rows"] if study == "noise" or shared else ",project," in tags["auscult.rows"]
     for one in found:
         data = one.data  # type: ignore[attr-defined]
         assert {"auc/fan", "auc/valve", "auc/mean", "cost/train_seconds", "cost/peak_memory_mib"} <= set(data.metrics)
@@ -115,7 +127,7 @@ def test_mlflow_has_one_run_per_arm(project: Path) -> None:
     summary = pd.read_csv(project / "metrics" / "tiny" / "summary.csv").set_index(
         ["arm", "backend", "convention", "set", "machine", "metric"]
     )["value"]
-    ae = next(run for run in found if run.info.run_name == "ae")  # type: ignore[attr-defined]
+    ae = next(run for run in found if run.data.tags["auscult.arm"] == "ae")  # type: ignore[attr-defined]
     assert ae.data.metrics["auc/fan"] == pytest.approx(summary["ae", "native", "per_unit", "dev", "fan", "auc"])  # type: ignore[attr-defined]
 
 
@@ -127,7 +139,10 @@ def test_publishing_twice_updates(project: Path) -> None:
     after = runs(project)
     assert {run.info.run_id for run in after} == before  # type: ignore[attr-defined]
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    arm = next(run for run in after if run.info.run_name == "logmel_os_scl")  # type: ignore[attr-defined]
+    arm = next(run for run in after if run.data.tags["auscult.arm"] == "logmel_os_scl")  # type: ignore[attr-defined]
+    assert len(runs(project, "study")) == 2
+    saved = client.get_experiment(arm.info.experiment_id).tags  # type: ignore[attr-defined]
+    assert {"mlflow.sharedViewState.project-compare", "mlflow.sharedViewState.noise-compare"} <= set(saved)
     curve = client.get_metric_history(arm.info.run_id, "curve/train_loss")  # type: ignore[attr-defined]
     assert [point.step for point in curve] == [1, 2]
     assert len(client.get_metric_history(arm.info.run_id, "auc/fan")) == 1  # type: ignore[attr-defined]
@@ -142,7 +157,7 @@ def test_queued_sweep_then_back(project: Path) -> None:
     table = run(project, "dvc", "exp", "show", "--csv").stdout
     assert len(re.findall(r",Failed", table)) == 0
     after = runs(project)
-    values = sorted(r.data.params["fph.reduction"] for r in after if r.info.run_name == "logmel_os_scl")  # type: ignore[attr-defined]
+    values = sorted(r.data.params["fph.reduction"] for r in after if r.data.tags["auscult.arm"] == "logmel_os_scl")  # type: ignore[attr-defined]
     assert values == ["16", "32", "64"]
     assert len(after) == before + 4  # two arms of OS-SCL, twice; the other arms' runs are the same ones
 

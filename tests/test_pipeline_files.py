@@ -25,7 +25,7 @@ ROOT = SRC.parent
 ALL = load_params(ROOT)
 FILES = [
     ROOT / "dvc.yaml",
-    *(ROOT / name / "dvc.yaml" for name in ("backends", "checkpoints", "submissions")),
+    *(ROOT / name / "dvc.yaml" for name in ("backends", "checkpoints", "reports", "submissions")),
     *sorted(ROOT.glob("studies/*/dvc.yaml")),
 ]
 # Change no number: how many workers, what is kept where, how often a state is saved. The profile's name is in the paths.

@@ -74,6 +74,11 @@ class Paths:
         """Results of the sweep: of the "project", of a study, or of "all" arms."""
         return self.root / "backends" / "metrics" / self.profile / report
 
+    @property
+    def report(self) -> Path:
+        """The page of results."""
+        return self.root / "reports" / self.profile
+
     def confusion(self, study: str) -> Path:
         return self.root / "studies" / study / "confusion" / self.profile
 

@@ -12,7 +12,7 @@ import yaml
 
 from auscult.files import atomic_file
 from auscult.params import Params, load_params
-from auscult.pipelinestages import PROFILE, Stage, arm_stages, code, command, data_stages, report_stages
+from auscult.pipelinestages import FEATURES, PROFILE, Stage, arm_stages, code, command, data_stages, report_stages
 
 HEAD = """\
 # {title}
@@ -33,11 +33,21 @@ def pipeline(params: Params, study: str = "") -> str:
     content = {
         **(_below("../..", stages) if study else {"stages": stages}),
         "metrics": [f"{prefix}{out}/{name}.json" for name in params.rows(study)],
-        "plots": [f"{prefix}{out}/plots/auc.png", f"{prefix}{out}/plots/roc.png"],
+        "plots": plots(f"{prefix}{out}/plots"),
     }
     title = "Audio to tables. `dvc repro` runs what is out of date; `dvc dag` draws this."
     title = params.studies[study].title if study else title
     return _text(content, title, f"studies/{study}/params.yaml, params.yaml" if study else "params.yaml")
+
+
+def plots(folder: str) -> list[Any]:
+    """What `dvc plots` draws: two pictures, and two tables by the templates in .dvc/plots, one panel per arm."""
+    return [
+        f"{folder}/auc.png",
+        f"{folder}/roc.png",
+        {f"{folder}/roc.csv": {"x": "fpr", "y": "tpr", "template": "roc_by_arm", "title": "ROC curves"}},
+        {f"{folder}/curves.csv": {"x": "epoch", "y": "value", "template": "curves_by_arm", "title": "Training curves"}},
+    ]
 
 
 def _below(root: str, stages: dict[str, Stage]) -> dict[str, Any]:
@@ -120,6 +130,38 @@ def backends(params: Params) -> str:
     return _text(_below("..", stages), "Every back-end on every arm", "params.yaml")
 
 
+def page(params: Params) -> str:
+    """Text of reports/dvc.yaml: the page of the project's own arms, in a file of its own, for it costs a minute and plain
+    `dvc repro` need not wait for it."""
+    rows = [params.arm(name) for name in params.rows()]
+    trained = dict.fromkeys(name for arm in rows for name in (arm.weights, arm.name))
+    profile = "data/${data.profile}"
+    stage = {
+        "desc": "one page of all results that opens without a network; sees the labels of test clips",
+        "cmd": command("report"),
+        "deps": [
+            *code("report"),
+            f"{profile}/manifest",
+            FEATURES,
+            "metrics/${data.profile}",
+            *(f"{profile}/scores/{arm.name}.parquet" for arm in rows),
+            *(f"{profile}/embeddings/{arm.name}" for arm in rows),
+            *(f"models/${{data.profile}}/{name}" for name in trained),
+        ],
+        "params": [
+            "arms",
+            "tables",
+            "evaluate",
+            "score",
+            "submission",
+            "train.seeds",
+            {PROFILE: ["name", "dataset", "title", "licence", "rules"]},
+        ],
+        "outs": ["reports/${data.profile}"],
+    }
+    return _text(_below("..", {"report": stage}), "The page of results", "params.yaml")
+
+
 def checkpoints(params: Params) -> str:
     """Text of checkpoints/dvc.yaml: which files of checkpoints.yaml are in place. The answers are committed, and outlast the
     files: who has the trained models, but not the checkpoints, still gets every table."""
@@ -144,6 +186,7 @@ def files(params: Params) -> dict[str, str]:
         **({"checkpoints/dvc.yaml": checkpoints(params)} if from_file else {}),
         "submissions/dvc.yaml": submission(params),
         "backends/dvc.yaml": backends(params),
+        "reports/dvc.yaml": page(params),
         **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},
     }
 

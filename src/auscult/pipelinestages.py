@@ -22,7 +22,7 @@ PLUMBING = {PACKAGE / name for name in (
     "params.py", "paths.py", "checkpoints.py", "encoders/__init__.py", "encodernames.py", "project.py", "rules.py",
     "sections.py", "weights.py",
 )}  # fmt: skip
-FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "reporting", "scoring")]
+FOLDERS = [PACKAGE / name for name in ("data/labels", "data/synthetic", "papers", "report", "reporting", "scoring")]
 """Listed as a whole where one of their modules is needed."""
 
 PROFILE = "profiles/${data.profile}.yaml"

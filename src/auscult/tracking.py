@@ -1,7 +1,8 @@
 """MLflow: one run per arm, written from committed metrics and cached outputs, so it is complete whatever came from the cache.
 
-A run is found again by a key made of profile, arm, parameters and weights: publishing twice updates it. The store is the
-checkout's own `mlflow.db`, also for experiments that DVC runs in a temporary copy. Nothing else imports mlflow.
+A run is found again by a key made of profile, arm, parameters and weights: publishing twice updates it. The runs of a study
+are children of one run, which holds the study's tables and pictures. The store is the checkout's own `mlflow.db`, also for
+experiments that DVC runs in a temporary copy. Nothing else imports mlflow.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,11 @@ from auscult.files import atomic_file, digest
 from auscult.params import Arm
 from auscult.paths import project_root
 from auscult.project import Project
+from auscult.runvalues import param_text, run_curves, run_metrics
+from auscult.runviews import PROJECT, TAG, compare_link, overview, rows_of, view_link, views
 
-HEADLINE = {"set": "dev", "convention": "per_unit"}  # under the short names `auc/fan`; the long names say all
+SERVER = "http://127.0.0.1:5000/"  # of `mlflow ui`, which listens to this machine alone
+NOTE = 5000  # characters of a description: a tag holds no more
 
 
 def publish(project: Project, receipt: Path, study: str = "") -> None:
@@ -37,7 +42,8 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         from mlflow.tracking import MlflowClient
     except ImportError:
         _write(
-            receipt, {"published": None, "reason": "mlflow is not installed; install it and run: dvc repro -f publish"}
+            receipt,
+            {"published": None, "reason": "mlflow is not installed; install it and run: dvc repro -s -f publish"},
         )
         print("mlflow is not installed: results are in metrics/, nothing was published")
         return
@@ -47,29 +53,72 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
     metrics = project.paths.metrics(study)
     summary = pd.read_csv(metrics / "summary.csv")
     arms = [arm for arm in project.params.arms.values() if arm.study == study]
-    names = [arm.name for arm in arms]
+    parent = _publish_study(client, experiment, project, study, metrics)
     keys = []
     for arm in arms:
-        plots = [
-            file
-            for file in sorted((metrics / "plots").glob("*.png"))
-            if file.stem.endswith(arm.name) or not any(file.stem.endswith(other) for other in names)
-        ]
-        keys.append(_publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm.name], plots))
+        plots = sorted((metrics / "plots").glob(f"*_{arm.name}.png"))
+        keys.append(_publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm.name], plots, parent))
     _write(receipt, {"published": keys})
-    print(f"{len(keys)} runs are up to date in {client.tracking_uri}\nlook at them with: mlflow ui")
+    print(f"{len(keys)} runs are up to date in {client.tracking_uri}")
+    print("look at them with: mlflow ui --host 127.0.0.1")
+    for title, link in _publish_views(client, experiment, study).items():
+        print(f"  {title}: {SERVER}{link}")
+
+
+def _publish_views(client: Any, experiment: str, study: str) -> dict[str, str]:
+    """Save the views of a study; title -> link of its views, and of the comparison of its newest runs."""
+    # The newest first, and of each arm the newest alone: the comparison page has room for so many.
+    found = client.search_runs([experiment], rows_of(study), order_by=["attributes.start_time DESC"], max_results=1000)
+    links = {}
+    for key, (title, content) in views(study, [(run.data.params, run.data.metrics) for run in found]).items():
+        client.set_experiment_tag(experiment, TAG + key, content)
+        links[title] = view_link(experiment, key)
+    tags = client.get_experiment(experiment).tags
+    saved = {json.loads(tags[tag])["name"]: view_link(experiment, tag[len(TAG) :]) for tag in tags if _ours(tag, tags)}
+    client.set_experiment_tag(experiment, "mlflow.note.content", overview(saved))
+    newest = {run.data.tags["auscult.arm"]: run.info.run_id for run in reversed(found)}
+    return links | {f"{study or PROJECT}: all params side by side": compare_link(experiment, list(newest.values()))}
+
+
+def _ours(tag: str, tags: Mapping[str, str]) -> bool:
+    return tag.startswith(TAG) and '"createdAt": 0' in tags[tag]
 
 
 def _experiment(client: Any, name: str, store: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # or the pages are those for language models
     # An explicit place: the default is relative to whatever folder the process happens to run in.
-    return str(client.create_experiment(name, artifact_location=(store / "mlartifacts" / name).as_uri()))
+    return str(client.create_experiment(name, artifact_location=(store / "mlartifacts" / name).as_uri(), tags=kind))
+
+
+def _publish_study(client: Any, experiment: str, project: Project, study: str, metrics: Path) -> str:
+    """Write the run whose children are the runs of a study: its tables and pictures as last made. Returns the run's id."""
+    profile = project.profile.name
+    key, name = f"{profile}/{study}/", study or PROJECT
+    run_id: str = _run(client, experiment, key).info.run_id
+    title = project.params.studies[study].title if study else "The project's own arms"
+    tables = [file.read_text(encoding="utf-8") for file in sorted(metrics.glob("*.md"))]
+    tags = {
+        "mlflow.runName": f"{name}/{profile}",
+        "mlflow.note.content": "\n\n".join([f"**{title}**", *tables])[:NOTE],
+        "auscult.kind": "study",
+        "auscult.study": name,
+        "auscult.profile": profile,
+    }
+    for tag, value in tags.items():
+        client.set_tag(run_id, tag, value)
+    for file in sorted(metrics.glob("*.*")):
+        client.log_artifact(run_id, str(file), "results")
+    for file in sorted((metrics / "plots").glob("*.png")):
+        client.log_artifact(run_id, str(file), "plots")
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
 
 
 def _publish_arm(
-    client: Any, experiment: str, project: Project, arm: Arm, rows: pd.DataFrame, plots: list[Path]
+    client: Any, experiment: str, project: Project, arm: Arm, rows: pd.DataFrame, plots: list[Path], parent: str
 ) -> str:
     from mlflow.entities import Metric
 
@@ -86,22 +135,35 @@ def _publish_arm(
     )  # fmt: skip
     key = f"{project.profile.name}/{arm.name}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
-    run = _run(client, experiment, key, arm.name)
+    run = _run(client, experiment, key)
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
     now = int(time.time() * 1000)
     cost = _cost(project, arm)
-    final = _metrics(rows) | {f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)}
+    final = run_metrics(rows) | {
+        f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)
+    }
     # Only what changed, so that a second publish adds no second point to a curve.
     changed = [Metric(name, value, now, 0) for name, value in final.items() if known.get(name) != value]
     curves = []
     for seed, model in models.items():
         suffix = f".seed_{seed}" if len(models) > 1 else ""
-        if not _has_curves(client, run_id, model, suffix):
-            curves += list(_curves(model, start, Metric, suffix))
-    written = {} if run.data.params else params
+        points = [Metric(name, value, start, step) for name, value, step in run_curves(model, suffix)]
+        if not _has_curves(client, run_id, points):
+            curves += points
+    # Not the arm, which is a tag: as an axis MLflow cuts its names short and puts those that then agree at one place.
+    written = {} if run.data.params else {name: value for name, value in params.items() if name != "arm"}
     _log(client, run_id, changed + curves, written)
-    for name, value in _tags(project, key, cost, arm.study).items():
-        client.set_tag(run_id, name, value)
+    shown = [study for study in ("", *project.params.studies) if arm.name in project.params.rows(study)]
+    rows_tag = f",{','.join(study or PROJECT for study in shown)},"
+    apart = {
+        "auscult.rows": rows_tag,
+        "auscult.method": str(config["settings"]["method"]),
+        "mlflow.parentRunId": parent,
+    }
+    for name, value in (_tags(project, key, cost, arm) | apart).items():
+        if value:
+            client.set_tag(run_id, name, value)
+    client.log_text(run_id, rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
     for file in plots:
@@ -119,57 +181,16 @@ def _cost(project: Project, arm: Arm) -> dict[str, Any]:
     return cost
 
 
-def _run(client: Any, experiment: str, key: str, arm: str) -> Any:
+def _run(client: Any, experiment: str, key: str) -> Any:
     found = client.search_runs([experiment], f"tags.`auscult.key` = '{key}'", max_results=1)
     if found:
         return found[0]
-    return client.create_run(experiment, tags={"auscult.key": key, "mlflow.runName": arm})
+    return client.create_run(experiment, tags={"auscult.key": key})
 
 
-def _metrics(rows: pd.DataFrame) -> dict[str, float]:
-    """`dev.native.per_unit.auc/fan` for every defined number; `auc/fan` for the arm's first back-end under `HEADLINE`."""
-    rows = rows[rows["value"].notna()]
-    out = {
-        f"{r['set']}.{r['backend']}.{r['convention']}.{r['metric']}/{r['machine']}": r["value"] for r in _records(rows)
-    }
-    short = rows[(rows["set"] == HEADLINE["set"]) & (rows["convention"] == HEADLINE["convention"])]
-    if len(short):
-        short = short[short["backend"] == short["backend"].iloc[0]]
-    return out | {f"{r['metric']}/{r['machine']}": r["value"] for r in _records(short)}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    return records
-
-
-def _history(model: Path) -> pd.DataFrame:
-    return pd.read_csv(model / "history.csv")
-
-
-def _curve_name(column: str, scope: str, suffix: str) -> str:
-    """Brackets of a phase, "all (pretrain)", are not allowed in names."""
-    scope = scope.replace(" (", ".").replace(")", "")
-    return f"curve/{column}{suffix}" if scope == "all" else f"curve/{column}.{scope}{suffix}"
-
-
-def _curves(model: Path, timestamp: int, metric: Any, suffix: str) -> list[Any]:
-    out = []
-    for row in _records(_history(model)):
-        for column, value in row.items():
-            if column not in ("scope", "epoch") and pd.notna(value):
-                out.append(
-                    metric(_curve_name(column, row["scope"], suffix), float(value), timestamp, int(row["epoch"]))
-                )
-    return out
-
-
-def _has_curves(client: Any, run_id: str, model: Path, suffix: str) -> bool:
-    history = _history(model)
-    if history.empty:
-        return True
-    name = _curve_name("train_loss", str(history["scope"].iloc[-1]), suffix)
-    return len(client.get_metric_history(run_id, name)) >= int(history["epoch"].max())
+def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:
+    """Whether the last point that would be written is there."""
+    return not curves or any(p.step == curves[-1].step for p in client.get_metric_history(run_id, curves[-1].key))
 
 
 def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -> None:
@@ -177,12 +198,12 @@ def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -
 
     for start in range(0, len(metrics), 1000):  # the store takes a thousand at a time
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
-    entries = [Param(name, str(value)) for name, value in params.items()]
+    entries = [Param(name, param_text(value)) for name, value in params.items()]
     for start in range(0, len(entries), 100):
         client.log_batch(run_id, params=entries[start : start + 100])
 
 
-def _tags(project: Project, key: str, cost: dict[str, Any], study: str) -> dict[str, str]:
+def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
     import torch
 
     clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
@@ -193,7 +214,10 @@ def _tags(project: Project, key: str, cost: dict[str, Any], study: str) -> dict[
         "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
         "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
         "auscult.profile": project.profile.name,
-        "auscult.study": study,
+        "auscult.study": arm.study or PROJECT,
+        "auscult.arm": arm.name,
+        "auscult.kind": "arm",
+        "mlflow.runName": f"{arm.name}/{project.profile.name}",
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.revision": _git("rev-parse", "HEAD"),

@@ -21,6 +21,7 @@ from auscult.config import Evaluate, Profile, Study, Sweep, TableSettings
 from auscult.errors import AuscultError, listed
 from auscult.evaluation import replicate, summarise, undefined
 from auscult.files import atomic_folder
+from auscult.reporting.curves import write_curves
 from auscult.reporting.figures import (
     labelled,
     plot_histograms,
@@ -133,6 +134,7 @@ def write_results(
             write_arm_json(summary, arm, part / f"{arm}.json")
         table = labelled(scores, truth)
         _plots(part / "plots", list(arms), table, summary, reference, profile.rules.max_fpr)
+        write_curves({arm: _history(files) for arm, files in arms.items()}, part / "plots" / "curves.csv")
         if study is None:
             _arm_plots(part / "plots", arms, table)
         elif study.sweep is not None:

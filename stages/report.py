@@ -1,0 +1,14 @@
+"""The page of the project's own arms: reports/<profile>/. Sees the labels of test clips."""
+
+from auscult.errors import run
+from auscult.project import Project
+from auscult.report.build import project_rows, write_report
+
+
+def main() -> None:
+    project = Project.open()
+    print(f"written: {write_report(project, project.paths.report, project_rows(project), studies=())}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,176 @@
+"""The page in a real browser, opened as a file: it draws, sorts and switches, complains of nothing, and asks no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.browser import WHY_NOT, available, browser, drawn, requests, wait
+
+pytestmark = pytest.mark.skipif(not available(), reason=WHY_NOT)
+
+PLOTS = ("cost", "ranking", "roc", "histograms", "training")
+
+
+@pytest.fixture(scope="module")
+def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with browser(tmp_path_factory.mktemp("browser")) as found:
+        found.get((page / "index.html").as_uri())
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def clean(driver: Any) -> Iterator[None]:
+    """Whatever a test did: nothing in the console, no address but of files and of data that the page holds."""
+    yield
+    assert [entry["message"] for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
+    assert {address for address in requests(driver) if not address.startswith(("file:", "data:", "blob:"))} == set()
+
+
+def column(driver: Any, number: int) -> list[str]:
+    script = "return Array.from(document.querySelectorAll('#table tbody tr'), r => r.cells[arguments[0]].firstChild.textContent)"
+    found: list[str] = driver.execute_script(script, number)
+    return found
+
+
+def choose(driver: Any, form: str, name: str, value: str) -> None:
+    driver.execute_script(
+        "const s = document.getElementById(arguments[0]).elements[arguments[1]];"
+        "s.value = arguments[2]; s.dispatchEvent(new Event('change', {bubbles: true}))",
+        form, name, value,
+    )  # fmt: skip
+
+
+def keys(driver: Any) -> list[float]:
+    script = "return Array.from(document.querySelectorAll('#table tbody tr'), r => r.cells[2].dataset.v)"
+    script += ".filter(v => v).map(Number)"
+    found: list[float] = driver.execute_script(script)
+    return found
+
+
+def test_tables_sort_by_click_and_by_key(driver: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    heading = "#table thead th:nth-child(3)"
+    button = driver.find_element(By.CSS_SELECTOR, f"{heading} button")
+    driver.execute_script("arguments[0].click()", button)
+    assert keys(driver) == sorted(keys(driver), reverse=True)
+    assert len(set(keys(driver))) > 1
+    assert driver.find_element(By.CSS_SELECTOR, heading).get_attribute("aria-sort") == "descending"
+    button.send_keys(Keys.ENTER)
+    assert keys(driver) == sorted(keys(driver))
+    assert driver.find_element(By.CSS_SELECTOR, heading).get_attribute("aria-sort") == "ascending"
+    name = driver.find_element(By.CSS_SELECTOR, "#table thead th:first-child button")
+    name.send_keys(Keys.SPACE)
+    assert column(driver, 0) == sorted(column(driver, 0))
+    assert driver.find_element(By.CSS_SELECTOR, heading).get_attribute("aria-sort") == "none"
+
+
+def test_another_table_is_loaded_when_it_is_chosen(driver: Any) -> None:
+    choose(driver, "table-choice", "metric", "pAUC")
+    wait(driver, "document.querySelector('#table caption').textContent.startsWith('pAUC')")
+    visible = "Array.from(document.querySelectorAll('#table tbody tr')).filter(r => r.offsetParent).length"
+    assert driver.execute_script(f"return {visible}") == 3  # each arm by the score it is judged by
+    driver.execute_script("document.querySelector('#table-choice [name=others]').click()")
+    assert driver.execute_script(f"return {visible}") == 5
+    choose(driver, "table-choice", "metric", "AUC")
+    wait(driver, "document.querySelector('#table caption').textContent.startsWith('AUC')")
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_plots_are_drawn(driver: Any, plot: str) -> None:
+    choose(driver, "arm-choice", "arm", "stgram_mfn")
+    drawn(driver, plot)
+    marks = "path.point, .js-line, .bars path, .scatterlayer path"
+    wait(driver, f"document.querySelectorAll('[data-plot=\"{plot}\"] :is({marks})').length > 1")
+
+
+def test_an_arm_without_training_says_so(driver: Any) -> None:
+    choose(driver, "arm-choice", "arm", "spectral_knn")
+    drawn(driver, "training")
+    wait(driver, "document.querySelector('[data-plot=\"training\"]').textContent.startsWith('Nothing was trained')")
+
+
+def test_the_theme_switches_text_and_plots(driver: Any) -> None:
+    drawn(driver, "roc")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    plot = "document.querySelector('[data-plot=\"roc\"] .main-svg').style.background"
+    before = driver.execute_script(f"return [{paper}, {plot}]")
+    driver.execute_script("document.getElementById('theme').click()")
+    wait(driver, f"{plot} !== {before[1]!r}")
+    assert driver.execute_script(f"return {paper}") != before[0]
+    assert driver.execute_script("return document.getElementById('theme').getAttribute('aria-pressed')") == "true"
+    driver.execute_script("document.getElementById('theme').click()")
+    wait(driver, f"{plot} === {before[1]!r}")
+
+
+def test_sounds_and_pictures_load(driver: Any) -> None:
+    driver.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert driver.execute_script("return document.querySelectorAll('audio').length") > 0
+    driver.execute_script("document.querySelectorAll('audio').forEach(a => { a.preload = 'metadata'; a.load(); })")
+    wait(driver, "Array.from(document.querySelectorAll('audio')).every(a => a.readyState >= 1 && a.duration > 0.5)")
+    driver.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
+    wait(driver, "Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)")
+
+
+def test_it_can_be_read_without_eyes_or_mouse(driver: Any) -> None:
+    missing = driver.execute_script("""
+      const named = e => e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim();
+      return [
+        ...document.querySelectorAll('img:not([alt]), [role=img]:not([aria-label])'),
+        ...Array.from(document.querySelectorAll('select, input, button')).filter(e => !named(e)),
+        ...Array.from(document.querySelectorAll('section'))
+          .filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))),
+      ].map(e => e.outerHTML.slice(0, 200))""")
+    assert missing == []
+    levels = driver.execute_script(
+        "return Array.from(document.querySelectorAll('h1, h2, h3, h4'), h => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    twice = driver.execute_script(
+        "const i = Array.from(document.querySelectorAll('[id]'), e => e.id); return i.filter((n, k) => i.indexOf(n) < k)"
+    )
+    assert twice == []
+    first = driver.execute_script("return document.querySelector('a, button').textContent")
+    assert first == "Skip to the content"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out(driver: Any, theme: str) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of 4.5 between every colour of text and both backgrounds."""
+    ratios = driver.execute_script(
+        """
+      const root = document.documentElement, before = root.dataset.theme;
+      root.dataset.theme = arguments[0];
+      const style = getComputedStyle(root), value = n => style.getPropertyValue('--' + n).trim();
+      const light = hex => { const c = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2]; };
+      const out = {};
+      for (const ink of ['ink', 'soft', 'accent', 'better', 'worse', 'tie']) for (const back of ['paper', 'panel']) {
+        const [a, b] = [light(value(ink)), light(value(back))].sort((x, y) => y - x);
+        out[ink + ' on ' + back] = (a + 0.05) / (b + 0.05);
+      }
+      if (before) root.dataset.theme = before; else delete root.dataset.theme;
+      return out""",
+        theme,
+    )
+    assert len(ratios) == 12
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_a_phone_scrolls_downwards_only(page: Path, tmp_path: Path) -> None:
+    with browser(tmp_path, width=390, height=844) as phone:
+        phone.get((page / "index.html").as_uri())
+        for plot in PLOTS:
+            drawn(phone, plot)
+        wide = phone.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide[0] <= wide[1]

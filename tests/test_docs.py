@@ -1,0 +1,156 @@
+"""The pages under docs/: examples run, quoted messages and parameters exist, links lead somewhere, pictures are small."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from auscult.params import load_params
+from auscult.pipeline import plots
+from auscult.reporting.curves import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = ["add-a-method.md", "add-a-back-end.md", "mlflow-and-dvc.md", "reproduce.md", "troubleshooting.md", "api.md"]
+SOURCES = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.S)
+
+
+def copy(folder: Path) -> Path:
+    """The parts of the project that a new method or back-end is added to, without its results."""
+    for name in ("src", "tests", "stages", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "golden", "*.npz"))
+    for name in ("params.yaml", "pyproject.toml", "checkpoints.yaml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def put(path: Path, pattern: str, new: str) -> None:
+    """Replace the one match of `pattern`; `\\g<0>` in `new` is the match."""
+    text, count = re.subn(pattern, new, path.read_text(), flags=re.M)
+    assert count == 1, (path, pattern)
+    path.write_text(text)
+
+
+def run(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_method_of_the_page_fulfils_the_contract(tmp_path: Path) -> None:
+    project = copy(tmp_path)
+    module, name = blocks("add-a-method.md", "python")
+    (section,) = blocks("add-a-method.md", "yaml")
+    assert len(module.splitlines()) <= 50
+    (project / "src/auscult/methods/band_net.py").write_text(module)
+    put(project / "src/auscult/methods/__init__.py", r"^\]  # fmt: skip", f"    {name.strip()},\n\\g<0>")
+    put(project / "params.yaml", r"^arms:.*\n", "\\g<0>  - band_net\n")
+    (project / "params.yaml").write_text((project / "params.yaml").read_text() + "\n" + section)
+    assert "written: dvc.yaml" in run(project, "auscult.pipeline")
+    stage = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]["train-band_net"]
+    assert "src/auscult/methods/band_net.py" in stage["deps"]
+    assert {"band_net", "arcface"} <= {entry for entry in stage["params"] if isinstance(entry, str)}
+    passed = run(project, "pytest", "tests/methods/test_contract.py", "-k", "band_net", "-p", "no:cacheprovider")
+    assert int(re.findall(r"(\d+) passed", passed)[0]) >= 6
+
+
+def test_the_back_end_of_the_page_passes_the_tests_of_all(tmp_path: Path) -> None:
+    project = copy(tmp_path)
+    module, settings, line = blocks("add-a-back-end.md", "python")
+    (project / "src/auscult/scoring/centre.py").write_text(module)
+    kinds = project / "src/auscult/backendsettings.py"
+    put(kinds, r"^AnyBackend = ", f"{settings}\n\n\\g<0>")
+    put(kinds, r"^    \| FusionSettings,", "    | CentreSettings\n\\g<0>")
+    registry = project / "src/auscult/scoring/__init__.py"
+    put(
+        registry, r"^BACKENDS: .*\n", f"from auscult.scoring.centre import centre_scores\n\n\\g<0>    {line.strip()},\n"
+    )
+    passed = run(project, "pytest", "tests/scoring/test_backends.py", "-k", "centre", "-p", "no:cacheprovider")
+    assert int(re.findall(r"(\d+) passed", passed)[0]) >= 20
+    sweep = "from pydantic import TypeAdapter; from auscult.backendsettings import AnyBackend; "
+    sweep += "from auscult.scoring.sweep import bound; "
+    sweep += "bound(TypeAdapter(AnyBackend).validate_python({'kind': 'centre'}), 'unit', True)"
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    subprocess.run([sys.executable, "-c", sweep], env=environment, check=True)
+
+
+def test_quoted_messages_are_the_source_s() -> None:
+    text = (DOCS / "troubleshooting.md").read_text()
+    own = text.split("## Messages of this project")[1].split("\n## ")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", own, re.M)
+    assert len(messages) >= 15
+    assert [message for message in messages if message not in SOURCES] == []
+
+
+@each_page
+def test_links_lead_to_files(page: str) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)\)", (DOCS / page).read_text())
+    missing = [target for target in targets if "://" not in target and not (DOCS / target).exists()]
+    assert missing == []
+
+
+@each_page
+def test_parameters_and_studies_in_commands_exist(page: str) -> None:
+    text = (DOCS / page).read_text()
+    params, shown = (
+        yaml.safe_load((ROOT / "params.yaml").read_text()),
+        re.findall(r"-S '?([a-z_]+(?:\.[a-z_]+)+)=", text),
+    )
+    own = {key for key in shown if not key.startswith("band_net.")}
+    missing = []
+    for key in own:
+        here = params
+        for part in key.split("."):
+            here = here.get(part, None) if isinstance(here, dict) else None
+        missing += [key] if here is None and key.split(".")[-1] not in params[key.split(".")[0]] else []
+    assert missing == []
+    for study in re.findall(r"studies/(\w+)/dvc\.yaml", text):
+        assert study in load_params(ROOT).studies
+    for profile in re.findall(r"data\.profile=(\w+)", text):
+        assert (ROOT / "profiles" / f"{profile}.yaml").is_file()
+
+
+def test_every_study_of_a_paper_has_its_cost() -> None:
+    """A study that prints a paper's numbers is in the table of what reproducing takes."""
+    table = (DOCS / "reproduce.md").read_text()
+    listed = set(re.findall(r"\.\./studies/(\w+)\)", table))
+    studies = load_params(ROOT).studies
+    of_papers = {name for name, study in studies.items() if any(t.printed for t in study.tables.values())}
+    assert of_papers <= listed <= set(studies)
+
+
+def test_pictures_are_shown_and_small() -> None:
+    text = "".join(path.read_text() for path in [*DOCS.glob("*.md"), ROOT / "README.md"])
+    for picture in (DOCS / "pictures").glob("*.png"):
+        assert picture.stat().st_size < 200_000, picture
+        assert f"pictures/{picture.name}" in text, picture
+
+
+def test_templates_of_dvc_plots_draw_the_tables_columns() -> None:
+    declared = [entry for entry in plots("metrics/x/plots") if isinstance(entry, dict)]
+    columns = {"roc.csv": {"arm", "backend", "machine", "fpr", "tpr"}, "curves.csv": set(COLUMNS)}
+    assert len(declared) == len(columns)
+    for entry in declared:
+        ((path, settings),) = entry.items()
+        template = json.loads((ROOT / ".dvc" / "plots" / f"{settings['template']}.json").read_text())
+        facets = {facet["field"] for facet in template["facet"].values()}
+        assert {settings["x"], settings["y"], *facets} <= columns[Path(path).name]
+        # Sorted by appearance, Vega puts panels under each other's headings where some are missing.
+        assert not any("sort" in facet for facet in template["facet"].values())
+        assert template["data"] == {"values": "<DVC_METRIC_DATA>"}
+        assert template["spec"]["encoding"]["color"] == "<DVC_METRIC_COLOR>"
