@@ -88,7 +88,7 @@ def test_everything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
         "summary.csv", "differences.csv", "costs.csv", "ae.json", *(f"{arm}.json" for arm in arms),
         *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "md", "tex")),
-        "plots/auc.png", "plots/roc.png", "plots/roc.csv", *(f"plots/scores_{arm}.png" for arm in arms),
+        "plots/auc.png", "plots/roc.png", "plots/roc.csv", "plots/curves.csv", *(f"plots/scores_{arm}.png" for arm in arms),
         *(f"plots/training_{arm}.{kind}" for arm in arms for kind in ("png", "csv")),
     }  # fmt: skip
     summary = pd.read_csv(out / "summary.csv")
