@@ -8,12 +8,34 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pdoc
 import tqdm
+from pdoc import doc, extract
 
 # Type checkers know tqdm as generic, the class itself is not; annotations that say what a bar counts must be readable here.
 tqdm.tqdm.__class_getitem__ = classmethod(lambda cls, item: cls)  # type: ignore[attr-defined]
+
+
+def read(*modules: str) -> int:
+    """Read every docstring, signature and annotation of `modules` and those below as the pages would, writing none.
+
+    Returns how many were read; raises UserWarning on the first that cannot be.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return sum(_read(doc.Module(extract.load_module(name))) for name in extract.walk_specs(modules))
+
+
+def _read(one: doc.Doc[Any]) -> int:
+    assert one.docstring is not None
+    if isinstance(one, doc.Function):
+        str(one.signature)
+    if isinstance(one, doc.Variable):
+        str(one.annotation_str)
+    below = one.own_members if isinstance(one, doc.Namespace) else []
+    return 1 + sum(_read(member) for member in below if member.name == "__init__" or not member.name.startswith("_"))
 
 
 def main(out: Path = Path("site")) -> None:

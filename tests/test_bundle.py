@@ -5,20 +5,28 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 import soundfile
+import torch
 import yaml
 from sklearn.neighbors import NearestNeighbors
 
 from auscult import bundle, stream, thresholds
 from auscult.bundle import Bundle
 from auscult.errors import AuscultError
+from auscult.files import digest
 from auscult.scoring.knn import LEFT_OUT
+from support.projects import stage_environment
 from support.trees import noise, write
 
 RATE = 16000
@@ -113,6 +121,67 @@ def test_a_method_with_a_score_of_its_own(recordings: Path, tmp_path: Path) -> N
     assert other.reference.shape == (14, 8)
     np.testing.assert_array_equal(again.embed(heard)[0], made.embed(heard)[0])
     assert not np.allclose(other.reference, made.embed(heard)[0])
+
+
+FIT = """
+import sys
+from functools import partial
+from pathlib import Path
+import torch
+from auscult import bundlefit
+torch.set_num_threads(int(sys.argv[3]))
+bundlefit.Train = partial(bundlefit.Train, checkpoint_seconds=0)
+bundlefit.fit(Path(sys.argv[1]), Path(sys.argv[2]), method="ae", settings={"epochs": 15}, seed=3)
+"""
+
+
+def start_fit(recordings: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", FIT, str(recordings), str(out), str(torch.get_num_threads())]
+    return subprocess.Popen(command, env=stage_environment(), stderr=subprocess.PIPE, text=True)
+
+
+def states(out: Path) -> dict[Path, int]:
+    """Training states beside a bundle, each with its time stamp."""
+    found = {}
+    for path in (out.parent / f".{out.name}.resume").glob("*/*/[!.]*.pt"):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+def test_an_interrupted_fit_continues_and_ends_in_the_same_bytes(recordings: Path, tmp_path: Path) -> None:
+    straight = bundle.fit(recordings, tmp_path / "straight" / "b", method="ae", settings={"epochs": 15}, seed=3)
+    out = tmp_path / "killed" / "b"
+    process = start_fit(recordings, out)
+    while process.poll() is None and len(states(out)) == 0:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "finished before it could be killed"
+    assert not out.exists()
+    last = start_fit(recordings, out)
+    assert "continuing after epoch" in last.communicate()[1]
+    assert last.returncode == 0
+    assert digest(out) == digest(straight.folder)
+    assert [path.name for path in out.parent.iterdir()] == ["b"], "no state is left behind"
+
+
+def test_a_state_belongs_to_these_very_recordings(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to as many others of the same names and length."""
+    found: list[Path] = []
+
+    def train_arm(*arguments: object) -> None:
+        found.append(Path(str(arguments[-1])).relative_to(tmp_path))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auscult.arms.train_arm", train_arm)
+    for folder in (recordings, recordings, normals(tmp_path / "other", seed=9)):
+        with pytest.raises(KeyboardInterrupt):
+            bundle.fit(folder, tmp_path / "b", method="ae")
+    assert found[0] == found[1] != found[2]
+    assert {path.parts[0] for path in found} == {".b.resume"}
 
 
 def test_modes_of_operation_are_classes(recordings: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio.transforms import Resample
 
-from auscult import stream
+from auscult import resampling, stream
 from auscult.errors import AuscultError
 from support.trees import noise, write
 
@@ -60,8 +60,8 @@ def test_resampling_has_no_seams(rate: int) -> None:
     """Blocks of any size give what torchaudio gives for the whole: the last sample included."""
     sound = (0.3 * RNG.standard_normal(7 * rate + 12345)).astype(np.float32)
     places = np.sort(RNG.integers(0, len(sound), 40))
-    got = np.concatenate(list(stream.resampled(np.split(sound, places), rate, 16000)))
-    filtered = Resample(rate, 16000, lowpass_filter_width=stream.SINC_WIDTH, rolloff=stream.SINC_ROLLOFF)
+    got = np.concatenate(list(resampling.resampled(np.split(sound, places), rate, 16000)))
+    filtered = Resample(rate, 16000, lowpass_filter_width=resampling.SINC_WIDTH, rolloff=resampling.SINC_ROLLOFF)
     np.testing.assert_allclose(got, filtered(torch.from_numpy(sound)).numpy(), atol=2e-6)
 
 
@@ -69,7 +69,9 @@ def test_another_rate_keeps_what_can_be_heard() -> None:
     """A tone at 7.9 kHz of 44.1 kHz arrives at 16 kHz as loud as it was; one at 8.1 kHz is gone."""
     time = np.arange(3 * 44100) / 44100
     for tone, level in ((1000.0, 1.0), (7900.0, 1.0), (8100.0, 0.0)):
-        got = np.concatenate(list(stream.resampled([np.sin(2 * np.pi * tone * time).astype(np.float32)], 44100, 16000)))
+        got = np.concatenate(
+            list(resampling.resampled([np.sin(2 * np.pi * tone * time).astype(np.float32)], 44100, 16000))
+        )
         assert np.sqrt(2) * got[4000:-4000].std() == pytest.approx(level, abs=0.03)
 
 

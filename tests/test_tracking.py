@@ -12,7 +12,7 @@ import pytest
 
 from auscult.project import Project
 from auscult.runvalues import param_text, run_curves, run_metrics
-from auscult.runviews import TAG, Run, compare_link, differing, overview, rows_of, view_link, views
+from auscult.runviews import TAG, Run, compare_link, differing, overview, readable, rows_of, view_link, views
 from auscult.tracking import publish
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +87,10 @@ def test_axes_are_what_tells_runs_apart() -> None:
         "fph.reduction",
     ]  # what every run has comes first; one value is no difference
     assert differing(SWEEP[:1]) == []
+    long: Run = ({"fph.reduction": "8", "method": "spectral_knn", "lr": "0.2"}, {})
+    short: Run = ({"fph.reduction": "8", "method": "ae", "lr": "0.3"}, {})
+    assert differing([long, short]) == ["lr", "method"]
+    assert readable([long, short], 8) == ["lr"], "a name that the page would cut is a column, no axis"
 
 
 def test_a_view_has_parallel_coordinates_over_what_differs() -> None:
@@ -115,11 +119,14 @@ def test_a_view_has_parallel_coordinates_over_what_differs() -> None:
 def test_links_name_the_view_and_the_runs() -> None:
     path, _, query = view_link("3", "a-compare")[2:].partition("?")
     assert path == "experiments/3/runs"
-    assert parse_qs(query) == {"compareRunsMode": ["CHART"], "viewStateShareKey": ["a-compare"]}
+    side = {"workflowType": ["machine_learning"]}
+    assert parse_qs(query) == {"compareRunsMode": ["CHART"], "viewStateShareKey": ["a-compare"], **side}
     asked = parse_qs(urlsplit(compare_link("3", ["r1", "r2"])[1:]).query)
+    assert asked.pop("workflowType") == side["workflowType"]
     assert {key: json.loads(unquote(value[0])) for key, value in asked.items()} == {
         "runs": ["r1", "r2"],
         "experiments": ["3"],
     }
-    assert overview({"one": "#/x"}) == "* [one](#/x)"
+    links = {"noise: training curves": "#/x", "project: results": "#/y", "noise: results": "#/z"}
+    assert overview(links) == "project: [results](#/y)\n\nnoise: [training curves](#/x), [results](#/z)"
     assert TAG.endswith(".")

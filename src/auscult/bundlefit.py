@@ -7,9 +7,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import sys
-import wave
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -21,23 +19,34 @@ import torch
 from tqdm import tqdm
 
 from auscult import modelfolder
-from auscult.bundlefolder import BACKENDS, FORMAT, Bundle, embed, file_names, load, metric_of, sha256_of, write_manifest
+from auscult.bundlefolder import (
+    BACKENDS,
+    FORMAT,
+    Bundle,
+    embed,
+    file_names,
+    load,
+    load_network,
+    metric_of,
+    sha256_of,
+    write_manifest,
+)
+from auscult.bundlewindows import check_count, cut_windows, measured_below, quiet
 from auscult.config import Data, MethodSettings, Profile, Train, near, validated
-from auscult.data.cutting import SHORTEST, Measured, measure
-from auscult.errors import AuscultError, listed
+from auscult.data.cutting import SHORTEST, Measured
+from auscult.errors import AuscultError
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
 from auscult.metrics import Floats
+from auscult.resume import run_key
 from auscult.rules import MetricRules
-from auscult.stream import Channel, Recording, below, cut
+from auscult.stream import Channel
 from auscult.thresholds import choose
 
 LONGEST = 10.0
 """Seconds of a window, unless another length is asked for."""
 RATE = 16000
 """Hz, unless the recordings have less or another rate is asked for."""
-FEWEST = 10
-"""Windows; fewer say nothing about a false-alarm rate."""
 
 
 def fit(
@@ -57,6 +66,8 @@ def fit(
     long_on_cpu: bool = False,
 ) -> Bundle:
     """Fit a detector to the recordings of normal sound below `folder` and write it into the folder `out`.
+
+    Interrupted, the same call continues the training: its states are beside `out` (`.<name>.resume`) until the bundle is there.
 
     Recordings of any length, rate and format are cut into windows that do not overlap; what is left at an end is not used.
     Files of one folder are one unit (a mode of operation, a class for methods that tell classes apart).
@@ -86,7 +97,7 @@ def fit(
         raise AuscultError(f"unknown back-end `{backend}`", fix=f"use: {', '.join(BACKENDS)}")
     if k < 1:
         raise AuscultError(f"k is {k}, and at least 1 neighbour is wanted", fix="leave out --k")
-    measured, passed_over = _measured(folder)
+    measured, passed_over = measured_below(folder)
     lowest = min(each.sample_rate for each in measured.values())
     sample_rate = sample_rate or min(RATE, lowest)
     if lowest < sample_rate:
@@ -100,9 +111,15 @@ def fit(
         raise AuscultError(f"no recording is as long as a window ({seconds:g} s)", str(folder), "use fewer --seconds")
     with atomic_folder(out) as part:
         work = part / "work"
-        clips = _cut(measured, folder, work / "raw", sample_rate, window, channel)
-        _check_count(clips, window / sample_rate, folder)
-        trained, backend = _train(clips, work, part / "model", chosen, sample_rate, window, seed, backend, long_on_cpu)
+        clips = cut_windows(measured, folder, work / "raw", sample_rate, window, channel)
+        check_count(clips, window / sample_rate, folder)
+        sums = {name: sha256_of(folder / name) for name in measured}
+        states = out.with_name(f".{out.name}.resume")
+        # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
+        heard = states / run_key(sums, sample_rate, window, channel)
+        trained, backend = _train(
+            clips, work, part / "model", heard, chosen, sample_rate, window, seed, backend, long_on_cpu
+        )
         audio = np.load(work / "train" / "audio" / "machine.npy", mmap_mode="r")
         vectors, own = _embed_all(trained, audio)
         del audio
@@ -118,14 +135,17 @@ def fit(
             "format": FORMAT, "name": re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100], "method": method, "backend": backend,
             "k": k, "sample_rate": sample_rate, "window": window, "hop": max(1, window // 2), "channel": channel,
             "seed": seed, "threshold": asdict(choose(normal, rate)), "made_with": _versions(),
-            "training": _training(clips, measured, folder, window / sample_rate, passed_over),
+            "training": _training(clips, measured, sums, window / sample_rate, passed_over),
             "files": {name: sha256_of(part / name) for name in file_names(backend)},
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
+    shutil.rmtree(states, ignore_errors=True)
     return load(out)
 
 
 def _check_out(out: Path, force: bool) -> None:
+    if not out.name or out.name == "..":
+        raise AuscultError("a bundle is a folder with a name", str(out), "say -o pump.bundle")
     if not out.exists():
         return
     if not (out / "bundle.yaml").is_file():
@@ -145,86 +165,11 @@ def _settings(method: str, values: Mapping[str, Any]) -> MethodSettings:
     return settings
 
 
-_FAULTY = re.compile(
-    r"(^|/)(anomal\w*|abnormal\w*|fault\w*)(/|$)|(^|/|_(train|test)_)(anomaly|abnormal)_", re.IGNORECASE
-)
-
-
-def _measured(folder: Path) -> tuple[dict[str, Measured], int]:
-    """What each recording below a folder is, by its name there; and how many files are no recordings."""
-    if not folder.is_dir():
-        what = "this is a file; a folder of recordings is wanted" if folder.exists() else "there is no such folder"
-        raise AuscultError(what, str(folder), "give the folder that holds recordings of normal sound")
-    files = {path.relative_to(folder).as_posix(): path for path in below(folder)}
-    if not files:
-        raise AuscultError(
-            "no recordings below this folder", str(folder), "put WAV, FLAC, OGG, MP3 or AIFF files there"
-        )
-    faulty = [name for name in files if _FAULTY.search(name.rpartition("/")[0]) or _FAULTY.search(name)]
-    if faulty:
-        what = f"{len(faulty)} recording(s) are named as anomalies, and a detector is fitted to normal sound alone:"
-        raise AuscultError(what + listed(faulty, 5), str(folder), "give the folder of the normal ones, or rename them")
-    found: dict[str, Measured] = {}
-    bad = []
-    for name, path in tqdm(files.items(), desc="read", unit="recording", **_quiet()):
-        try:
-            found[name] = measure(path)
-            if found[name].peak == 0:
-                bad.append(f"{path}: silent, nothing but zeros")
-        except ValueError as problem:
-            bad.append(f"{path}: {problem}")
-    if bad:
-        raise AuscultError(f"{len(bad)} recording(s) cannot be used:{listed(bad)}", fix="mend, convert or remove them")
-    others = sum(path.is_file() for path in folder.rglob("*")) - len(files)
-    return found, others
-
-
-def _cut(
-    measured: Mapping[str, Measured], folder: Path, raw: Path, sample_rate: int, window: int, channel: Channel
-) -> pd.DataFrame:
-    """Write every whole window as 16-bit WAV; a table of them as the manifest has, and the recording of each."""
-    raw.mkdir(parents=True)
-    rows = []
-    names = tqdm(measured, desc="cut", unit="recording", **_quiet())
-    for number, name in enumerate(names):
-        recording = Recording(folder / name, sample_rate, channel)
-        unit = name.rpartition("/")[0] or "00"
-        place = 0
-        for first, parts in cut(_whole(recording, window), window, window):
-            for audio in parts[first % window == 0]:  # without the one that overlaps its neighbour to reach the end
-                path = f"{number:06d}-{place:06d}.wav"
-                with wave.open(str(raw / path), "wb") as file:
-                    file.setparams((1, 2, sample_rate, window, "NONE", ""))
-                    file.writeframes((audio * 32768).astype("<i2").tobytes())
-                rows.append((path, unit, number))
-                place += 1
-    table = pd.DataFrame(rows, columns=["path", "unit", "recording"])
-    return table.assign(
-        clip_id=np.arange(len(table)), set="dev", machine="machine", domain="unknown", attributes="",
-        seconds=window / sample_rate,
-    )  # fmt: skip
-
-
-def _whole(recording: Recording, window: int) -> Iterable[np.ndarray]:
-    """The sound without mirroring: a recording that is a window but for the rounding of its rate gets its last sample."""
-    length = 0
-    for block in recording.blocks():
-        length += len(block)
-        yield block
-    if 0 < window - length <= 2:
-        yield np.zeros(window - length, np.float32)
-
-
-def _check_count(clips: pd.DataFrame, seconds: float, folder: Path) -> None:
-    if len(clips) < FEWEST:
-        what = f"{len(clips)} window(s) of {seconds:g} s are too few to know what is normal, {FEWEST} are needed"
-        raise AuscultError(what, str(folder), "record more normal sound, or use shorter windows (--seconds)")
-
-
 def _train(
     clips: pd.DataFrame,
     work: Path,
     model: Path,
+    states: Path,
     settings: MethodSettings,
     sample_rate: int,
     window: int,
@@ -248,13 +193,11 @@ def _train(
     )  # fmt: skip
     shutil.rmtree(work / "raw")
     train = Train(seeds=(seed,), threads=torch.get_num_threads(), long_on_cpu=long_on_cpu)
-    train_arm(settings, profile, train, seed, work / "train", model, work / "cost.json", work / "resume")
-    trained = modelfolder.load(model)
+    train_arm(settings, profile, train, seed, work / "train", model, work / "cost.json", states)
+    trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))
         raise AuscultError(f"`{settings.method}` cannot be trained on this: {reason}", fix="choose another --method")
-    for network in trained.networks.values():
-        network.merge()
     native = np.isfinite(embed(trained, np.zeros((1, window), np.float32))[1]).all()
     if backend == "native" and not native:
         raise AuscultError(f"`{settings.method}` has no score of its own", fix="use knn_cosine or knn_euclidean")
@@ -264,7 +207,7 @@ def _train(
 
 def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vectors, own = [], []
-    with tqdm(total=len(audio), desc="score", unit="window", **_quiet()) as bar:
+    with tqdm(total=len(audio), desc="score", unit="window", **quiet()) as bar:
         for start in range(0, len(audio), 64):
             part = embed(trained, audio[start : start + 64].astype(np.float32) * np.float32(1 / 32768))
             vectors.append(part[0])
@@ -302,7 +245,7 @@ def left_out(vectors: np.ndarray, recording: np.ndarray, unit: np.ndarray, k: in
 
 
 def _training(
-    clips: pd.DataFrame, measured: Mapping[str, Measured], folder: Path, seconds: float, passed_over: int
+    clips: pd.DataFrame, measured: Mapping[str, Measured], sums: Mapping[str, str], seconds: float, passed_over: int
 ) -> dict[str, Any]:
     return {
         "windows": len(clips),
@@ -311,7 +254,7 @@ def _training(
         "window_seconds": seconds,
         "units": {str(name): int(count) for name, count in clips.groupby("unit").size().items()},
         "other_files": passed_over,
-        "sha256": {name: sha256_of(folder / name) for name in measured},
+        "sha256": dict(sums),
     }
 
 
@@ -324,7 +267,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return found
-
-
-def _quiet() -> dict[str, Any]:
-    return {"mininterval": 0.5 if sys.stderr.isatty() else 15.0}

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from auscult import modelfolder
 from auscult.config import Section, validated
 from auscult.errors import AuscultError
+from auscult.exactspectra import exact_log_mel, make_exact
 from auscult.files import atomic_file
-from auscult.frontends import log_mel
 from auscult.methods import METHODS
 from auscult.methods.base import Batch
 from auscult.metrics import Floats
@@ -126,7 +126,7 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
             batch = Batch(
                 candidates=torch.ones(len(part), shape.classes, dtype=torch.bool),
                 wave=part if hears else None,
-                mel=log_mel(part, frontend, shape.sample_rate) if frontend else None,
+                mel=exact_log_mel(part, frontend, shape.sample_rate) if frontend else None,
             )
             vector, own = network.embed(batch)
             vectors.append(vector.float().numpy())
@@ -150,9 +150,7 @@ def load(folder: Path) -> Bundle:
         shape = next(iter(config["networks"].values()))["shape"]
         if (shape["samples"], shape["sample_rate"]) != (manifest.window, manifest.sample_rate):
             raise ValueError("the model hears another window than bundle.yaml says")
-        trained = modelfolder.load(folder / "model")
-        for network in trained.networks.values():
-            network.merge()
+        trained = load_network(folder / "model")
         normal = _array(folder / "normal.npy", np.float64, 1)
         native = manifest.backend == "native"
         reference = np.empty((0, 0), np.float32) if native else _array(folder / "reference.npy", np.float32, 2)
@@ -168,6 +166,17 @@ def load(folder: Path) -> Bundle:
         folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
         manifest.hop, manifest.channel, rule, normal, reference, trained, manifest.model_dump(),
     )  # fmt: skip
+
+
+def load_network(folder: Path) -> modelfolder.Trained:
+    """A trained network as a bundle uses it: branches merged, spectra in float64."""
+    trained = modelfolder.load(folder)
+    encoder = getattr(trained.settings, "encoder", None)
+    for network in trained.networks.values():
+        network.merge()
+        if encoder is not None:
+            make_exact(network, encoder.name)
+    return trained
 
 
 def set_threshold(folder: Path, rate: float, by: By | None = None) -> Threshold:

@@ -5,9 +5,10 @@ A new command is a file in `commands/` and a name in `COMMANDS`.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
 from auscult.commands.export import export
 from auscult.commands.fit import fit
+from auscult.commands.report import report
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
 from auscult.commands.watch import watch
@@ -23,14 +25,15 @@ from auscult.errors import AuscultError
 
 __all__ = ["COMMANDS", "Command", "main"]
 
-COMMANDS = (fit, score, threshold, watch, export, bench, checkpoints)
+COMMANDS = (fit, score, threshold, watch, export, bench, report, checkpoints)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name, None = the command line.
 
     Returns:
-        Exit status: the command's; 2 with one message on what a user can mend, 130 on Ctrl-C.
+        Exit status: the command's; 2 with one message on what a user can mend, 130 on Ctrl-C. With --json the message is also
+        an object on the standard output: `error`, `where`, `fix`.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except AuscultError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(error, arguments)
     except BrokenPipeError:  # the reader has seen enough (`| head`); Python's own flush at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -49,8 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None or error.strerror is None:
             raise
         fix = "check the path, its permissions and the disk"
-        print(f"error: {AuscultError(error.strerror, str(error.filename), fix)}", file=sys.stderr)
+        blocked = isinstance(error, (FileExistsError, NotADirectoryError))
+        what = "there is a file where a folder is wanted" if blocked else error.strerror
+        _complain(AuscultError(what, str(error.filename), fix), arguments)
     return 2
+
+
+def _complain(error: AuscultError, arguments: Namespace) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    if getattr(arguments, "json", False):
+        print(json.dumps({"error": error.what, "where": error.where, "fix": error.fix}, indent=1))
 
 
 def _parser() -> ArgumentParser:

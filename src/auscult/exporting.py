@@ -1,9 +1,5 @@
 """A bundle as one ONNX file: waveform [n, window] in, score [n] out; front-end, network and back-end are inside.
 
-The Fourier transform is written as two matrix products, which every runtime has and which agree with `torch.stft` to
-about 1e-5 dB. They are half the size of the plain ones: a window w[n] of N samples is even around N / 2, so cosines need
-x[n] + x[N - n] alone and sines x[n] - x[N - n].
-
 A file is kept only after onnxruntime has given the scores that torch gives.
 """
 
@@ -11,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -24,16 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from auscult.errors import AuscultError
+from auscult.exportforms import export_forms
+from auscult.exportnetwork import Scorer, scorer
 from auscult.files import atomic_file
-from auscult.frontends import FRONTENDS, LogMel, filter_bank
-from auscult.methods import glow_aff, windows
-from auscult.methods.base import Batch, Method, Network
-from auscult.modelfolder import Trained
-from auscult.models.glow import Glow
 
 if TYPE_CHECKING:
     from auscult.bundle import Bundle
@@ -107,129 +95,6 @@ def metadata_of(bundle: Bundle) -> dict[str, str]:
     return {f"auscult.{key}": str(value) for key, value in facts.items()}
 
 
-class ExportLogMel(nn.Module):
-    """`auscult.frontends.log_mel` as products of matrices: same settings, same numbers."""
-
-    cosine: Tensor
-    sine: Tensor
-    bank: Tensor
-
-    def __init__(self, settings: LogMel, sample_rate: int) -> None:
-        super().__init__()
-        self.settings = settings = replace(settings, sample_rate=sample_rate)
-        size, half = settings.n_fft, settings.n_fft // 2
-        taper = torch.hann_window(size, periodic=settings.window == "hann", dtype=torch.float64)
-        # n k modulo N: the angle of a large product would lose digits.
-        sample, line = torch.arange(size)[:, None], torch.arange(half + 1)
-        angle = 2 * math.pi * (sample * line % size).double() / size
-        self.folds = settings.window == "hann"
-        cosine, sine = taper[:, None] * angle.cos(), taper[:, None] * angle.sin()
-        if self.folds:
-            cosine, sine = cosine[: half + 1], sine[1:half]
-        self.register_buffer("cosine", cosine.float())
-        self.register_buffer("sine", sine.float())
-        self.register_buffer("bank", torch.from_numpy(filter_bank(settings)).float())
-
-    def forward(self, wave: Tensor) -> Tensor:
-        """float32 [n, samples] -> [n, mels, frames] in dB."""
-        settings, half = self.settings, self.settings.n_fft // 2
-        padded = functional.pad(wave.unsqueeze(1), (half, half), mode=settings.pad_mode).squeeze(1)
-        frame = padded.unfold(1, settings.n_fft, settings.hop)  # [n, frames, n_fft]
-        if self.folds:
-            first, second = frame[..., 1:half], frame[..., half + 1 :].flip(-1)
-            even = torch.cat([frame[..., :1], first + second, frame[..., half : half + 1]], -1)
-            real, imaginary = even @ self.cosine, (first - second) @ self.sine
-        else:
-            real, imaginary = frame @ self.cosine, frame @ self.sine
-        mel = self.bank @ (real.square() + imaginary.square()).transpose(1, 2)
-        if settings.log == "max":
-            return 10.0 * torch.log10(mel.clamp(min=settings.epsilon))
-        # log(P + e) as log(P / e + 1) + log(e): onnxruntime takes an addition of 2e-16 for one of zero, and drops it.
-        return 10.0 * torch.log10(mel / settings.epsilon + 1.0) + 10.0 * math.log10(settings.epsilon)
-
-
-class Neighbours(nn.Module):
-    """Mean distance to the `k` nearest of a bank [m, D], as `auscult.scoring.knn.nearest` on CPUs."""
-
-    bank: Tensor
-    squares: Tensor
-
-    def __init__(self, bank: np.ndarray, k: int, metric: str) -> None:
-        super().__init__()
-        reference = torch.from_numpy(np.asarray(bank, np.float64))
-        if metric == "cosine":
-            reference = reference / reference.norm(dim=1, keepdim=True).clamp(min=np.finfo(np.float64).tiny)
-        elif metric != "euclidean":
-            raise AuscultError(f"a bank with distance `{metric}` cannot be exported", fix="use cosine or euclidean")
-        self.k, self.metric = min(k, len(bank)), metric
-        # In float64: |x - y|^2 from three large products would lose half the digits.
-        self.register_buffer("bank", reference)
-        self.register_buffer("squares", reference.square().sum(1))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """[n, D] -> float64 [n]."""
-        x = vectors.double()
-        if self.metric == "cosine":
-            norm = x.square().sum(1, keepdim=True).sqrt().clamp(min=1e-300)
-            distance = (1.0 - (x / norm) @ self.bank.T).clamp(min=0.0)
-        else:
-            square = x.square().sum(1, keepdim=True) + self.squares - 2.0 * (x @ self.bank.T)
-            distance = square.clamp(min=0.0).sqrt()
-        return distance.topk(self.k, dim=1, largest=False).values.mean(1)
-
-
-class Scorer(nn.Module):
-    """Waveform [n, window] -> score [n]: what is exported.
-
-    Args:
-        method, settings, network: as in a model folder.
-        sample_rate: Hz.
-        classes: of the network; every one is a candidate.
-        backend: from embeddings [n, D] to scores [n]; None = the method's own score.
-    """
-
-    candidates: Tensor
-
-    def __init__(
-        self, method: Method, settings: Any, network: Network, sample_rate: int, classes: int, backend: nn.Module | None
-    ) -> None:
-        super().__init__()
-        if settings.lowpass_hz:
-            raise AuscultError("a bundle with a low-pass (`lowpass_hz`) cannot be exported", fix="fit one without")
-        name = method.mel(settings)
-        self.front_end = ExportLogMel(FRONTENDS[name], sample_rate) if name else None
-        self.network, self.backend = network, backend
-        self.register_buffer("candidates", torch.ones(1, classes, dtype=torch.bool))
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """float32 [n, window] in [-1, 1) -> float32 [n]."""
-        mel = None if self.front_end is None else self.front_end(waveform)
-        candidates = self.candidates.expand(waveform.shape[0], -1)
-        vectors, own = self.network.embed(Batch(candidates=candidates, wave=waveform, mel=mel))
-        score = own["native"] if self.backend is None else self.backend(vectors)
-        return score.float()
-
-
-def scorer(trained: Trained, sample_rate: int, bank: np.ndarray | None, k: int = 1, metric: str = "cosine") -> Scorer:
-    """What is exported, of a model with one network.
-
-    Args:
-        bank: reference embeddings float32 [m, D]; None = the method's own score.
-
-    Raises:
-        AuscultError: more networks than one.
-    """
-    if bank is not None and isinstance(next(iter(trained.networks.values())), glow_aff.GlowAff):
-        raise AuscultError("`glow_aff` is exported with its own score alone", fix="fit it with the back-end `native`")
-    if len(trained.networks) != 1:
-        what = f"the model has {len(trained.networks)} networks ({', '.join(trained.networks)}), and a file holds one"
-        raise AuscultError(what, fix="fit a bundle per machine")
-    ((name, network),) = trained.networks.items()
-    network.eval()
-    backend = None if bank is None else Neighbours(bank, k, metric)
-    return Scorer(trained.method, trained.settings, network, sample_rate, trained.shapes[name].classes, backend).eval()
-
-
 def require_packages() -> None:
     """
     Raises:
@@ -254,7 +119,7 @@ def write(model: Scorer, window: int, path: Path, metadata: dict[str, str]) -> N
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of packages that nobody needs
     dimension = torch.export.Dim("n", min=1, max=65536)
     try:
-        with _export_forms(), torch.no_grad(), warnings.catch_warnings(), redirect_stdout(StringIO()):
+        with export_forms(), torch.no_grad(), warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model,
@@ -282,69 +147,6 @@ def first_line(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
-
-
-@contextmanager
-def _export_forms() -> Iterator[None]:
-    """Put what computes the same in words that ONNX has in the place of some functions, while a network is traced."""
-    put: list[tuple[Any, str, Any]] = [
-        (module, "mean_over_windows", _in_one_pass)
-        for name, module in list(sys.modules.items())
-        if name.startswith("auscult.methods.") and hasattr(module, "mean_over_windows")
-    ]
-    put += [
-        (functional, "adaptive_max_pool2d", _adaptive_max_pool),
-        (glow_aff.GlowAff, "_score", _of_all_flows),
-        (Glow, "forward", _flow),
-    ]
-    originals = [getattr(place, name) for place, name, _ in put]
-    try:
-        for place, name, form in put:
-            setattr(place, name, form)
-        yield
-    finally:
-        for (place, name, _), original in zip(put, originals, strict=True):
-            setattr(place, name, original)
-
-
-def _in_one_pass(
-    evaluate: Callable[[Tensor], tuple[Tensor, ...]], mel: Tensor, width: int, hop: int = 1, chunk: int = 0
-) -> tuple[Tensor, ...]:
-    """`windows.mean_over_windows` without its chunks: they bound memory, but their number is not fixed."""
-    cut = windows.windows(mel, width, hop)
-    each = evaluate(cut.flatten(0, 1))
-    return tuple(value.float().unflatten(0, (cut.shape[0], cut.shape[1])).mean(1) for value in each)
-
-
-def _of_all_flows(network: glow_aff.GlowAff, mel: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """`GlowAff._score` where every unit is a candidate: no rows are picked. No embedding: its mean mel takes the place."""
-    cut = network._normalised(mel).unfold(2, network.window, network.settings.hop).transpose(1, 2)
-    rows = cut.flatten(0, 1)
-    each = [flow.nll(*flow(rows)).unflatten(0, (cut.shape[0], cut.shape[1])).mean(1) for flow in network.flows]
-    return mel.mean(2), torch.stack(each).amin(0)
-
-
-def _flow(flow: Glow, window: Tensor) -> tuple[list[Tensor], Tensor]:
-    """`Glow.forward`; there, `len` makes a constant of the number of windows."""
-    x, latent, log_det = window.unsqueeze(1), [], window.new_zeros(window.shape[0])
-    for number in range(len(flow.levels)):
-        x = functional.pixel_unshuffle(x, flow.squeeze)
-        for step in flow.steps(number):
-            x, change = step(x)
-            log_det = log_det + change
-        if number + 1 < len(flow.levels):
-            x, out = x.chunk(2, 1)
-            latent.append(out)
-    return [*latent, x], log_det
-
-
-def _adaptive_max_pool(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """`adaptive_max_pool2d` of images of height one: each output looks at samples floor(i L / n) to ceil((i + 1) L / n)."""
-    length, outputs = x.shape[3], size[1]
-    spans = [range(i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs)]
-    longest = max(map(len, spans))
-    rows = [span[min(step, len(span) - 1)] for span in spans for step in range(longest)]  # the last one again
-    return x[..., torch.tensor(rows)].unflatten(3, (outputs, longest)).amax(4)
 
 
 def probes(window: int, count: int, seed: int = 0) -> np.ndarray:

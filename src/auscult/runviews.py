@@ -13,12 +13,19 @@ from typing import Any
 from urllib.parse import quote
 
 TAG = "mlflow.sharedViewState."
+SIDE = "workflowType=machine_learning"
+"""MLflow's pages have two sides and open on the other one, that of language models."""
 PROJECT = "project"
 """Name of the group of runs that no study owns."""
 UNTOLD = ("train.", "score.", "profile", "arm")
 """Params that say where and with which seeds a run was made, not what it is."""
-MOST_AXES = 6  # params of a parallel-coordinates chart; more cannot be read
+MOST_AXES = 4  # params of a parallel-coordinates chart, beside three metrics; more cannot be read
+AXIS = (
+    8  # letters of a value on an axis: of a longer one MLflow cuts out the middle, and the panel's edge the beginning
+)
 HEADLINES = ("auc/mean", "pauc/mean", "official/mean", "official/hmean")
+MOST_COLUMNS = 4  # params of the table, beside three metrics
+COLUMN = 13  # letters of a value in a column
 MOST_CURVES = 6
 CURVES = ("curve/train_loss", "curve/valid_loss", "curve/lr")
 AS_THEY_ARE: dict[str, Any] = {"lineSmoothness": 0, "useGlobalLineSmoothing": False, "xAxisKey": "step"}
@@ -34,7 +41,7 @@ def rows_of(study: str) -> str:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """Params that tell `runs` apart, at most `MOST_AXES`: those that most runs have first, then by the number of their values.
+    """Params that tell `runs` apart: those that most runs have first, then by the number of their values.
 
     A param that some runs lack does not count unless two others differ in it.
     """
@@ -45,7 +52,12 @@ def differing(runs: Sequence[Run]) -> list[str]:
                 values.setdefault(name, []).append(value)
     apart = [name for name, seen in values.items() if len(set(seen)) > 1]
     apart.sort(key=lambda name: (-len(values[name]), -len(set(values[name])), name))
-    return apart[:MOST_AXES]
+    return apart
+
+
+def readable(runs: Sequence[Run], letters: int) -> list[str]:
+    """Of `differing`, those whose values have at most so many letters."""
+    return [name for name in differing(runs) if all(len(params.get(name, "")) <= letters for params, _ in runs)]
 
 
 def views(study: str, runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
@@ -57,8 +69,9 @@ def views(study: str, runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
     name = study or PROJECT
     metrics = set().union(*(measured for _, measured in runs)) if runs else set()
     headlines = [metric for metric in HEADLINES if metric in metrics][:3]
-    axes = differing(runs)
-    columns = [f"metrics.`{metric}`" for metric in headlines] + [f"params.`{param}`" for param in axes]
+    axes = readable(runs, AXIS)[:MOST_AXES]
+    columns = [f"metrics.`{metric}`" for metric in headlines]
+    columns += [f"params.`{param}`" for param in readable(runs, COLUMN)[:MOST_COLUMNS]]
     curves = sorted(
         (metric for metric in metrics if metric.startswith("curve/")),
         key=lambda metric: (CURVES.index(metric) if metric in CURVES else len(CURVES), metric.count("."), metric),
@@ -124,15 +137,19 @@ def _envelope(title: str, state: dict[str, Any]) -> str:
 
 def view_link(experiment: str, key: str) -> str:
     """Where the page of an experiment opens with a view; to be put after the server's address."""
-    return f"#/experiments/{experiment}/runs?compareRunsMode=CHART&viewStateShareKey={quote(key)}"
+    return f"#/experiments/{experiment}/runs?{SIDE}&compareRunsMode=CHART&viewStateShareKey={quote(key)}"
 
 
 def compare_link(experiment: str, runs: Sequence[str]) -> str:
     """Runs (their ids) side by side, with parallel coordinates, scatter and box plots over any param."""
     ids = quote(json.dumps(list(runs), separators=(",", ":")))
-    return f"#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}"
+    return f"#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}&{SIDE}"
 
 
 def overview(links: Mapping[str, str]) -> str:
-    """Markdown for the experiment's description: every view by its title."""
-    return "\n".join(f"* [{title}]({link})" for title, link in links.items())
+    """Markdown for the experiment's description: a line per study. Folded, the page shows the first alone: the project's."""
+    lines: dict[str, list[str]] = {PROJECT: []}
+    for title, link in links.items():
+        study, _, kind = title.partition(": ")
+        lines.setdefault(study, []).append(f"[{kind}]({link})")
+    return "\n\n".join(f"{study}: {', '.join(found)}" for study, found in lines.items() if found)

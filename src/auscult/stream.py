@@ -1,13 +1,11 @@
 """A recording of any length, rate and number of channels as windows, and what a bundle says of it.
 
-Read, resampled and cut block by block: memory does not grow with the length. Resampling leaves no seams, for each block is
-resampled with its surroundings: the samples are those of the whole file resampled at once by torchaudio's windowed sinc (with
-`SINC_WIDTH` and `SINC_ROLLOFF`), to about 1e-6 of full scale, and then rounded to 16 bit as everywhere in this project.
+Read, resampled (resampling.py) and cut block by block: memory does not grow with the length. Samples are rounded to 16 bit as
+everywhere in this project.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import soundfile
 
 from auscult.errors import AuscultError
 from auscult.metrics import Floats
+from auscult.resampling import resampled
 
 if TYPE_CHECKING:
     from auscult.bundle import Bundle
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 Channel = Literal["mean"] | int
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 _BLOCK = 2**16  # frames read at once
-_STRETCH = 2**17  # samples resampled at once, about
-_LARGEST = 2**26  # weights of a resampler: 256 MiB
-SINC_WIDTH, SINC_ROLLOFF = 256, 0.998
-"""Zero crossings of the sinc and roll-off: an edge far steeper than by torchaudio's defaults. Those let the uppermost mel bands
-sag, so that a recording at another rate than the normal ones would stand out by its resampling alone."""
 
 
 @dataclass
@@ -133,42 +127,6 @@ def _check_size(path: Path) -> None:
     promised = int.from_bytes(head[4:], "big" if head[:4] == b"FORM" else "little") + 8
     if head[:4] in (b"RIFF", b"FORM") and size < promised < 0xFFFFFFFF:
         raise AuscultError(f"cut short: {size} of {promised} bytes", str(path), "copy it again")
-
-
-def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int, where: str = "") -> Iterator[np.ndarray]:
-    """`blocks` float32 [n] of a sound at `rate` Hz as blocks of the same sound at `wanted` Hz.
-
-    Together they are what `torchaudio.transforms.Resample` with these settings makes of the whole, to float32 rounding
-    (1e-6 of full scale).
-
-    Raises:
-        AuscultError: the two rates have so small a common divisor that the filter would not fit into memory.
-    """
-    if rate == wanted:
-        yield from blocks
-        return
-    import torch
-    from torchaudio.transforms import Resample
-
-    divisor = math.gcd(rate, wanted)
-    step, out = rate // divisor, wanted // divisor  # `step` samples become `out`
-    width = math.ceil(SINC_WIDTH * step / (min(step, out) * SINC_ROLLOFF))  # as torchaudio's
-    if out * (2 * width + step) > _LARGEST:
-        what = f"{rate} Hz cannot be brought to {wanted} Hz block by block"
-        raise AuscultError(what, where, "convert it to a common rate (16000, 44100, 48000 Hz)")
-    resample = Resample(rate, wanted, lowpass_filter_width=SINC_WIDTH, rolloff=SINC_ROLLOFF)
-    around = math.ceil(width / step) + 1  # steps of surroundings on either side
-    stretch = max(1, _STRETCH // step)
-    left, held = 0, np.empty(0, np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= (left + stretch + around) * step:
-            part = resample(torch.from_numpy(held[: (left + stretch + around) * step])).numpy()
-            yield part[left * out : (left + stretch) * out]
-            keep = max(0, left + stretch - around)
-            left, held = left + stretch - keep, held[keep * step :]
-    if len(held) > left * step:
-        yield resample(torch.from_numpy(np.ascontiguousarray(held))).numpy()[left * out :]
 
 
 def cut(blocks: Iterable[np.ndarray], window: int, hop: int, batch: int = 64, where: str = "") -> Batches:

@@ -29,6 +29,9 @@ from auscult.runvalues import param_text, run_curves, run_metrics
 from auscult.runviews import PROJECT, TAG, compare_link, overview, rows_of, view_link, views
 
 SERVER = "http://127.0.0.1:5000/"  # of `mlflow ui`, which listens to this machine alone
+HEADLINE = (
+    "`auc/fan`, `pauc/mean` ...: percent, development set, per unit then averaged, by the arm's own score if it has one"
+)
 NOTE = 5000  # characters of a description: a tag holds no more
 
 
@@ -60,9 +63,13 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         keys.append(_publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm.name], plots, parent))
     _write(receipt, {"published": keys})
     print(f"{len(keys)} runs are up to date in {client.tracking_uri}")
-    print("look at them with: mlflow ui --host 127.0.0.1")
+    server = SERVER
+    if client.tracking_uri.startswith("http"):
+        server = f"{client.tracking_uri.rstrip('/')}/"
+    else:
+        print(f"look at them with: mlflow ui --backend-store-uri {client.tracking_uri} --host 127.0.0.1")
     for title, link in _publish_views(client, experiment, study).items():
-        print(f"  {title}: {SERVER}{link}")
+        print(f"  {title}: {server}{link}")
 
 
 def _publish_views(client: Any, experiment: str, study: str) -> dict[str, str]:
@@ -77,6 +84,8 @@ def _publish_views(client: Any, experiment: str, study: str) -> dict[str, str]:
     saved = {json.loads(tags[tag])["name"]: view_link(experiment, tag[len(TAG) :]) for tag in tags if _ours(tag, tags)}
     client.set_experiment_tag(experiment, "mlflow.note.content", overview(saved))
     newest = {run.data.tags["auscult.arm"]: run.info.run_id for run in reversed(found)}
+    if not newest:  # rows are of other studies, which are not published yet
+        return links
     return links | {f"{study or PROJECT}: all params side by side": compare_link(experiment, list(newest.values()))}
 
 
@@ -97,7 +106,8 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str, m
     """Write the run whose children are the runs of a study: its tables and pictures as last made. Returns the run's id."""
     profile = project.profile.name
     key, name = f"{profile}/{study}/", study or PROJECT
-    run_id: str = _run(client, experiment, key).info.run_id
+    run = _run(client, experiment, key)
+    run_id: str = run.info.run_id
     title = project.params.studies[study].title if study else "The project's own arms"
     tables = [file.read_text(encoding="utf-8") for file in sorted(metrics.glob("*.md"))]
     tags = {
@@ -113,7 +123,7 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str, m
         client.log_artifact(run_id, str(file), "results")
     for file in sorted((metrics / "plots").glob("*.png")):
         client.log_artifact(run_id, str(file), "plots")
-    client.set_terminated(run_id, "FINISHED")
+    client.set_terminated(run_id, "FINISHED", end_time=run.info.start_time)  # a study takes what its arms take
     return run_id
 
 
@@ -210,7 +220,7 @@ def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[st
     evaluate = project.section("evaluate")
     return {
         "auscult.key": key,
-        "auscult.headline": "auc/fan etc.: development set, per-unit convention, the arm's own score if it has one",
+        "mlflow.note.content": HEADLINE,
         "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
         "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
         "auscult.profile": project.profile.name,
@@ -223,7 +233,9 @@ def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[st
         "git.revision": _git("rev-parse", "HEAD"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
         "device": str(cost["device"]),
-        "versions": f"python {platform.python_version()}, torch {torch.__version__}, pandas {pd.__version__}",
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "pandas": pd.__version__,
     }
 
 

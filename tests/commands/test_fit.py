@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,4 +62,37 @@ def test_an_output_that_cannot_be_written(normal: Path, tmp_path: Path, capsys: 
     assert cli.main(["fit", str(normal), "-o", str(tmp_path / "file" / "b")]) == 2
     error = capsys.readouterr().err
     assert "error: " in error
+    assert "there is a file where a folder is wanted" in error
     assert "to do: check the path, its permissions and the disk" in error
+
+
+def test_errors_for_programs(normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON object on the standard output, whichever command it is; the sentence on the other, and status 2."""
+    out, sound = tmp_path / "b", str(normal / "0.wav")
+    assert cli.main(["fit", str(normal), "-o", str(out)]) == 0
+    (tmp_path / "file").write_text("")
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("0.wav", "1.wav"):
+        shutil.copy(normal / name, few)
+    tampered, other = tmp_path / "tampered", tmp_path / "other"
+    for copy in (tampered, other):
+        shutil.copytree(out, copy)
+    (tampered / "normal.npy").write_bytes(b"")
+    (other / "bundle.yaml").write_text((out / "bundle.yaml").read_text().replace("format: 1", "format: 2", 1))
+    for arguments, words in (
+        (["fit", str(few), "-o", str(tmp_path / "c")], "2 window(s) of 1.6 s are too few"),
+        (["fit", str(normal), "-o", str(tmp_path / "file" / "c")], "there is a file where a folder is wanted"),
+        (["score", str(tampered), sound], "normal.npy was changed"),
+        (["score", str(other), sound], "a bundle of format 2"),
+        (["threshold", str(other)], "a bundle of format 2"),
+        (["bench", str(tampered)], "normal.npy was changed"),
+        (["score", str(out), sound, "--curve", str(tmp_path / "file" / "c.csv")], "where a folder is wanted"),
+    ):
+        capsys.readouterr()
+        assert cli.main([*arguments, "--json"]) == 2
+        found, error = capsys.readouterr()
+        facts = json.loads(found)
+        assert words in facts["error"]
+        assert facts["fix"]
+        assert facts["error"] in error

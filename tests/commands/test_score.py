@@ -92,6 +92,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_rest(
     assert [Path(each["file"]).name for each in found] == ["0.wav", "a.wav", "b.wav", "z.wav", "nothing.wav"]
     assert ["error" in each for each in found] == [True, False, False, False, True]
     assert "0.wav: not a readable recording (Format not recognised)" in err
+    assert found[0]["fix"] == "give a WAV, FLAC, OGG, MP3 or AIFF recording"
     assert "nothing.wav: there is no such file" in err
     assert "warning: " in err
     assert "z.wav: silent" in err

@@ -19,7 +19,8 @@ import pytest
 import soundfile
 
 from auscult.errors import AuscultError
-from auscult.watching import COLUMNS, Counts, Journal, Stop, watch
+from auscult.journal import COLUMNS, Journal
+from auscult.watching import Counts, Stop, watch
 from support.projects import stage_environment
 
 
@@ -73,7 +74,8 @@ WATCHER = """
 import sys
 from pathlib import Path
 from auscult.commands.watch import stop_on_signals
-from auscult.watching import Journal, watch
+from auscult.journal import Journal
+from auscult.watching import watch
 from commands.test_watch import loudness
 journal = Journal(Path(sys.argv[2]), "bundle")
 watch(loudness, Path(sys.argv[1]), journal, suffixes=(".wav",), interval=0.02, stop=stop_on_signals(),

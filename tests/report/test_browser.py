@@ -82,6 +82,15 @@ def test_another_table_is_loaded_when_it_is_chosen(driver: Any) -> None:
     wait(driver, "document.querySelector('#table caption').textContent.startsWith('AUC')")
 
 
+def test_a_table_with_more_at_its_right_says_so_until_it_is_scrolled_there(driver: Any) -> None:
+    box = "document.querySelector('#table .scroll')"
+    driver.execute_script(f"{box}.style.width = '300px'")
+    wait(driver, f"{box}.classList.contains('more')")
+    driver.execute_script(f"{box}.scrollLeft = 9999")
+    wait(driver, f"!{box}.classList.contains('more')")
+    driver.execute_script(f"{box}.style.width = ''; {box}.scrollLeft = 0")
+
+
 @pytest.mark.parametrize("plot", PLOTS)
 def test_plots_are_drawn(driver: Any, plot: str) -> None:
     choose(driver, "arm-choice", "arm", "stgram_mfn")
@@ -163,6 +172,13 @@ def test_text_stands_out(driver: Any, theme: str) -> None:
     )
     assert len(ratios) == 12
     assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_the_menu_has_room(driver: Any) -> None:
+    menu = driver.execute_script(
+        "const n = document.querySelector('header nav'); return [n.scrollWidth, n.clientWidth]"
+    )
+    assert menu[0] <= menu[1]
 
 
 def test_a_phone_scrolls_downwards_only(page: Path, tmp_path: Path) -> None:

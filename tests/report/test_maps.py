@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -63,6 +64,20 @@ def test_points_are_the_clips_with_their_labels(packed: Path, tmp_path: Path) ->
     marks = "".join(re.findall(r'<path class="\w+" stroke="var[^>]+ d="([^"]+)"', html))
     assert marks.count("h0") == 28
     assert marks.count("l20 20") == 8
+
+
+def test_the_domains_of_a_single_unit_have_colours(packed: Path, tmp_path: Path) -> None:
+    context = evidence(packed, tmp_path, {"one": np.arange(16.0)})
+    for part in ("train", "test"):
+        path = context.paths.embeddings("one", context.seeds[0]) / f"{part}.parquet"
+        meta = pd.read_parquet(path)
+        domain = np.where(np.arange(len(meta)) % 2, "target", "source") if part == "train" else "unknown"
+        meta.assign(unit=meta["unit"].where(meta["machine"] == "fan", "00"), domain=domain).to_parquet(path)
+    truth = context.labels.assign(domain=np.where(np.arange(len(context.labels)) % 2, "target", "source"))
+    table = points(replace(context, labels=truth), "one")
+    assert set(table.loc[table["machine"] == "fan", "unit"]) == {"00", "02"}
+    assert set(table.loc[table["machine"] == "valve", "unit"]) == {"00 source", "00 target"}
+    assert set(points(context, "one").loc[table["machine"] == "valve", "unit"]) == {"00"}  # test domains are not known
 
 
 def test_section_says_that_embeddings_are_missing(packed: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,9 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from auscult.errors import AuscultError
 from auscult.project import Project
 from auscult.report.build import MARKER, write_report
+from auscult.report.context import marked
 from auscult.report.gather import gather, groups
+from auscult.report.limits import all_limits
 from auscult.report.plots import arm_data, thinned
 from auscult.report.provenance import data_digests
 
@@ -68,7 +72,7 @@ def test_the_tables_hold_the_numbers_of_the_csv(project: Project, page: Path) ->
 def test_curves_are_those_of_scikit_learn(project: Project, arm: str) -> None:
     context = gather(project)
     table = context.headline(arm)
-    data = arm_data(project, context, arm)["groups"]["dev"]
+    data = arm_data(context, arm, all_limits(context, [arm])[arm])["groups"]["dev"]
     for machine, found in data.items():
         assert [group["unit"] for group in found] == ["", "00", "02"]
         for group in found:
@@ -108,6 +112,25 @@ def test_another_folder_is_not_overwritten(project: Project, tmp_path: Path) -> 
     with pytest.raises(AuscultError, match="something other than a report"):
         write_report(project, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_named(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "page", Path("/proc/page")):
+        with pytest.raises(AuscultError, match="written") as error:
+            write_report(project, out)
+        assert error.value.where == str(out)
+
+
+@pytest.mark.parametrize("package", ["plotly", "jinja2"])
+def test_a_missing_package_is_named(project: Project, tmp_path: Path, package: str, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(AuscultError, match=f"needs {package}"):
+        write_report(project, tmp_path / "page")
+
+
+def test_messages_are_escaped_and_their_code_marked() -> None:
+    assert marked("put `a<b` into <x>") == "put <code>a&lt;b</code> into &lt;x&gt;"
 
 
 def test_without_any_scores_it_says_what_to_do(project: Project) -> None:

@@ -43,7 +43,7 @@ def evidence(packed: Path, root: Path, scores: Mapping[str, np.ndarray], dims: i
         )
     return Context(
         profile=profile,
-        params=Params({"submission": {"rate": 0.1}}, {}, {}),
+        params=Params({"data": {"profile": "tiny"}, "submission": {"rate": 0.1}}, {}, {}),
         paths=paths,
         arms=tuple(scores),
         titles={arm: f"<{arm}>" for arm in scores},

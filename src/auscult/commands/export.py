@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def export(parser: ArgumentParser) -> Command:
     """
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="such as model.onnx")
+    parser.add_argument("--json", action="store_true", help="for programs")
     return _run
 
 
@@ -33,6 +35,10 @@ def _run(arguments: Namespace) -> int:
     require_packages()
     bundle = bundles.load(arguments.bundle)
     done = export_bundle(bundle, arguments.out)
+    if arguments.json:
+        facts = {"file": str(done.path), "bytes": done.path.stat().st_size, "window": bundle.window}
+        print(json.dumps({**facts, "difference": done.difference, "checked": done.checked}, indent=1))
+        return 0
     seconds = bundle.window / bundle.sample_rate
     print(
         f"{done.path}: {done.path.stat().st_size / 2**20:.1f} MiB, windows of {seconds:g} s ({bundle.window} samples)"

@@ -36,7 +36,7 @@ def score(parser: ArgumentParser) -> Command:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
     parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="recordings, or folders of them")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
-    parser.add_argument("--json", action="store_true", help="one JSON list, unreadable files with their `error`")
+    parser.add_argument("--json", action="store_true", help="one JSON list, unreadable files with `error` and `fix`")
     parser.add_argument("--curve", metavar="CSV", type=Path, help="also write the score of every window to this file")
     parser.add_argument("--exit-zero", action="store_true", help="exit 0 also if a recording is anomalous")
     return _run
@@ -56,8 +56,8 @@ def _run(arguments: Namespace) -> int:
         bar = stack.enter_context(
             tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=not sys.stderr.isatty())
         )
+        curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
         write = _writer("json" if arguments.json else arguments.format, stack)
-        curve = _curve_writer(arguments.curve, bundle, stack)
         heard = 0.0
 
         def progress(seconds: float) -> None:
@@ -71,12 +71,12 @@ def _run(arguments: Namespace) -> int:
             except (AuscultError, OSError) as error:
                 unreadable += 1
                 _complain(bar, path, error)
-                write(path, None, str(getattr(error, "what", error)))
+                write(path, None, error)
             else:
                 anomalous += found.anomalous
                 if found.warning:
                     bar.write(f"warning: {path}: {found.warning}", file=sys.stderr)
-                write(path, found, "")
+                write(path, found, None)
                 curve(path, starts, scores)
             bar.update()
     if unreadable:
@@ -90,15 +90,16 @@ def _complain(bar: Any, path: Path, error: Exception) -> None:
     bar.write(f"error: {path}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
 
 
-def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, str], None]:
+def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, Exception | None], None]:
     """`write(path, score, error)` for each recording; a table and a JSON list appear when `stack` closes."""
     kept: list[dict[str, Any]] = []
     if kind == "csv":
         rows = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
         rows.writeheader()
 
-    def write(path: Path, found: FileScore | None, error: str) -> None:
-        values: dict[str, Any] = {"file": str(path), "error": error} if found is None else asdict(found)
+    def write(path: Path, found: FileScore | None, error: Exception | None) -> None:
+        why = {"error": str(getattr(error, "what", error)), "fix": getattr(error, "fix", "")}
+        values: dict[str, Any] = {"file": str(path), **why} if found is None else asdict(found)
         if kind == "jsonl":
             print(json.dumps(values), flush=True)
         elif kind == "csv" and found is not None:

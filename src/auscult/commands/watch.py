@@ -45,8 +45,8 @@ def _run(arguments: Namespace) -> int:
     from auscult import bundle as bundles
     from auscult.data.ownrecordings import READ
     from auscult.errors import AuscultError
+    from auscult.journal import Journal
     from auscult.stream import score_file
-    from auscult.watching import Journal
     from auscult.watching import watch as watch_folder
 
     if not arguments.interval > 0 or not arguments.patience >= 0:

@@ -11,7 +11,7 @@ from auscult.errors import AuscultError
 from auscult.evaluation import machine_order
 from auscult.metrics import Floats
 from auscult.params import arm_settings
-from auscult.report.context import Context
+from auscult.report.context import Context, marked
 
 if TYPE_CHECKING:
     from auscult.data.store import ClipStore
@@ -42,7 +42,7 @@ def adapter_maps(context: Context) -> str:
             else:
                 parts.append(f"<details><summary>{escape(title)}</summary>{body}</details>")
     parts += [
-        f'<p class="note">Left out: {escape(", ".join(arms))}. {escape(reason[:1].upper() + reason[1:])}.</p>'
+        f'<p class="note">Left out: {escape(", ".join(arms))}. {marked(reason[:1].upper() + reason[1:])}.</p>'
         for reason, arms in without.items()
     ]
     if not parts:
@@ -110,7 +110,7 @@ def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed
 
 
 def _figures(weights: dict[str, Floats]) -> str:
-    return f'<div class="cards">{"".join(_figure(machine, p) for machine, p in weights.items())}</div>'
+    return f'<div class="cards maps">{"".join(_figure(machine, p) for machine, p in weights.items())}</div>'
 
 
 def _figure(machine: str, p: Floats) -> str:

@@ -18,6 +18,7 @@ ARMS = 12
 LISTED = 30
 TITLE, ANCHOR = "Agreement between arms", "agreement"
 STYLE = """<style>
+.scroll:has(>.agreement){width:fit-content;max-width:100%}
 .agreement{width:auto}
 .agreement td{text-align:center;background:color-mix(in srgb,var(--c0,#0b63b0) var(--s,0%),transparent)}
 .agreement td.less{background:color-mix(in srgb,var(--c1,#c4500a) var(--s,0%),transparent)}
@@ -182,7 +183,7 @@ def _heat(values: np.ndarray, titles: Sequence[str], caption: str, percent: bool
             return "<td>\N{EN DASH}</td>"
         text = f"{100 * value:.1f}" if percent else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
         side = ' class="less"' if value < 0 else ""
-        return f'<td{side} style="--s:{60 * abs(value) / max(top, 1e-9):.0f}%">{text}</td>'
+        return f'<td{side} style="--s:{50 * abs(value) / max(top, 1e-9):.0f}%">{text}</td>'
 
     heads = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     rows = "".join(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
 from auscult.project import Project
-from auscult.report.context import Context, Section
+from auscult.report.context import Context, Section, marked
 from auscult.report.gather import costs, gather, groups, ordered_arms
+from auscult.report.limits import all_limits
 from auscult.report.plots import arm_data, overview
 from auscult.report.provenance import provenance
 from auscult.report.tables import MARKS, block, choices
@@ -38,7 +41,8 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         The page, `out`/index.html.
 
     Raises:
-        AuscultError: a needed package is missing, no arm has scores, an unknown arm, or `out` holds something else.
+        AuscultError: a needed package is missing, no arm has scores, an unknown arm, or `out` cannot be written or holds
+            something else.
     """
     _require_replaceable(out)
     script = _plotly()
@@ -60,8 +64,9 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         for number, (choice, one) in enumerate(blocks.values()):
             text = table.render(block=one, marks=MARKS)
             _put(part / "data" / f"table{number}.js", f"table/{choice.key}", text)
+        thresholds = all_limits(context, context.arms, project.section("data").workers)
         for number, arm in enumerate(context.arms):
-            _put(part / "data" / f"arm{number}.js", f"arm/{arm}", arm_data(project, context, arm))
+            _put(part / "data" / f"arm{number}.js", f"arm/{arm}", arm_data(context, arm, thresholds[arm]))
         sections = more_sections(context)
         for section in sections:
             _write_files(part, section)
@@ -96,20 +101,16 @@ def project_rows(project: Project) -> list[str]:
 
 def more_sections(context: Context) -> list[Section]:
     """Sounds, maps and agreement; a section that cannot be made says why in its place."""
-    from auscult.report import agreement, clips, maps
+    from auscult.report import agreement, clips, maps  # not for the processes that `limits` starts: these load PyTorch
 
     found = []
-    for module, title, anchor in (
-        (clips, "Worst false alarms and misses", "worst-clips"),
-        (maps, "Maps of embeddings", "maps"),
-        (agreement, "Agreement between arms", "agreement"),
-    ):
+    for module, menu in ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement")):
         try:
-            found.append(module.section(context))
+            made: Section = module.section(context)
         except (AuscultError, FileNotFoundError) as error:
-            from markupsafe import escape
-
-            found.append(Section(title, anchor, f'<p class="note">This part is missing: {escape(error)}</p>'))
+            reason = f'<p class="note">This part is missing: {marked(str(error))}</p>'
+            made = Section(module.TITLE, module.ANCHOR, reason)
+        found.append(replace(made, menu=menu))
     return found
 
 
@@ -171,6 +172,14 @@ def _require_replaceable(out: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise AuscultError("this is a file, and a folder is to be written", str(out), "choose another: --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryDirectory(
+            dir=out.parent
+        ).cleanup()  # where the new page grows, until it takes the place of the old one
+    except OSError as error:
+        what = f"the folder of the report cannot be written: {error.strerror}"
+        raise AuscultError(what, str(out), "choose another: --out") from None
 
 
 def _template(name: str) -> str:
@@ -182,14 +191,14 @@ def _plotly() -> bytes:
     try:
         return (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     except ModuleNotFoundError:
-        raise AuscultError("the report needs plotly", fix="pip install 'auscult[report]'") from None
+        raise AuscultError("the report needs plotly", fix="pip install plotly") from None
 
 
 def _environment() -> Any:
     try:
         from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ModuleNotFoundError:
-        raise AuscultError("the report needs jinja2", fix="pip install 'auscult[report]'") from None
+        raise AuscultError("the report needs jinja2", fix="pip install jinja2") from None
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -197,5 +206,6 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["marked"] = marked
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment

@@ -11,43 +11,41 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from auscult.config import Score, Submission
 from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.evaluation import machine_order
 from auscult.metrics import Floats, auc
 from auscult.report.clipmedia import FRONTEND, LIMIT_DB, Media
-from auscult.report.context import Context, Section
+from auscult.report.context import Context, Section, marked
+from auscult.report.limits import limits, request
 from auscult.report.spectrogram import STYLE
 from auscult.reporting.names import SETS, backend_name
 from auscult.scoring.banks import Metric, groups
-from auscult.scoring.knn import LEFT_OUT
-from auscult.scoring.submission import thresholds
-from auscult.scoring.table import Embedded, bank_rules, read_embeddings
+from auscult.scoring.table import Embedded, read_embeddings
 
 ARMS = 3
 PER_KIND = 3
 BUDGET = 20e6  # bytes of pictures and sounds: what stays of 30 MB belongs to the rest of the page
 NO_CLIP = -1
+TITLE, ANCHOR = "Worst false alarms and misses", "worst-clips"
 PLURAL = {"false alarm": "false alarms", "miss": "misses"}
 KINDS = {"false alarm": "Worst false alarms", "miss": "Worst misses"}
 
 
 def section(context: Context) -> Section:
     """Clips of the best arms, machine by machine; reasons instead, where there are no labels, embeddings or audio."""
-    title, anchor = "Worst false alarms and misses", "worst-clips"
     arms = best_arms(context)
     if not arms:
         return Section(
-            title, anchor, "<p>No arm has scores of labelled clips of both kinds, so none is known to be wrong.</p>"
+            TITLE, ANCHOR, "<p>No arm has scores of labelled clips of both kinds, so none is known to be wrong.</p>"
         )
     try:
         test, train = (ClipStore(context.paths.features(part)) for part in ("test", "train"))
     except (AuscultError, OSError):
         what = f"No packed audio in <code>{escape(str(context.paths.features('test')))}</code>, so there is nothing to show "
         return Section(
-            title,
-            anchor,
+            TITLE,
+            ANCHOR,
             f"<p>{what}or to play: <code>dvc pull features</code> or <code>dvc repro features</code>.</p>",
         )
     media, parts, shown = Media(test, train), [], []
@@ -55,11 +53,11 @@ def section(context: Context) -> Section:
         try:
             shown.append((arm, worst(context, arm, _count(context, media, len(arms)))))
         except (AuscultError, OSError) as problem:
-            parts.append(f"<h3>{escape(context.titles[arm])}</h3><p>Left out: {escape(str(problem))}</p>")
+            parts.append(f"<h3>{escape(context.titles[arm])}</h3><p>Left out: {marked(str(problem))}</p>")
     media.set_levels([table for _, table in shown])
     names = _names(context)
     parts += [_arm(context, arm, table, media, names, first=not i) for i, (arm, table) in enumerate(shown)]
-    return Section(title, anchor, STYLE + _introduction(context) + "".join(parts), media.files)
+    return Section(TITLE, ANCHOR, STYLE + _introduction(context) + "".join(parts), media.files)
 
 
 # ----------------------------------------------------------------------------------------------------------- which clips
@@ -96,28 +94,13 @@ def worst(context: Context, arm: str, count: int = PER_KIND) -> pd.DataFrame:
     of = read_embeddings(
         context.paths.embeddings(arm, int(rows["seed"].iloc[0]) if "seed" in rows else context.seeds[0])
     )
-    backend, score = context.backends[arm], context.params.section("score")
-    limits = limits_of(of, backend, score, context.params.section("submission"), context.profile.rules.domains)
-    metric: Metric = "euclidean" if backend == "knn_euclidean" else "cosine"
+    chosen = limits(request(context, arm))
+    metric: Metric = "euclidean" if context.backends[arm] == "knn_euclidean" else "cosine"
     nearest, distance, beyond = nearest_training(of, metric)
     ids = np.append(of.train_meta["clip_id"].to_numpy(np.int64), NO_CLIP)  # row -1 is no clip
     found = {"nearest": ids[nearest], "distance": distance, "beyond": ids[beyond]}
     places = pd.DataFrame({"clip_id": of.test_meta["clip_id"], **found})
-    return select(rows, limits, count).merge(places, on="clip_id", how="inner")
-
-
-def limits_of(
-    of: Embedded, backend: str, score: Score, submission: Submission, domains: bool
-) -> dict[tuple[str, str], float]:
-    """(machine, unit) -> threshold, as for a submission: what a share of the unit's training clips would exceed.
-
-    Raises:
-        AuscultError: the back-end gives training clips no score.
-    """
-    if backend not in LEFT_OUT and not backend.startswith("native"):
-        raise AuscultError(f"back-end `{backend}` gives training clips no score, so there is no threshold")
-    banks = bank_rules(score, domains)
-    return thresholds(of.train, of.train_meta, backend, submission.rate, score.k, banks, score.scope)
+    return select(rows, chosen, count).merge(places, on="clip_id", how="inner")
 
 
 def select(rows: pd.DataFrame, limits: Mapping[tuple[str, str], float], count: int) -> pd.DataFrame:
@@ -191,7 +174,8 @@ def _introduction(context: Context) -> str:
     rate = context.params.section("submission").rate
     return (
         "<p>The mistakes that cost the most: normal test clips furthest above the threshold of their unit, and anomalies "
-        "furthest below it (or least above it, where a normal clip of the unit scores as high). "
+        "furthest below it. Where a machine has too few of these, clips on the right side of the threshold follow that stand in "
+        "the wrong order: a normal clip above an anomaly of its unit, an anomaly below a normal clip. "
         f"The threshold is what a share of {rate:g} of the unit&#8217;s own training clips would exceed (no test "
         "clip has a say in it); distances to it are in standard deviations of the unit&#8217;s scores. Beside each clip "
         "stands the normal training clip of the same unit that the arm&#8217;s embedding puts nearest, then the difference of "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,11 @@ import pandas as pd
 from auscult.config import Profile
 from auscult.params import Params
 from auscult.paths import Paths
+
+
+def marked(text: str) -> str:
+    """HTML of a message: what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,14 @@ class Section:
             Classes the page knows: `scroll` (a wrapper that scrolls sideways), `sortable` (a table whose headings sort; a cell's
             `data-v` is its sort key), `cards` (a grid of figures), `note` (small print), `controls` (labels with selects).
         files: path relative to the page ("clips/fan_00.png") -> content.
+        menu: what the menu calls it; "" = its title.
     """
 
     title: str
     anchor: str
     html: str
     files: Mapping[str, bytes] = field(default_factory=dict)
+    menu: str = ""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def gather(project: Project, arms: Sequence[str] = ()) -> Context:
         if reasons:
             left_out[name] = "; ".join(reasons)
         scores[name] = table
-        known = list(dict.fromkeys(table["backend"].astype(str)))
+        known = [str(name) for name in table["backend"].unique()]
         backends[name] = "native" if "native" in known else known[0]
     if not scores:
         reasons = [f"{arm}: {why}" for arm, why in left_out.items()]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from auscult.config import Score, Submission
-from auscult.errors import AuscultError
 from auscult.evaluation import machine_order
 from auscult.metrics import auc, roc
-from auscult.project import Project
 from auscult.report.context import Context
 from auscult.report.gather import Group
+from auscult.report.limits import Limits
 from auscult.reporting.names import COSTS, METRICS, backend_name
-from auscult.scoring.knn import LEFT_OUT
-from auscult.scoring.submission import thresholds
 
 ROC_POINTS = 80
 BINS = 30
@@ -31,8 +26,11 @@ POOLED = ""
 
 
 # ------------------------------------------------------------------------------------------------------------------ an arm
-def arm_data(project: Project, context: Context, arm: str) -> dict[str, Any]:
+def arm_data(context: Context, arm: str, limits: Limits) -> dict[str, Any]:
     """Curves, histograms, decisions and training of one arm (first seed; training curves of all).
+
+    Args:
+        limits: (machine, unit) -> threshold, of `limits.all_limits`; may lack units.
 
     Returns:
         `score` (name of the back-end), `seed`, `groups`: set -> machine -> list of units, the pooled one first, each
@@ -42,7 +40,6 @@ def arm_data(project: Project, context: Context, arm: str) -> dict[str, Any]:
     """
     table = context.headline(arm)
     seed = int(table["seed"].iloc[0]) if "seed" in table else context.seeds[0]
-    limits = arm_thresholds(project, context, arm, seed)
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for names, rows in table.groupby(["set", "machine"], sort=True):
         which, machine = (str(name) for name in names)
@@ -59,35 +56,13 @@ def arm_data(project: Project, context: Context, arm: str) -> dict[str, Any]:
     return {"arm": arm, "score": score, "seed": seed, "groups": ordered, "training": training(context, arm)}
 
 
-def arm_thresholds(project: Project, context: Context, arm: str, seed: int) -> dict[tuple[str, str], float]:
-    """(machine, unit) -> the score beyond which the challenge's result files call a clip an anomaly (`submission.rate`).
-
-    Empty where the embeddings of the training clips are not there, or the back-end knows no score of a training clip.
-    """
-    backend, folder = context.backends[arm], context.paths.embeddings(arm, seed)
-    submission: Submission = project.section("submission")
-    score: Score = project.section("score")
-    if not (folder / "train.parquet").is_file():
-        return {}
-    meta = pd.read_parquet(folder / "train.parquet")
-    if backend not in LEFT_OUT and backend not in meta:
-        return {}
-    train = np.load(folder / "train.npy") if backend in LEFT_OUT else np.empty((len(meta), 0))
-    banks = context.profile.rules.domains if score.domain_banks is None else score.domain_banks
-    try:
-        return thresholds(train, meta, backend, submission.rate, score.k, banks, score.scope)
-    except AuscultError as error:
-        print(f"{arm}: no thresholds: {error}", file=sys.stderr)
-        return {}
-
-
-def _limits(rows: pd.DataFrame, machine: str, limits: Mapping[tuple[str, str], float]) -> NDArray[np.float64]:
+def _limits(rows: pd.DataFrame, machine: str, limits: Limits) -> NDArray[np.float64]:
     """Threshold of each clip's unit."""
     by_unit = {unit: limits.get((machine, str(unit)), np.nan) for unit in rows["unit"].unique()}
     return rows["unit"].map(by_unit).to_numpy(dtype=np.float64)
 
 
-def _domains(rows: pd.DataFrame, machine: str, limits: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
+def _domains(rows: pd.DataFrame, machine: str, limits: Limits) -> list[dict[str, Any]]:
     """As the challenge forms the AUC of a domain: its normal clips against all anomalies."""
     out = []
     for domain in ("source", "target"):

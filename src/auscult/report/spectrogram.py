@@ -23,7 +23,7 @@ _APART = 14  # least distance of two labels
 
 STYLE = """<style>
 .pictures{display:flex;flex-wrap:wrap;gap:.5rem 1rem}
-.spectrogram{flex:1 1 17rem;max-width:26rem;min-width:0;margin:0}
+.spectrogram{flex:1 1 17rem;max-width:29rem;min-width:0;margin:0}
 .spectrogram>div{position:relative}
 .spectrogram img{position:absolute;max-width:none}
 .spectrogram svg{position:relative;display:block;width:100%;font-size:12px;fill:currentColor}
@@ -32,6 +32,7 @@ STYLE = """<style>
 .spectrogram .mid{text-anchor:middle}
 .spectrogram .end{text-anchor:end}
 .spectrogram figcaption{font-size:.85em;overflow-wrap:anywhere}
+.spectrogram figcaption b{display:block}
 .spectrogram audio{display:block;width:100%;height:2.2rem;margin-top:.3rem}
 .mistake{border-top:1px solid color-mix(in srgb,currentColor 20%,transparent);padding:.6rem 0}
 .mistake p{margin:.2rem 0 .5rem}

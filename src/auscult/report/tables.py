@@ -158,14 +158,18 @@ def _ours(cell: Any, printed: Any, notes: dict[str, int]) -> Cell:
 
 
 def _signed(cell: Any) -> str:
-    return f"{round(cell.difference, 1) + 0.0:+.1f} [{cell.difference_low:.1f}, {cell.difference_high:.1f}]"
+    return _minus(f"{round(cell.difference, 1) + 0.0:+.1f} [{cell.difference_low:.1f}, {cell.difference_high:.1f}]")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\u2212")
 
 
 def _difference(cell: Any) -> Cell:
     """Of the average to that of the reference."""
     if cell.verdict in MARKS:
-        bounds = f"{cell.difference_low:.1f} to {cell.difference_high:.1f}"
-        return Cell(f"{round(cell.difference, 1) + 0.0:+.1f}", cell.difference, bounds, cell.verdict)
+        bounds = _minus(f"{cell.difference_low:.1f} to {cell.difference_high:.1f}")
+        return Cell(_minus(f"{round(cell.difference, 1) + 0.0:+.1f}"), cell.difference, bounds, cell.verdict)
     return Cell("reference", 0.0) if cell.verdict == "reference" else Cell(UNKNOWN)
 
 
@@ -175,7 +179,7 @@ def _paper_gap(cell: Any, printed: Any) -> Cell:
     if cell is None or math.isnan(cell.value) or math.isnan(number):
         return Cell("" if printed is None else UNKNOWN)
     gap = cell.value - number
-    return Cell(f"{gap:+.1f}", gap, f"of {printed.printed}")
+    return Cell(_minus(f"{gap:+.1f}"), gap, f"of {printed.printed}")
 
 
 def _of_paper(cell: Any, notes: dict[str, int]) -> Cell:

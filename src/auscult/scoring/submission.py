@@ -18,19 +18,17 @@ may be called anomalies.
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from scipy.stats import FitError, gamma
 
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
-from auscult.metrics import Floats
 from auscult.rules import MetricRules
 from auscult.scoring.banks import Scope, groups
 from auscult.scoring.knn import LEFT_OUT
+from auscult.thresholds import gamma_quantile
 
 Unit = tuple[str, str]
 
@@ -157,24 +155,12 @@ def thresholds(
         if len(of_unit) < 2:
             limit = np.inf
         else:
-            limit = _gamma_quantile(of_unit, rate) if own else np.nan
+            limit = gamma_quantile(of_unit, rate) if own else np.nan
             share = float(np.mean(of_unit > limit))
             if not rate / 2 <= share <= 2 * rate:
                 limit = float(np.quantile(of_unit, 1 - rate))
         found[unit] = limit
     return found
-
-
-def _gamma_quantile(values: Floats, rate: float) -> float:
-    """Quantile 1 - `rate` of a gamma distribution with location, scale and shape fitted to `values`; NaN if none can be."""
-    if np.ptp(values) == 0:
-        return np.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # on the way to a fit, or to none
-        try:
-            return float(gamma.ppf(1 - rate, *gamma.fit(values)))
-        except (FitError, ValueError, FloatingPointError):
-            return np.nan
 
 
 def _place(machine: str, unit: str, name: str, rules: MetricRules) -> str:

@@ -121,15 +121,16 @@
         hovertemplate: "<b>%{customdata[0]}</b><br>%{y:.1f} [%{customdata[2]}, %{customdata[3]}]<br>" + COSTS[cost] + ": %{customdata[1]}<extra></extra>"
       });
     });
-    // Names of the front alone, on the side where no other arm can be: none is cheaper and better. Others speak when pointed at.
+    // Names of the front on the side where no other arm can be: none is cheaper and better. Of the others below their points where
+    // there are few; of many they speak when pointed at.
     var logs = sorted.map(function (a) { return Math.log10(x(a)); }), low = Math.min.apply(null, logs), high = Math.max.apply(null, logs), room = Math.max(high - low, 0.5);
     var values = arms.map(function (a) { return a.values[key][0]; }), bottom = Math.min.apply(null, values), top = Math.max.apply(null, values), tall = Math.max(top - bottom, 2), taken = [];
     var notes = [];
-    front.slice().reverse().forEach(function (a) {
-      var at = Math.log10(x(a)), y = a.values[key][0], right = more ? (at - low) / room > 0.75 : (at - low) / room > 0.2;
+    front.slice().reverse().concat(arms.length > 8 ? [] : sorted.filter(function (a) { return front.indexOf(a) < 0; })).forEach(function (a) {
+      var at = Math.log10(x(a)), y = a.values[key][0], ahead = front.indexOf(a) >= 0, right = more ? (at - low) / room > 0.75 : (at - low) / room > 0.2;
       if (taken.some(function (b) { return Math.abs(b[1] - y) < tall * 0.06 && Math.abs(b[0] - at) < room * 0.45; })) return;
       taken.push([at, y]);
-      notes.push({ x: at, y: y, text: a.name, showarrow: false, xanchor: right ? "right" : "left", xshift: right ? -9 : 9, yanchor: "bottom", yshift: 2, font: { size: narrow(element) ? 11 : 12, color: colour("ink") }, bgcolor: colour("paper"), borderpad: 0 });
+      notes.push({ x: at, y: y, text: a.name, showarrow: false, xanchor: right ? "right" : "left", xshift: right ? -9 : 9, yanchor: ahead ? "bottom" : "top", yshift: ahead ? 2 : -2, font: { size: narrow(element) ? 11 : 12, color: colour("ink") }, bgcolor: colour("paper"), borderpad: 0 });
     });
     var ticks = { type: "log", name: COSTS[cost] + (zero ? " (logarithmic; 0 at the left)" : " (logarithmic)"), range: [low - room * 0.08, high + room * 0.08], dtick: 1, exponentformat: "SI" };
     if (zero) {

@@ -82,6 +82,7 @@ window.auscult = (function () {
     auscult.load("table/" + found.key, found.file).then(function (html) {
       place.innerHTML = html;
       auscult.sortable(place);
+      auscult.edges(place);
       filter();
     }, function (error) { place.textContent = error.message; });
   }
@@ -92,6 +93,15 @@ window.auscult = (function () {
   narrow();
   filter();
 })();
+// What scrolls sideways, and has more to show at its right, says so by a fading edge.
+auscult.edges = function (root) {
+  root.querySelectorAll(".scroll, header nav").forEach(function (box) {
+    function look() { box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4); }
+    box.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(box);
+  });
+};
+auscult.edges(document);
 document.querySelectorAll("form.controls").forEach(function (form) {
   form.addEventListener("submit", function (event) { event.preventDefault(); });
 });
