@@ -10,7 +10,8 @@ from pathlib import Path
 
 COLUMNS = ("benchmark", "variant", "value", "unit", "reference", "ratio", "machine", "versions")
 KEY = ("benchmark", "variant", "unit")
-TABLE = Path(__file__).parents[1] / "metrics" / "benchmarks.csv"
+TABLE = Path(os.environ.get("BENCHMARKS_TABLE") or Path(__file__).parents[1] / "metrics" / "benchmarks.csv")
+"""Where rows go: `run.py --csv` names another file."""
 
 
 def record(rows: Sequence[dict[str, object]], path: Path = TABLE) -> None:

@@ -2,12 +2,14 @@
 
     PYTHONPATH=src python benchmarks/synthetic.py
 
-Per machine type 32 clips of the profile's length, in one process on one thread; processor time, which a busy machine does not
-distort, and wall time. Rows go to metrics/benchmarks.csv; `reference` is real time, one second of sound per second.
+Per machine type 32 clips (`--clips`) of the profile's length, in one process on one thread; processor time, which a busy
+machine does not distort, and wall time. Rows go to metrics/benchmarks.csv; `reference` is real time, one second of sound
+per second.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,10 +22,11 @@ from auscult.data.synthetic import SyntheticSource, generate_clips, write_tree
 from auscult.params import load_profile
 from record import record
 
-CLIPS = 32
-
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=32)
+    count = parser.parse_args().clips
     rows: list[dict[str, object]] = []
     for name in ("synthetic", "synthetic_full"):
         profile = load_profile(name, Path(__file__).parents[1] / "profiles")
@@ -31,8 +34,8 @@ def main() -> None:
         source = SyntheticSource.model_validate({**length, **profile.source})
         wall, processor = time.perf_counter(), _processor_time()
         for machine, units in source.machines.items():
-            generate_clips(source, machine, units.dev[0], "train", range(CLIPS))
-        audio = CLIPS * len(source.machines) * profile.clip_seconds
+            generate_clips(source, machine, units.dev[0], "train", range(count))
+        audio = count * len(source.machines) * profile.clip_seconds
         rows += _rows(f"{profile.clip_seconds:g} s clips", audio, wall, processor)
 
         few = source.model_copy(update={"train_clips": 6, "test_normal": 1, "test_anomaly": 1})

@@ -13,8 +13,8 @@ from auscult.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 x = torch.ones(16_000_000)
-for step in range(10):
-    if step == 5:  # the first steps find their place
+for step in range(30):
+    if step == 25:  # the first steps find their place
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     y = x + 1
     total = y.sum().item()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import resource
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from auscult import modelfolder
+from auscult import distributed, modelfolder
 from auscult.classes import class_list, labels_of, unattributed
 from auscult.config import MethodSettings, Profile, Train
 from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
-from auscult.device import pick_device
+from auscult.device import pick_device, prepare
 from auscult.files import atomic_file, digest
-from auscult.memory import keep_freed_memory
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
 from auscult.modelfolder import Trained
@@ -29,6 +27,9 @@ from auscult.training import fit
 
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
+
+WITHOUT_EFFECT = {"checkpoint_seconds", "on_out_of_memory", "prefetch", "processes", "resident_fraction", "seeds"}
+"""Keys of `train` that a network's weights do not depend on, or that its saved state tells."""
 
 
 def train_arm(
@@ -46,14 +47,12 @@ def train_arm(
     A network that its method calls untrainable on these clips is left out with the reason: a long run goes on, and the
     tables explain the empty cells.
     """
-    torch.set_num_threads(train.threads)
     device = pick_device(train.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    prepare(device, train)
     method = load_method(settings.method)
     store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
     key = run_key(
-        settings.model_dump(mode="json"), train.model_dump(exclude={"checkpoint_seconds", "seeds"}), seed,
+        settings.model_dump(mode="json"), train.model_dump(exclude=WITHOUT_EFFECT), seed,
         profile.class_label, device.type, digest(features / "index.parquet", features / "facts.json"),
     )  # fmt: skip
     states = ResumeFolder(resume, key)
@@ -68,7 +67,7 @@ def train_arm(
         reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
-            print(f"network `{name}` is left out: {reason}", file=sys.stderr)
+            distributed.say(f"network `{name}` is left out: {reason}")
             continue
         rows = clips.index.to_numpy()
         network: Network | None = None
@@ -80,6 +79,9 @@ def train_arm(
             seconds += spent
         assert network is not None
         trained.networks[name], trained.classes[name], trained.shapes[name] = network, classes, shape
+    distributed.barrier()  # all have read the states that are removed below
+    if distributed.rank() > 0:
+        return
     modelfolder.save(
         model, trained, pd.DataFrame(history, columns=None if history else ["scope", "epoch", "train_loss"])
     )
@@ -111,7 +113,7 @@ def _too_long(method: Method, settings: MethodSettings, train: Train, device: to
     what = (
         f"{batches:,} batches of {settings.batch_size} through {weights / 1e6:.0f} M parameters are too long for a CPU"
     )
-    return f"{what}: run this on a GPU (`dvc repro -f` there if it was left out before), or set `train.long_on_cpu`"
+    return f"{what}: run this on a GPU (`dvc repro -s -f <stage>` there if it was left out before), or set `train.long_on_cpu`"
 
 
 def _write_cost(path: Path, seconds: float, device: torch.device) -> None:

@@ -51,13 +51,27 @@ class Train(Section):
     """"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"."""
     threads: Positive = 2
     """CPU threads. Part of the result: sums in another order differ in the last bit."""
+    processes: Literal["all"] | Positive = 1
+    """Processes of this machine that train one network together, one per GPU ("all" = every GPU). Not a reason to train again:
+    results differ in the last bits alone, and from dropout."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """"bfloat16" autocasts the networks; losses, norms and scores stay in float32."""
+    """"bfloat16" autocasts the networks; losses, norms and scores stay in float32. On a CPU it is slower, but for large
+    encoders (docs/performance.md)."""
     long_on_cpu: bool = False
     """Whether large encoders are trained on a CPU, too, where the papers' schedules take weeks; otherwise such an arm is left
     out and says so."""
     resident_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The data set is kept on the device when it fits this fraction of its free memory, else streamed from disk."""
+    prefetch: Annotated[int, Field(ge=0)] = 2
+    """Batches that a thread reads ahead of a GPU from a streamed data set; 0 = each when its turn comes. Same batches."""
+    compile: Literal["none", "compile", "graphs"] = "none"
+    """"compile": the loss through torch.compile, in one process; "graphs": replayed as CUDA graphs, too. Both add minutes at
+    the start, and sums are formed in another order."""
+    matmul: Literal["highest", "high"] = "highest"
+    """Products in float32 on a GPU: "highest" are float32, "high" are TF32 (three digits), in convolutions too."""
+    on_out_of_memory: Literal["stop", "halve"] = "stop"
+    """When a batch does not fit the device: stop and name the knobs, or process batches in two (four, ...) parts from the
+    last saved state on, adding up gradients. Batch norms and losses within a batch then see parts: other results."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     """Training state is saved at the first epoch end after this many seconds."""
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from auscult import modelfolder
+from auscult.ahead import ahead
+from auscult.batches import depth
 from auscult.classes import candidates_of
 from auscult.config import ConditionSettings, Train
 from auscult.data.condition import Condition
-from auscult.data.store import ClipStore
-from auscult.device import pick_device
+from auscult.data.store import ClipStore, Raw
+from auscult.device import pick_device, prepare
 from auscult.errors import AuscultError
 from auscult.files import atomic_file, atomic_folder
-from auscult.memory import keep_freed_memory
 from auscult.methods.base import Batch
 from auscult.modelfolder import Trained
+
+TOGETHER = 16
+"""Batches whose results leave the device together."""
 
 
 def embed_arm(
@@ -47,10 +52,8 @@ def embed_arm(
         condition: done to test clips alone.
         heard: embeddings of the same weights, whose training clips are taken over: no condition reaches them.
     """
-    torch.set_num_threads(train.threads)
     device = pick_device(train.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    prepare(device, train)
     trained = modelfolder.load(model, str(device))
     for network in trained.networks.values():
         network.merge()
@@ -67,7 +70,8 @@ def embed_arm(
                 sound = Condition(condition.snr_db, lowpass, condition.seed)
             store = ClipStore(folder, device, condition=sound)
             started = time.monotonic()
-            vectors, index = embed(trained, store, batch_size, train.precision, partition)
+            ahead_by = depth(device, train.prefetch)
+            vectors, index = embed(trained, store, batch_size, train.precision, partition, ahead_by)
             clips, seconds = clips + len(index), seconds + time.monotonic() - started
             macs = macs or multiply_accumulates(trained, store)
             np.save(part / f"{partition}.npy", vectors)
@@ -83,9 +87,17 @@ def embed_arm(
 
 
 def embed(
-    trained: Trained, store: ClipStore, batch_size: int, precision: str = "float32", desc: str = "clips"
+    trained: Trained,
+    store: ClipStore,
+    batch_size: int,
+    precision: str = "float32",
+    desc: str = "clips",
+    ahead_by: int = 0,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Embeddings float32 [clips, D] of a store's clips in its order, and a table of them with the method's own scores.
+
+    Args:
+        ahead_by: batches that a thread reads while the device computes.
 
     Raises:
         AuscultError: clips of another length than the model's, a machine it was not trained on, a result that is not finite.
@@ -108,18 +120,22 @@ def embed(
         candidates = candidates_of(clips, trained.classes[name])
         rows = clips.index.to_numpy(copy=True)
         kept[rows] = True
+        waiting: list[tuple[np.ndarray, torch.Tensor, dict[str, torch.Tensor]]] = []
         with torch.inference_mode():
-            for start in range(0, len(rows), batch_size):
-                part = slice(start, start + batch_size)
-                batch = _batch(trained, store, rows[part], candidates[part])
+            for part, batch in _each(trained, store, rows, candidates, batch_size, ahead_by):
                 with torch.autocast(store.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                     vectors, scores = trained.networks[name].embed(batch)
-                if embedding is None:
-                    embedding = np.empty((len(store), vectors.shape[1]), np.float32)
-                embedding[rows[part]] = vectors.float().cpu().numpy()
-                for key, values in scores.items():
-                    own.setdefault(key, np.full(len(store), np.nan))[rows[part]] = values.double().cpu().numpy()
-                bar.update(len(vectors))
+                waiting.append((part, vectors, scores))
+                if len(waiting) == TOGETHER or part[-1] == rows[-1]:  # the host waits for the device now and then
+                    for clips_of, vectors, scores in waiting:
+                        if embedding is None:
+                            embedding = np.empty((len(store), vectors.shape[1]), np.float32)
+                        embedding[clips_of] = vectors.float().cpu().numpy()
+                        for key, values in scores.items():
+                            column = own.setdefault(key, np.full(len(store), np.nan))
+                            column[clips_of] = values.double().cpu().numpy()
+                    waiting.clear()
+                bar.update(len(part))
     bar.close()
     embedding = np.empty((len(store), 1), np.float32) if embedding is None else embedding
     if not np.isfinite(embedding[kept]).all():
@@ -140,12 +156,33 @@ def multiply_accumulates(trained: Trained, store: ClipStore) -> int:
     return 0
 
 
-def _batch(trained: Trained, store: ClipStore, rows: np.ndarray, candidates: np.ndarray) -> Batch:
+def _each(
+    trained: Trained, store: ClipStore, rows: np.ndarray, candidates: np.ndarray, size: int, ahead_by: int
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """`size` of the store's `rows` at a time, in order, and their batch."""
+    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+    kinds = store.streamed(trained.method.mel(trained.settings), trained.method.wave(trained.settings))
+    pin = store.device.type == "cuda"
+
+    def gather(part: slice) -> Raw:
+        return store.gather(kinds, torch.from_numpy(rows[part]), None, 0, pin)
+
+    if ahead_by and kinds:
+        for part, raw in ahead(parts, gather, store.device, ahead_by):
+            yield rows[part], _batch(trained, store, rows[part], candidates[part], raw)
+    else:
+        for part in parts:
+            yield rows[part], _batch(trained, store, rows[part], candidates[part])
+
+
+def _batch(
+    trained: Trained, store: ClipStore, rows: np.ndarray, candidates: np.ndarray, raw: Raw | None = None
+) -> Batch:
     frontend, where = trained.method.mel(trained.settings), torch.from_numpy(rows)
     needs_wave = trained.method.wave(trained.settings)
     return Batch(
-        candidates=torch.from_numpy(candidates).to(store.device),
-        wave=store.wave(where) if needs_wave else None,
+        candidates=torch.from_numpy(candidates).to(store.device, non_blocking=True),
+        wave=store.wave(where, raw) if needs_wave else None,
         valid=store.valid(where) if needs_wave else None,
-        mel=store.mel(where, frontend) if frontend else None,
+        mel=store.mel(where, frontend, raw=raw) if frontend else None,
     )

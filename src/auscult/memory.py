@@ -1,9 +1,11 @@
-"""Keep the memory that training frees instead of handing it back to the system, for CPU runs under Linux."""
+"""Memory: what a device has left, and keeping what training frees on a CPU instead of handing it back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from <malloc.h>
 
@@ -19,3 +21,8 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes free on a GPU; None for a CPU, whose memory the data set's memory map takes as it can."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

@@ -88,6 +88,8 @@ def train_stage(params: Params, arms: list[Arm]) -> Stage:
         "train.device",
         "train.threads",
         "train.precision",
+        "train.compile",
+        "train.matmul",
         *(["train.long_on_cpu"] if encoder else []),
         method,
         *shared,
@@ -152,6 +154,7 @@ def embed_stage(arms: list[Arm], weights: str = "${item.arm}") -> Stage:
             "train.device",
             "train.threads",
             "train.precision",
+            "train.matmul",
             *([{arms[0].file: ["${item.arm}"]}] if tested else []),
         ],
         "outs": [

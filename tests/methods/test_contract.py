@@ -14,8 +14,9 @@ import torch
 import auscult.training
 from auscult import modelfolder
 from auscult.arms import train_arm
+from auscult.batches import batches
 from auscult.config import Score, Train
-from auscult.data.store import ClipStore
+from auscult.data.store import ClipStore, Raw
 from auscult.embedding import embed, embed_arm
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
@@ -117,12 +118,17 @@ def test_silence_and_clipping_are_scored(trained: tuple[str, Path], packed: Path
     model, store = modelfolder.load(trained[1]), ClipStore(packed / "test")
 
     class Hard(ClipStore):
-        def wave(self, rows: torch.Tensor) -> torch.Tensor:
+        def wave(self, rows: torch.Tensor, raw: Raw | None = None) -> torch.Tensor:
             square = torch.sign(torch.sin(torch.arange(self.samples) * 0.1))
             return torch.stack([torch.zeros(self.samples), square])[rows % 2]
 
         def mel(
-            self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0
+            self,
+            rows: torch.Tensor,
+            frontend: str,
+            first: torch.Tensor | None = None,
+            width: int = 0,
+            raw: Raw | None = None,
         ) -> torch.Tensor:
             from auscult.frontends import log_mel
 
@@ -155,7 +161,7 @@ def test_a_training_step_on_silence_is_finite(trained: tuple[str, Path]) -> None
 def test_no_batch_holds_a_single_item() -> None:
     for items in range(2, 40):
         for size in range(2, 12):
-            parts = list(auscult.training._batches(np.arange(items), size))
+            parts = list(batches(np.arange(items), size))
             assert np.array_equal(np.concatenate(parts), np.arange(items))
             assert min(len(part) for part in parts) >= 2
             assert max(len(part) for part in parts) <= size + 1

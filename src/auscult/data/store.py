@@ -9,6 +9,8 @@ features/<partition>/<front-end>/<machine>.npy   float32 [clips, mels, frames]  
 from __future__ import annotations
 
 import json
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +20,30 @@ import torch
 
 from auscult.errors import AuscultError
 from auscult.frontends import FRONTENDS, frames, log_mel
+from auscult.memory import free_memory
 
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
     from auscult.data.condition import Condition
 
+PIECE = 2**28
+"""Bytes copied to the device at once."""
+
 
 def to_float(audio: torch.Tensor) -> torch.Tensor:
     """int16 to float32 in [-1, 1), as every decoder of 16-bit files does."""
-    return audio.to(torch.float32).mul_(1 / 32768)  # in place, the copy is ours; exact, being a power of two
+    return torch.mul(audio, 1 / 32768)  # in one pass; exact, being a power of two
+
+
+Raw = dict[str, torch.Tensor]
+"""What a batch reads of the stored arrays, by kind: "audio" int16 [B, samples], a front-end float32 [B, mels, frames]."""
 
 
 class ClipStore:
     """Random access to a packed partition: `wave(rows)` and `mel(rows)` as tensors on `device`.
 
-    What is used lives on the device when it fits `resident_fraction` of the free memory there; otherwise each batch is
-    gathered from the memory map. Both ways give the same values.
+    An array lives on the device when it fits what is left of `resident_fraction` of the memory that was free there before
+    the first; otherwise each batch is gathered from the memory map. Both ways give the same values. A CPU reads from the
+    memory map, which is in main memory as far as it fits, once.
 
     Under a `condition` the waveforms are changed as they are read, and every log-mel is computed from the changed ones;
     what is stored is left alone.
@@ -57,7 +68,7 @@ class ClipStore:
         self.index = pd.read_parquet(folder / "index.parquet")
         valid = self.index["valid"].to_numpy(np.int64, copy=True)
         self._valid = torch.from_numpy(valid).to(self.device) if len(valid) and valid.min() < self.samples else None
-        self._resident_fraction = resident_fraction
+        self._room = Room(self.device, resident_fraction)
         self._arrays: dict[str, _Array] = {}
         self._condition = condition if condition is not None and condition.changes else None
         if self._condition is not None:
@@ -72,77 +83,166 @@ class ClipStore:
         """(mels, frames) of one clip."""
         return FRONTENDS[frontend].mels, frames(self.samples, frontend)
 
-    def wave(self, rows: torch.Tensor) -> torch.Tensor:
-        """Waveforms float32 [len(rows), samples] in [-1, 1); with added noise they may go beyond."""
-        wave = to_float(self._array("audio").take(rows, self.device))
+    def wave(self, rows: torch.Tensor, raw: Raw | None = None) -> torch.Tensor:
+        """Waveforms float32 [len(rows), samples] in [-1, 1); with added noise they may go beyond.
+
+        Args:
+            raw: what `gather` has read for these rows, on the device; the rest is read here.
+        """
+        wave = to_float(raw["audio"] if raw and "audio" in raw else self._array("audio").take(rows))
         if self._condition is None:
             return wave
-        return self._condition.apply(wave, self.sample_rate, self._ids[rows.to(self.device)], self._noises)
+        return self._condition.apply(wave, self.sample_rate, self._ids[self._sent(rows)], self._noises)
 
     def valid(self, rows: torch.Tensor) -> torch.Tensor | None:
         """Samples of each clip before the zeros that fill it up, int64 [len(rows)]; None where no clip of all has any."""
-        return None if self._valid is None else self._valid[rows.to(self.device)]
+        return None if self._valid is None else self._valid[self._sent(rows)]
 
-    def mel(self, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
-        """Log-mel float32 [len(rows), mels, frames] in dB; with `first` and `width` the frames first..first+width-1 of each."""
-        if self._condition is None and (self.folder / frontend).is_dir():
-            mel = self._array(frontend)
-            return mel.take(rows, self.device) if first is None else mel.windows(rows, first, width, self.device)
-        whole = log_mel(self.wave(rows), frontend, self.sample_rate)
+    def mel(
+        self,
+        rows: torch.Tensor,
+        frontend: str,
+        first: torch.Tensor | None = None,
+        width: int = 0,
+        raw: Raw | None = None,
+    ) -> torch.Tensor:
+        """Log-mel float32 [len(rows), mels, frames] in dB; with `first` and `width` the frames first..first+width-1 of each.
+
+        `raw` as in `wave`.
+        """
+        if self._is_stored(frontend):
+            return raw[frontend] if raw and frontend in raw else self._array(frontend).take(rows, first, width)
+        whole = log_mel(self.wave(rows, raw), frontend, self.sample_rate)
         if first is None:
             return whole
-        columns = first.to(self.device)[:, None] + torch.arange(width, device=self.device)
+        columns = self._sent(first)[:, None] + torch.arange(width, device=self.device)
         return whole.gather(2, columns[:, None, :].expand(-1, whole.shape[1], -1))
+
+    def streamed(self, frontend: str, wave: bool) -> list[str]:
+        """Kinds of arrays that a batch of this front-end ("" = none), with or without waveforms, reads from the memory map."""
+        kinds = ["audio"] if wave or (frontend and not self._is_stored(frontend)) else []
+        kinds += [frontend] if frontend and self._is_stored(frontend) else []
+        return [kind for kind in kinds if self._array(kind).resident is None]
+
+    def gather(
+        self, kinds: list[str], rows: torch.Tensor, first: torch.Tensor | None, width: int, pin: bool = False
+    ) -> Raw:
+        """`kinds` of these rows in host memory, page-locked if `pin`; front-ends as windows where `first` is given.
+
+        Any thread may call it. `Raw` on the device is what `wave` and `mel` take.
+        """
+        return {
+            kind: self._array(kind).host(rows, None if kind == "audio" else first, width, pin) for kind in kinds
+        }  # fmt: skip
+
+    def _is_stored(self, frontend: str) -> bool:
+        return self._condition is None and (self.folder / frontend).is_dir()
+
+    def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers.to(self.device, non_blocking=True)
 
     def _array(self, kind: str) -> _Array:
         if kind not in self._arrays:
-            self._arrays[kind] = _Array(self.folder / kind, self.index["machine"], self.device, self._resident_fraction)
+            self._arrays[kind] = _Array(self.folder / kind, self.index["machine"], self.device)
+            self._room.offer(kind, self._arrays[kind])
         return self._arrays[kind]
+
+
+class Room:
+    """What the arrays of one store may take of a device's memory, all together.
+
+    Args:
+        fraction: of the memory that is free when the first array comes.
+    """
+
+    def __init__(self, device: torch.device, fraction: float) -> None:
+        self.device, self.fraction = device, fraction
+        self.free: int | None = None
+        self.left = 0.0
+
+    def offer(self, kind: str, array: _Array) -> None:
+        """Put an array on the device if there is room, and say on stderr what was done."""
+        if not self.fraction:
+            return
+        if self.free is None:
+            self.free = free_memory(self.device)
+            self.left = self.fraction * (self.free or 0)
+        if self.free is None:
+            return
+        fits = array.nbytes <= self.left
+        if fits:
+            self.left -= array.nbytes
+            array.settle()
+        print(
+            f"data set: {array.nbytes / 1e9:.2f} GB of {kind} {'kept on the device' if fits else 'streamed from disk'}"
+            f" ({self.left / 1e9:.2f} GB {'are left' if fits else 'were left'} of {self.fraction:g} x"
+            f" {self.free / 1e9:.2f} GB free there)",
+            file=sys.stderr,
+        )
 
 
 class _Array:
     """The per-machine arrays of one kind as one array over the rows of the index."""
 
-    def __init__(self, folder: Path, machines: pd.Series, device: torch.device, resident_fraction: float) -> None:
+    def __init__(self, folder: Path, machines: pd.Series, device: torch.device) -> None:
         part_of_row, names = pd.factorize(machines, sort=True)
-        # copy-on-write: a tensor view needs writable memory
-        maps = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in names]
+        self.device = device
+        self._parts = [_mapped(folder / f"{name}.npy") for name in names]
         row_in_part = machines.groupby(part_of_row).cumcount()
         self._place = torch.from_numpy(np.stack([part_of_row, row_in_part], axis=1).astype(np.int64))  # [clips, 2]
-        self.shape = (len(machines), *maps[0].shape[1:])
-        self._parts = [torch.from_numpy(part) for part in maps]
-        size = sum(part.nbytes for part in maps)
-        self._resident: torch.Tensor | None = None
-        if device.type != "cpu" and size <= resident_fraction * torch.cuda.mem_get_info(device)[0]:
-            order = torch.arange(len(machines))
-            self._resident = torch.empty(self.shape, dtype=self._parts[0].dtype, device=device)
-            for start in range(0, len(order), 1024):  # in pieces: never a second whole copy in host memory
-                self._resident[start : start + 1024] = self._gather(order[start : start + 1024]).to(device)
+        self.shape = (len(machines), *self._parts[0].shape[1:])
+        self.nbytes = sum(part.nbytes for part in self._parts)
+        self.resident: torch.Tensor | None = None
 
-    def _gather(self, rows: torch.Tensor) -> torch.Tensor:
+    def settle(self) -> None:
+        """Move to the device, in pieces: never a second whole copy in host memory."""
+        resident = torch.empty(self.shape, dtype=self._parts[0].dtype, device=self.device)
+        piece = max(1, PIECE // max(1, resident[:1].nbytes))
+        for rows in torch.arange(len(resident)).split(piece):
+            resident[rows[0] : rows[-1] + 1] = self._whole(rows, pin=False).to(self.device)
+        self.resident, self._parts = resident, []  # the memory map's pages are not needed any more
+
+    def take(self, rows: torch.Tensor, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
+        """[len(rows), ...] on the device; with `first` the windows [len(rows), mels, width]."""
+        if self.resident is None:
+            return self.host(rows, first, width).to(self.device, non_blocking=True)
+        where = rows.to(self.device, non_blocking=True)
+        if first is None:
+            return self.resident[where]
+        return self.resident.unfold(2, width, 1)[where, :, first.to(self.device, non_blocking=True)]
+
+    def host(self, rows: torch.Tensor, first: torch.Tensor | None, width: int, pin: bool = False) -> torch.Tensor:
+        """As `take`, from the memory map into host memory."""
+        rows = rows.cpu()
+        return self._whole(rows, pin) if first is None else self._windows(rows, first.cpu(), width, pin)
+
+    def _whole(self, rows: torch.Tensor, pin: bool) -> torch.Tensor:
         place = self._place[rows]
         numbers = place[:, 0].unique().tolist()
+        if len(numbers) == 1 and not pin:
+            # Indexing would go through the samples one by one; this copies whole clips.
+            return torch.index_select(self._parts[numbers[0]], 0, place[:, 1])
+        out = torch.empty((len(rows), *self.shape[1:]), dtype=self._parts[0].dtype, pin_memory=pin)
         if len(numbers) == 1:
-            return self._parts[numbers[0]][place[:, 1]]
-        out = torch.empty((len(rows), *self.shape[1:]), dtype=self._parts[0].dtype)
+            return torch.index_select(self._parts[numbers[0]], 0, place[:, 1], out=out)
         for number in numbers:  # one gather per machine, not per clip
             mine = (place[:, 0] == number).nonzero()[:, 0]
-            out[mine] = self._parts[number][place[mine, 1]]
+            out[mine] = torch.index_select(self._parts[number], 0, place[mine, 1])
         return out
 
-    def take(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
-        if self._resident is not None:
-            return self._resident[rows.to(device)]
-        return self._gather(rows.cpu()).to(device, non_blocking=True)
-
-    def windows(self, rows: torch.Tensor, first: torch.Tensor, width: int, device: torch.device) -> torch.Tensor:
+    def _windows(self, rows: torch.Tensor, first: torch.Tensor, width: int, pin: bool) -> torch.Tensor:
         """[len(rows), mels, width]: gathered through a strided view, so no window is ever stored."""
-        if self._resident is not None:
-            return self._resident.unfold(2, width, 1)[rows.to(device), :, first.to(device)]
-        rows, first = rows.cpu(), first.cpu()
-        out = torch.empty((len(rows), self.shape[1], width), dtype=self._parts[0].dtype)
+        out = torch.empty((len(rows), self.shape[1], width), dtype=self._parts[0].dtype, pin_memory=pin)
         place = self._place[rows]
         for number in place[:, 0].unique().tolist():
             mine = (place[:, 0] == number).nonzero()[:, 0]
             out[mine] = self._parts[number].unfold(2, width, 1)[place[mine, 1], :, first[mine]]
-        return out.to(device, non_blocking=True)
+        return out
+
+
+def _mapped(path: Path) -> torch.Tensor:
+    """A file as a tensor that nobody may write to. Mapped for reading: a private, writable map counts against the memory of
+    the machine, and one that is larger is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is not writable
+        return torch.from_numpy(np.load(path, mmap_mode="r"))

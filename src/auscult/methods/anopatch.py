@@ -33,5 +33,6 @@ METHOD = Method(
     mel=lambda settings: "",
     wave=lambda settings: True,
     encoder_size=encoder_size,
+    divisible=True,
     untrainable=two_classes,
 )

@@ -154,6 +154,8 @@ class Method:
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
+        divisible: whether several processes can compute one loss together: it takes what it needs of the network through
+            `distributed.sharded`, and all else follows from that and the batch.
         encoder_size: parameters of the encoder that is fine-tuned, given the settings; 0 = none.
         untrainable: why a network cannot be trained on these classes (name -> training clips), "" if it can. The arm
             goes on without that network, and its cells in the tables say why they are empty.
@@ -167,6 +169,7 @@ class Method:
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
     phases: Callable[..., list[Phase]] | None = None
+    divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0
     untrainable: Callable[..., str] = always_trainable
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from auscult import distributed
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Network, mixing_partner
 from auscult.sections import MixupSettings
@@ -28,7 +29,8 @@ class ArcFaceClassifier(Network):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Cross-entropy of the clip's unit, with the margin on it."""
         assert batch.label is not None
-        return {"loss": cross_entropy(self.arcface(self.features(batch), batch.label), batch.label)}
+        x = distributed.sharded(self.features, batch)
+        return {"loss": cross_entropy(self.arcface(x, batch.label), batch.label)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """As `loss`, of each clean clip: [B]."""

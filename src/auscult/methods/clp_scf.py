@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from auscult import distributed
 from auscult.config import MethodSettings, Section
 from auscult.losses.arcface import ArcFace
 from auscult.losses.supcon import supcon
@@ -73,11 +74,15 @@ class ContrastivePretraining(Network):
         self.projection = LinearBatchNorm(dim)
         self.rest = nn.Sequential(nn.ReLU(), LinearBatchNorm(dim), nn.ReLU(), LinearBatchNorm(dim))
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
+    def features(self, batch: Batch) -> Tensor:
+        """Unit vectors [B, E] that attract or repel each other."""
         assert batch.mel is not None
         assert batch.wave is not None
-        z = normalize(self.rest(self.projection(self.stgram(batch.mel, batch.wave))))
+        return normalize(self.rest(self.projection(self.stgram(batch.mel, batch.wave))))
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        assert batch.label is not None
+        z = distributed.sharded(self.features, batch)
         return {"loss": supcon(z, batch.label, self.temperature)}
 
 
@@ -120,5 +125,6 @@ METHOD = Method(
     mel=lambda settings: settings.frontend,
     wave=lambda settings: True,
     phases=phases,
+    divisible=True,
     untrainable=two_classes,  # with one unit the contrastive loss, too, has nothing to repel
 )

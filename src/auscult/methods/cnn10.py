@@ -53,5 +53,6 @@ METHOD = Method(
     mel=lambda settings: settings.frontend,
     wave=lambda settings: False,
     window=lambda settings, frames: 0 if frames >= POOL ** len(CHANNELS) else POOL ** len(CHANNELS),
+    divisible=True,
     untrainable=two_classes,
 )

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from auscult import distributed
 from auscult.config import MethodSettings, Positive
 from auscult.encoders import new_encoder
 from auscult.errors import AuscultError
@@ -21,7 +22,7 @@ from auscult.methods.base import Batch, Shape
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
-from auscult.models.specaug import spec_augment
+from auscult.models.specaug import Rows, spec_augment
 from auscult.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
 
 
@@ -84,11 +85,16 @@ class FineTuned(Pretrained, ArcFaceClassifier):
             raise AuscultError(what, "specaug", "set specaug.frequency and specaug.time to 0")
 
     # ----------------------------------------------------------------------------------------------------- the embedding
-    def embedding(self, wave: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-        """Waveforms [B, n] at the profile's rate -> x [B, E], not normalised; masked by SpecAug if `rng` is given."""
+    def embedding(self, wave: Tensor, rng: np.random.Generator | None = None, rows: Rows | None = None) -> Tensor:
+        """Waveforms [B, n] at the profile's rate -> x [B, E], not normalised; masked by SpecAug if `rng` is given.
+
+        Args:
+            rows: which clips of a larger batch these are, so that they get the masks they would have there.
+        """
         spectrogram = self.front_end(wave)
         if rng is not None and self.encoder.spectrogram:
-            spectrogram = spec_augment(spectrogram, self.settings.specaug.frequency, self.settings.specaug.time, rng)
+            masks = self.settings.specaug
+            spectrogram = spec_augment(spectrogram, masks.frequency, masks.time, rng, rows)
         tokens = self.encoder.tokens(spectrogram, self.layer)
         with torch.autocast(wave.device.type, enabled=False):
             tokens = tokens.float()
@@ -106,6 +112,11 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         room = last if batch.valid is None else (batch.valid - self.chunk).clamp(min=0)
         starts = (draw * (room + 1)).long()  # int64 [B]
         return wave.unfold(1, self.chunk, 1)[torch.arange(len(wave), device=wave.device), starts]
+
+    def training_embedding(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """x [B, E] of a random chunk of each clip, masked."""
+        wave = self.random_chunk(batch, rng)
+        return distributed.by_parts(lambda part: self.embedding(wave[part], rng, Rows(len(wave), part)), len(wave))
 
     def features(self, batch: Batch) -> Tensor:
         """Embeddings of whole clips, or means over consecutive chunks, the last of which ends where the clip does: [B, E]."""
@@ -135,7 +146,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.label is not None
-        x = self.embedding(self.random_chunk(batch, rng), rng)
+        x = self.training_embedding(batch, rng)
         return {"loss": self.class_loss(x, self.slot[batch.label])}
 
     def valid_loss(self, batch: Batch) -> Tensor:

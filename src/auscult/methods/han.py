@@ -158,7 +158,7 @@ class Han(FineTuned):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Eq. (10): L_AAM + lambda L_DLCL."""
         assert batch.label is not None
-        x = self.embedding(self.random_chunk(batch, rng), rng)
+        x = self.training_embedding(batch, rng)
         aam = self.class_loss(x, self.slots(batch))
         if self.contrast is None:
             return {"loss": aam}
@@ -204,5 +204,6 @@ METHOD = Method(
     wave=lambda settings: True,
     encoder_size=encoder_size,
     phases=phases,
+    divisible=True,
     untrainable=untrainable,
 )

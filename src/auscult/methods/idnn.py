@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from auscult.config import MethodSettings
@@ -47,8 +48,8 @@ class Idnn(WindowErrors):
     def evaluate(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Bottleneck [n, 8] and mean squared error of the predicted frame [n] of windows [n, mels, 5]."""
         middle = windows[:, :, MIDDLE]  # [n, mels]
-        others = [frame for frame in range(FRAMES) if frame != MIDDLE]
-        around = windows[:, :, others].transpose(1, 2).flatten(1)  # [n, 4 * mels], frame-major
+        others = torch.cat([windows[:, :, :MIDDLE], windows[:, :, MIDDLE + 1 :]], 2)  # by slices: a list would be sent
+        around = others.transpose(1, 2).flatten(1)  # [n, 4 * mels], frame-major
         predicted, latent = self.autoencoder(around)
         return latent, (predicted - middle).square().mean(1)
 

@@ -53,5 +53,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: False,
+    divisible=True,
     untrainable=two_classes,
 )

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
+from auscult import distributed
 from auscult.config import MethodSettings, Positive
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
 from auscult.methods.windows import mean_over_windows
@@ -84,7 +85,7 @@ class SelfSupervisedMobileNetV2(Network):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.mel is not None
         assert batch.label is not None
-        return {"loss": cross_entropy(self.logits(self.features(batch.mel)), batch.label)}
+        return {"loss": cross_entropy(self.logits(distributed.sharded(self.features, batch.mel)), batch.label)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of each clip [B]: mean over its windows, at the hop of training."""
@@ -145,5 +146,6 @@ METHOD = Method(
     wave=lambda settings: False,
     window=window_frames,
     hop=lambda settings: settings.hop,
+    divisible=True,
     untrainable=two_classes,
 )

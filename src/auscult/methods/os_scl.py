@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auscult import distributed
 from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
@@ -84,7 +85,7 @@ class OsScl(ArcFaceClassifier):
         assert batch.label is not None
         mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
         mixed, y_b, lam = mix(batch, mixup, rng)  # II-A
-        z = self.features(mixed)
+        z = distributed.sharded(self.features, mixed)
         namix = mixed_cross_entropy(self.arcface, z, y_a, y_b, lam, mixup.mode)  # Eq. (2)
         if not supcon.weight:
             return {"loss": namix}
@@ -98,5 +99,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: settings.inputs != "logmel",
+    divisible=True,
     untrainable=two_classes,
 )

@@ -23,6 +23,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
+from auscult import distributed
 from auscult.config import MethodSettings, Positive
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
@@ -121,7 +122,8 @@ class ScAdacos(Network):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.label is not None
         image, label = self.image(batch), batch.label
-        shares = one_hot(label, self.classes).to(image.dtype)
+        # Not by one_hot, which looks at the largest label.
+        shares = (label[:, None] == torch.arange(self.classes, device=label.device)).to(image.dtype)
         # Always mixed, each clip by a lambda of its own with the clip at the same place of the reversed batch.
         lam = torch.from_numpy(rng.random(len(label), np.float32)).to(image.device, non_blocking=True)
         image = image.lerp(image.flip(0), 1 - lam.view(-1, 1, 1, 1))
@@ -130,7 +132,7 @@ class ScAdacos(Network):
         parts: dict[str, Tensor] = {}
         total = torch.zeros((), device=image.device)
         for member in self.members:
-            log_probabilities = member.head(member.resnet(image), shares)
+            log_probabilities = member.head(distributed.sharded(member.resnet, image), shares)
             entropy = (weight * mixed_cross_entropy(log_probabilities, shares)).mean()
             total = total + entropy + self.settings.l2 * member.penalty()
             parts[f"entropy_{member.sub_clusters}"] = entropy
@@ -207,5 +209,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: False,
+    divisible=True,
     untrainable=untrainable,
 )

@@ -52,5 +52,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: True,
+    divisible=True,
     untrainable=two_classes,
 )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auscult import distributed
 from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
@@ -59,7 +60,7 @@ class Tastgram(ArcFaceClassifier):
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         assert batch.label is not None
         mixed, y_b, lam = mix(batch, self.mixup, rng)
-        x = self.features(mixed)  # with the attention of the mixed log-mel
+        x = distributed.sharded(self.features, mixed)  # with the attention of the mixed log-mel
         return {"loss": mixed_cross_entropy(self.arcface, x, batch.label, y_b, lam, self.mixup.mode)}
 
 
@@ -69,5 +70,6 @@ METHOD = Method(
     scope="all",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: True,
+    divisible=True,
     untrainable=two_classes,
 )

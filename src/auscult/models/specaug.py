@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def spec_augment(x: Tensor, frequency: int, time: int, rng: np.random.Generator) -> Tensor:
+class Rows(NamedTuple):
+    """Some clips of a batch."""
+
+    clips: int
+    """Of the batch."""
+    part: slice
+
+
+def spec_augment(x: Tensor, frequency: int, time: int, rng: np.random.Generator, rows: Rows | None = None) -> Tensor:
     """Set one band of bins and one stretch of frames of each clip to 0, the mean of a normalised spectrogram.
 
     The width of a mask is a whole number drawn uniformly from [0, max), no wider than the spectrogram; its start is drawn
@@ -19,6 +29,7 @@ def spec_augment(x: Tensor, frequency: int, time: int, rng: np.random.Generator)
         frequency: upper end, exclusive, of the width in bins; 0 = no mask.
         time: the same in frames.
         rng: draws on the host, so that every device masks the same; a kind of mask that is off draws nothing.
+        rows: which clips of a batch `x` holds; the masks are those they get in the whole of it. None = `x` is all of it.
 
     Returns:
         [B, frames, bins], a new tensor; `x` itself when both masks are off.
@@ -26,7 +37,8 @@ def spec_augment(x: Tensor, frequency: int, time: int, rng: np.random.Generator)
     clips, frames, bins = x.shape
     if not frequency and not time:
         return x
-    edges = np.concatenate([_edges(clips, bins, frequency, rng), _edges(clips, frames, time, rng)])
+    clips, part = rows or Rows(clips, slice(None))
+    edges = np.concatenate([_edges(clips, bins, frequency, rng), _edges(clips, frames, time, rng)])[:, part]
     low, high, begin, end = torch.from_numpy(edges).to(x.device, non_blocking=True)[..., None]  # four [B, 1]
     bin_, frame = torch.arange(bins, device=x.device), torch.arange(frames, device=x.device)
     band = (bin_ >= low) & (bin_ < high)  # [B, bins]

@@ -1,0 +1,165 @@
+"""How time and memory grow with the number of clips and with their length: fitted exponents, 1 = linear.
+
+    PYTHONPATH=src python benchmarks/growth.py
+
+Clips of 0.5 s, four units of two machine types, at 1,000, 4,000 and 16,000 clips: manifest, packing with log-mel, an
+epoch of the autoencoder, its embedding, the back-ends kNN, density-normalised kNN and Mahalanobis on embeddings of 64
+numbers, evaluation with 200 bootstrap replicates. Then 8 clips of 1 to 8 s: decode with log-mel, and an epoch of OS-SCL
+on TFSTgram. Every size of every step is a process of its own on one thread; memory is its peak less that of a process
+that only imports. The exponent p of c * size ** p is fitted on logarithms; below 1 there is a fixed part. `knn` in one
+bank is the one that may be 2: benchmarks/neighbours.py. Rows go to metrics/benchmarks.csv, the sizes themselves too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from auscult.config import Data
+from auscult.data.manifest import build_manifest
+from auscult.data.pack import pack
+from auscult.data.store import ClipStore
+from auscult.embedding import embed
+from auscult.evaluation import evaluate
+from auscult.methods import load_method
+from auscult.modelfolder import Trained
+from auscult.rules import MetricRules
+from auscult.scoring import BACKENDS
+from measure import Row, exponent, in_child, packed_noise, peak_mib, profile, quiet, row, task, train, write_noise
+from record import record
+
+SHORT, DIMS = 0.5, 64
+Step = Callable[[Path, int, float], float]
+"""Of a folder, a count of clips and their length in seconds; does the work and returns the seconds of it alone."""
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def nothing(folder: Path, clips: int, length: float) -> float:
+    return 0.0
+
+
+def manifest(folder: Path, clips: int, length: float) -> float:
+    with quiet():
+        return seconds_of(lambda: build_manifest(profile(length), folder / "raw", workers=1))
+
+
+def packing(folder: Path, clips: int, length: float) -> float:
+    with quiet():
+        found, _ = build_manifest(profile(length), folder / "raw", workers=1)
+        rows, data = found[found["partition"] == "train"], Data(profile="bench", workers=1)
+        out = folder / "again"
+        return seconds_of(lambda: pack(rows, folder / "raw", out, profile(length), data, ["dcase_constant"]))
+
+
+def autoencoder(folder: Path, clips: int, length: float) -> float:
+    settings = load_method("ae").settings.model_validate({"method": "ae", "epochs": 2, "valid_fraction": 0.0})
+    return train(settings, ClipStore(folder / "packed"))[0][0]
+
+
+def embedding(folder: Path, clips: int, length: float) -> float:
+    settings = load_method("ae").settings.model_validate({"method": "ae", "epochs": 2, "valid_fraction": 0.0})
+    store = ClipStore(folder / "packed")
+    method, name, rows, _, classes, shape = task(store, settings)
+    network = method.build(settings, shape).eval()
+    store.index = store.index.loc[rows]
+    trained = Trained(method, settings, {name: network}, {name: classes}, {name: shape}, {})
+    with quiet():
+        embed(trained, store, 64)
+        return seconds_of(lambda: embed(trained, store, 64))
+
+
+def clouds(clips: int, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    number = np.arange(clips) % 4
+    meta = pd.DataFrame({"machine": [f"m{n // 2}" for n in number], "unit": [f"{n % 2:02d}" for n in number]})
+    return rng.standard_normal((clips, DIMS), dtype=np.float32), meta.assign(domain="source")
+
+
+def backend(name: str) -> Step:
+    def work(folder: Path, clips: int, length: float) -> float:
+        few, (bank, meta), (queries, of) = clouds(64, 0), clouds(clips, 0), clouds(clips, 1)
+        BACKENDS[name](*few, *few, k=1, domains=False)
+        return seconds_of(lambda: BACKENDS[name](bank, meta, queries, of, k=1, domains=False))
+
+    work.__name__ = name
+    return work
+
+
+def evaluation(folder: Path, clips: int, length: float) -> float:
+    _, meta = clouds(clips, 0)
+    rng = np.random.default_rng(0)
+    anomaly = rng.integers(0, 2, clips)
+    scores = meta.assign(clip_id=np.arange(clips), set="dev", backend="native", score=rng.normal(size=clips) + anomaly)
+    labels = pd.DataFrame({"clip_id": np.arange(clips), "anomaly": anomaly, "domain": "source"})
+    return seconds_of(lambda: evaluate(scores, labels, MetricRules(scheme="dcase2020"), replicates=200))
+
+
+def tfst(folder: Path, clips: int, length: float) -> float:
+    values = {"method": "os_scl", "epochs": 2, "batch_size": 8, "valid_fraction": 0.0, "selection": "last"}
+    return train(load_method("os_scl").settings.model_validate(values), ClipStore(folder / "packed"))[0][0]
+
+
+BY_CLIPS: dict[str, Step] = {
+    "manifest": manifest, "decode, log-mel and write": packing, "epoch of ae": autoencoder, "embedding by ae": embedding,
+    "knn_cosine": backend("knn_cosine"), "ldn": backend("ldn"), "mahalanobis": backend("mahalanobis"),
+    "evaluation": evaluation,
+}  # fmt: skip
+BY_LENGTH: dict[str, Step] = {"decode, log-mel and write": packing, "epoch of tfst_os_scl": tfst}
+
+
+def prepare(folder: Path, clips: int, length: float, frontend: str) -> None:
+    write_noise(folder / "raw", clips, length)
+    packed_noise(folder, clips, length, [frontend])
+
+
+def step_of(work: Step, folder: Path, clips: int, length: float) -> tuple[float, float]:
+    """Seconds, and MiB at most."""
+    return work(folder, clips, length), peak_mib()
+
+
+def measure(axis: str, steps: dict[str, Step], sizes: list[tuple[int, float]], frontend: str) -> list[Row]:
+    found: list[Row] = []
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    (_, base), _ = in_child(step_of, nothing, Path(), 0, 0.0)
+    for clips, length in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            in_child(prepare, folder, clips, length, frontend)
+            for step, work in steps.items():
+                (seconds, peak), _ = in_child(step_of, work, folder, clips, length)
+                costs[step].append((seconds, max(peak - base, 0.0)))
+                size = f"{clips} clips of {length:g} s"
+                found.append(row(f"growth with {axis}", f"{step}, {size}", seconds, "s"))
+                found.append(row(f"growth with {axis}", f"{step}, {size}", costs[step][-1][1], "MiB more"))
+    scale = [float(clips if axis == "clips" else length) for clips, length in sizes]
+    for step, pairs in costs.items():
+        for number, what in enumerate(("time", "memory")):
+            power = exponent(scale, [pair[number] for pair in pairs])
+            found.append(row(f"growth with {axis}", step, power, f"exponent of {what}"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", nargs="+", type=int, default=[1000, 4000, 16000])
+    parser.add_argument("--lengths", nargs="+", type=float, default=[1, 2, 4, 8])
+    parser.add_argument("--clips-of-lengths", type=int, default=8)
+    arguments = parser.parse_args()
+    found = measure("clips", BY_CLIPS, [(count, SHORT) for count in arguments.clips], "dcase_constant")
+    lengths = [(arguments.clips_of_lengths, length) for length in arguments.lengths]
+    record(found + measure("length", BY_LENGTH, lengths, "osscl"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""What the benchmarks share: rows, children with their own peak of memory, made-up data sets, epochs and their phases."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+
+import auscult.training
+from auscult.classes import class_list, labels_of, unattributed
+from auscult.config import Data, MethodSettings, Profile, Train
+from auscult.data.manifest import build_manifest
+from auscult.data.pack import pack
+from auscult.data.store import ClipStore
+from auscult.ema import WeightEMA
+from auscult.memory import keep_freed_memory
+from auscult.methods import load_method
+from auscult.methods.base import Method, Network, Shape
+from auscult.resume import ResumeFolder
+from auscult.rules import MetricRules
+
+RATE = 16000
+Row = dict[str, object]
+
+
+def row(
+    benchmark: str, variant: str, value: float, unit: str, reference: float | str = "", ratio: float | str = ""
+) -> Row:
+    """A line of the table, shown at once. Numbers keep four digits."""
+    numbers = {"value": value, "reference": reference, "ratio": ratio}
+    short = {key: float(f"{number:.4g}") if isinstance(number, float) else number for key, number in numbers.items()}
+    found: Row = {"benchmark": benchmark, "variant": variant, "value": short["value"], "unit": unit}
+    found |= {"reference": short["reference"], "ratio": short["ratio"]}
+    beside = f"  (reference {found['reference']}, ratio {found['ratio']})" if ratio != "" else ""
+    print(f"{found['value']!s:>10} {unit}  {benchmark}: {variant}{beside}", flush=True)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------ children
+def peak_mib() -> float:
+    """Highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_child(work: Callable[..., Any], *arguments: Any, threads: int = 1) -> tuple[Any, float]:
+    """Run `work` in a forked child: what it returns, and the child's peak of memory in MiB (imports included).
+
+    The parent must not have computed with several threads before: OpenMP's do not survive a fork.
+
+    Raises:
+        RuntimeError: the child failed; its traceback is on the screen.
+    """
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def child() -> None:
+        torch.set_num_threads(threads)
+        result = work(*arguments)
+        send.send((result, peak_mib()))
+
+    process = context.Process(target=child)
+    process.start()
+    send.close()
+    try:
+        answer: tuple[Any, float] = receive.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"{work.__name__} failed with exit status {process.exitcode}") from None
+    process.join()
+    return answer
+
+
+def exponent(sizes: list[int] | list[float], costs: list[float]) -> float:
+    """p of the best cost = c * size ** p, by least squares on logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(costs, 1e-9)), 1)[0])
+
+
+# ------------------------------------------------------------------------------------------------------------------ data sets
+def profile(seconds: float) -> Profile:
+    return Profile(
+        name="bench", dataset="bench", title="noise", licence="none", source={}, grammar="dcase2020", sets={"dev": "."},
+        clip_seconds=seconds, rules=MetricRules(),
+    )  # fmt: skip
+
+
+def write_noise(folder: Path, clips: int, seconds: float, machines: int = 2, units: int = 2) -> Path:
+    """WAV files (16 bit, mono) in the 2020 grammar: `clips` training clips in turn over the units, one test clip each."""
+    rng = np.random.default_rng(0)
+    classes = [(f"machine{m}", f"{u:02d}") for m in range(machines) for u in range(units)]
+    length = round(RATE * seconds)
+    noise = np.round(3000 * rng.standard_normal(length + clips + len(classes))).clip(-32768, 32767).astype(np.int16)
+    for machine, _ in classes:
+        for part in ("train", "test"):
+            (folder / machine / part).mkdir(parents=True, exist_ok=True)
+    for number in range(clips + len(classes)):
+        machine, unit = classes[number % len(classes)]
+        part = "train" if number < clips else "test"
+        path = folder / machine / part / f"normal_id_{unit}_{number:08d}.wav"
+        soundfile.write(path, noise[number : number + length], RATE)
+    return folder
+
+
+def packed_noise(
+    folder: Path, clips: int, seconds: float, frontends: list[str], workers: int = 1, machines: int = 2
+) -> Path:
+    """The packed training clips of `write_noise`, through the project's own code."""
+    raw = folder / "raw"
+    if not raw.exists():
+        write_noise(raw, clips, seconds, machines)
+    with quiet():
+        found, _ = build_manifest(profile(seconds), raw, workers=workers)
+        train = found[found["partition"] == "train"]
+        pack(train, raw, folder / "packed", profile(seconds), Data(profile="bench", workers=workers), frontends)
+    return folder / "packed"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars."""
+    import io
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+# --------------------------------------------------------------------------------------------------------------------- epochs
+class Marks(ResumeFolder):
+    """Saves no state; notes the time at which `fit` offers one, that is the end of each epoch."""
+
+    def __init__(self, at_end: Callable[[], None] = lambda: None) -> None:
+        self.times: list[float] = []
+        self.at_end = at_end
+
+    def load(self, name: str) -> None:
+        return None
+
+    def save(self, name: str, state: Mapping[str, Any]) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+        self.at_end()
+
+    def clear(self) -> None:
+        pass
+
+
+def task(store: ClipStore, settings: MethodSettings) -> tuple[Method, str, np.ndarray, np.ndarray, list[str], Shape]:
+    """Method, name, rows, labels, classes and shape of the first network of an arm."""
+    method = load_method(settings.method)
+    name, clips = next(iter(method.groups(store.index).items()))
+    classes = class_list(clips, "unit")
+    mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
+    shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
+    return method, name, clips.index.to_numpy(), labels_of(clips, "unit", classes), classes, shape
+
+
+def train(
+    settings: MethodSettings, store: ClipStore, knobs: Mapping[str, Any] = {}, marks: Marks | None = None
+) -> tuple[list[float], Network]:
+    """Train the last phase of an arm's first network by `auscult.training.fit`.
+
+    Args:
+        knobs: of the section `train`.
+
+    Returns:
+        Seconds of every epoch but the first, which warms up (its time holds the building of the network), and the network.
+    """
+    method, name, rows, labels, _, shape = task(store, settings)
+    marks = marks or Marks()
+    if store.device.type == "cpu":
+        keep_freed_memory()
+    section = Train(**{"threads": torch.get_num_threads(), **knobs, "checkpoint_seconds": 0.0})
+    phase = method.trainings(settings)[-1]
+    with quiet():
+        network = auscult.training.fit(
+            name, method, phase, section, 0, store, rows, labels, shape, marks
+        )[0]  # fmt: skip
+    return list(np.diff(marks.times)), network
+
+
+class Phases(contextlib.AbstractContextManager["Phases"]):
+    """Time (or another `reading`) spent in the parts of a training, each without what it calls of the others.
+
+    Wraps what every training must call, whatever the loop looks like: the store's gathers, the network's losses, the
+    backward pass, the optimiser's and the average's steps. Loads of the validation count as loads.
+
+    Attributes:
+        totals: phase -> sum of differences of `reading`.
+    """
+
+    def __init__(
+        self,
+        network: type[Network],
+        reading: Callable[[], np.ndarray] | None = None,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reading = reading or (lambda: np.array([time.perf_counter()]))
+        self.settle = settle
+        self.totals: dict[str, np.ndarray] = {}
+        self._inner: list[np.ndarray] = []
+        self._places: list[tuple[type, str, str]] = [
+            (ClipStore, "wave", "gather"), (ClipStore, "valid", "gather"), (ClipStore, "mel", "log-mel"),
+            (network, "loss", "forward"), (network, "valid_loss", "validation"), (torch.Tensor, "backward", "backward"),
+            (torch.optim.AdamW, "step", "update"), (torch.optim.Adam, "step", "update"), (WeightEMA, "step", "average"),
+        ]  # fmt: skip
+        self._before: list[tuple[type, str, Any]] = []
+
+    def __enter__(self) -> Phases:
+        for owner, name, phase in self._places:
+            if name in vars(owner):
+                self._before.append((owner, name, vars(owner)[name]))
+                setattr(owner, name, self._timed(vars(owner)[name], phase))
+            elif issubclass(owner, Network):  # inherited: wrap it here, take it away afterwards
+                self._before.append((owner, name, None))
+                setattr(owner, name, self._timed(getattr(owner, name), phase))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, function in reversed(self._before):
+            if function is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, function)
+
+    def _timed(self, function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*arguments: Any, **named: Any) -> Any:
+            self.settle()
+            start = self.reading()
+            self._inner.append(np.zeros_like(start))
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.settle()
+                spent, inner = self.reading() - start, self._inner.pop()
+                self.totals[phase] = self.totals.get(phase, 0) + spent - inner
+                if self._inner:
+                    self._inner[-1] += spent
+
+        return timed
+
+
+def clips_of(index: pd.DataFrame, count: int) -> torch.Tensor:
+    """`count` random rows of a store's index, in random order."""
+    return torch.from_numpy(np.random.default_rng(1).permutation(len(index))[:count])
+
+
+def batches_of(clips: int, settings: MethodSettings) -> int:
+    """Steps of an epoch over whole clips."""
+    return math.ceil((clips - round(settings.valid_fraction * clips)) / settings.batch_size)

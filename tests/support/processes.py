@@ -1,0 +1,191 @@
+"""What tests/test_distributed.py runs, once in one process and once in two under torchrun: `processes.py <packed> <out>`.
+
+Everything is in float64, so that two orders of the same sum are told apart from two different sums.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from auscult import distributed
+from auscult.arms import train_arm
+from auscult.config import MethodSettings, Train
+from auscult.data.store import ClipStore
+from auscult.losses.supcon import noise_supcon
+from auscult.methods import METHODS, load_method
+from auscult.methods.base import Batch, Network
+from auscult.models.global_batch_norm import global_batch_norms
+from support.methods import small
+from support.packed import tiny_profile
+
+DIVISIBLE = [name for name in METHODS if load_method(name).divisible]
+CONTRASTS = (1, 2, 7, 8)
+TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
+IMAGES = {
+    "even": (8, 3, 4, 5), "uneven": (7, 3, 4, 5), "channels_last": (7, 3, 4, 5), "vectors": (5, 3), "signals": (5, 3, 6),
+    "pair": (2, 3),
+}  # fmt: skip
+
+
+def settings_of(name: str) -> MethodSettings:
+    """One epoch of two batches of unequal size, neither of which two processes can halve; without dropout.
+
+    What dropout draws differs between processes, as their docs say.
+    """
+    values: dict[str, Any] = small(name, 1).model_dump()
+    if not load_method(name).window(load_method(name).settings(method=name), 1000):
+        values["batch_size"] = 7
+    changes: dict[str, Any] = {
+        "cnn10": {"dropout": 0.0},
+        "clp_scf": {"pretrain": {**values.get("pretrain", {}), "batch_size": 7}},
+        "os_scl": {"inputs": "logmel", "epochs": 2, "ema": {"decay": 0.5, "shrink": 1e-3}},
+        "sc_adacos": {"sub_clusters": (1, 2)},
+    }.get(name, {})
+    return load_method(name).settings.model_validate(values | changes)
+
+
+def norm_case(kind: str) -> tuple[nn.Module, Tensor, Tensor]:
+    """A batch norm with weights and statistics of its own, its input, and the gradient of its output."""
+    torch.manual_seed(len(kind))
+    shape = IMAGES[kind]
+    norm = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)](shape[1], momentum=0.3)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    x, grad = 3 + 2 * torch.randn(shape), torch.randn(shape)
+    return norm, x.to(memory_format=torch.channels_last) if kind == "channels_last" else x, grad
+
+
+def normalised(kind: str) -> dict[str, Tensor]:
+    """Output, gradients and running statistics; of this process's rows, its share of the weights' gradients."""
+    norm, x, grad = norm_case(kind)
+    holder = nn.Sequential(nn.Sequential(norm))
+    keys = list(holder.state_dict())
+    rows = slice(None)
+    if distributed.size() > 1:
+        global_batch_norms(holder)
+        assert type(holder[0][0]).__name__ == "GlobalBatchNorm"
+        rows = distributed.rows_of(distributed.rank(), len(x))
+    assert list(holder.state_dict()) == keys
+    mine = x[rows].detach().requires_grad_()
+    y = holder(mine)
+    y.backward(grad[rows])
+    holder.eval()
+    return {
+        "y": y.detach(), "x": mine.grad, "weight": norm.weight.grad, "bias": norm.bias.grad, "eval": holder(x).detach(),
+        **{key: value.clone() for key, value in holder.state_dict().items()},
+    }  # fmt: skip
+
+
+def contrast(clips: int) -> dict[str, Tensor]:
+    """A contrastive loss over `clips` clips behind a small network, with centres behind the exchange; and its gradients."""
+    torch.manual_seed(clips)
+    encoder, centres = nn.Sequential(nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(8, 3)), nn.Linear(3, 2)
+    x, label = torch.randn(clips, 4, 2), torch.arange(clips) % 2
+    if distributed.size() > 1:
+        global_batch_norms(encoder)
+
+    class Toy(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.centres = encoder, centres
+
+        def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+            z = distributed.sharded(lambda part: self.encoder(part.wave), batch)
+            unit = nn.functional.normalize(z)
+            return {"loss": noise_supcon(unit, label, 0.5) + nn.functional.cross_entropy(self.centres(unit), label)}
+
+    loss = distributed.replicate(Toy(), partly=False)
+    for update in (False, True):  # accumulated: twice the gradient, sent once
+        value = loss(Batch(label=label, wave=x), np.random.default_rng(0), update)["loss"]
+        value.backward()
+    grads = {f"grad_{i}": w.grad for i, w in enumerate([*encoder.parameters(), *centres.parameters()])}
+    return {"loss": value.detach(), **grads, **{f"norm_{key}": value for key, value in encoder[0].state_dict().items()}}
+
+
+class Stop(Exception):
+    """An interruption."""
+
+
+def train(settings: MethodSettings, packed: Path, out: Path, resume: Path, stop_after: int = 0) -> None:
+    """`train_arm`, up to the first loss of epoch `stop_after`; what its last update saw goes to `update<rank>.pt`."""
+    plain, epochs = Network.train, 0
+
+    def counted(module: nn.Module, mode: bool = True) -> nn.Module:
+        nonlocal epochs
+        epochs += mode and isinstance(module, Network)
+        if stop_after and epochs > stop_after:
+            raise Stop
+        return plain(module, mode)
+
+    def seen(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        update.clear()
+        update.extend((weight.detach().clone(), weight.grad) for weight in weights)
+
+    update: list[tuple[Tensor, Tensor | None]] = []
+    hook = register_optimizer_step_pre_hook(seen)
+    Network.train = counted  # type: ignore[assignment, method-assign]
+    try:
+        train_arm(
+            settings,
+            tiny_profile(clip_seconds=0.6),
+            TRAIN,
+            1,
+            packed / "train",
+            out / "model",
+            out / "cost.json",
+            resume,
+        )
+    except Stop:
+        pass
+    finally:
+        Network.train = plain  # type: ignore[method-assign]
+        hook.remove()
+    out.mkdir(exist_ok=True, parents=True)
+    torch.save(update, out / f"update{distributed.rank()}.pt")
+
+
+def checks(packed: Path, out: Path) -> None:
+    """Everything, results below `out`."""
+    rank = distributed.rank()
+    torch.save({kind: normalised(kind) for kind in IMAGES}, out / f"norms{rank}.pt")
+    torch.save({clips: contrast(clips) for clips in CONTRASTS}, out / f"contrast{rank}.pt")
+    for name in DIVISIBLE:
+        train(settings_of(name), packed, out / name, out / "resume")
+    settings, shared = settings_of("os_scl"), out.parent / "shared"
+    if distributed.size() > 1:
+        train(settings, packed, out / "begun", shared, stop_after=1)
+    else:
+        train(settings, packed, out / "continued", shared)  # what the two processes began
+
+
+def compute_in_float64() -> None:
+    """What is spelled out as float32 in losses and front-ends becomes float64, too."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+    from_numpy = torch.from_numpy
+    torch.from_numpy = lambda array: from_numpy(array.astype(np.float64) if array.dtype == np.float32 else array)
+    for method in ("wave", "mel"):
+        single = getattr(ClipStore, method)
+        setattr(ClipStore, method, lambda self, *a, _single=single, **k: _single(self, *a, **k).double())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    compute_in_float64()
+    folder = Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    if torch.distributed.is_torchelastic_launched():
+        with distributed.group("gloo"):
+            checks(Path(sys.argv[1]), folder)
+    else:
+        checks(Path(sys.argv[1]), folder)

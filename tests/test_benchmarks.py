@@ -1,0 +1,194 @@
+"""The benchmarks run and write what they say; and a regression is visible: two paths compared in one run, never seconds."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from auscult.config import Data
+from auscult.data.manifest import build_manifest
+from auscult.data.pack import pack
+from auscult.data.store import ClipStore
+from auscult.frontends import log_mel
+from auscult.scoring.knn import nearest
+from support.packed import tiny_profile
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+COLUMNS = ["benchmark", "variant", "value", "unit", "reference", "ratio", "machine", "versions"]
+
+
+def benchmark(script: str, *arguments: str, table: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "BENCHMARKS_TABLE": str(table), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / f"{script}.py"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=table.parent)
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+        assert list(rows[0]) == COLUMNS
+    keys = [(row["benchmark"], row["variant"], row["unit"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    for row in rows:
+        assert row["benchmark"], row
+        assert row["variant"], row
+        assert row["unit"], row
+        assert math.isfinite(float(row["value"])), row
+        assert (row["ratio"] == "") == (row["reference"] == ""), row
+        assert row["machine"], row
+        assert "torch" in row["versions"], row
+    return rows
+
+
+def test_one_command_writes_rows_and_a_picture(tmp_path: Path) -> None:
+    table = tmp_path / "b.csv"
+    chosen = ("epoch", "growth", "neighbours", "paper_scale")
+    done = benchmark("run", "--quick", *(f"--only={name}" for name in chosen), "--csv", str(table), table=table)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = read(table)
+    assert {"epoch", "growth with clips", "growth with length", "kNN", "paper scale", "memory"} == {
+        row["benchmark"] for row in rows
+    }
+    phases = {row["variant"].split(": ")[-1] for row in rows if row["benchmark"] == "epoch"}
+    assert {"log-mel", "forward", "backward", "update", "validation", "rest"} <= phases
+    shares = [float(row["ratio"]) for row in rows if row["benchmark"] == "epoch" and row["ratio"]]
+    assert sum(shares) == pytest.approx(1, abs=1e-2)
+    powers = [row for row in rows if row["unit"] == "exponent of time" and row["benchmark"] == "growth with clips"]
+    assert len(powers) == 8
+    assert table.with_suffix(".png").stat().st_size > 10_000
+
+    again = benchmark("run", "--quick", "--only=neighbours", "--csv", str(table), table=table)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(read(table)) == len(rows), "a row is replaced by its next measurement"
+
+
+def test_a_trial_does_not_reach_the_results_and_a_failure_is_told(tmp_path: Path) -> None:
+    refused = benchmark("run", "--quick", table=tmp_path / "b.csv")
+    assert refused.returncode == 2
+    assert "--csv" in refused.stderr
+    table = tmp_path / "c.csv"
+    failed = benchmark(
+        "run", "--quick", "--only=loading_vs_asdkit", "--asdkit", str(tmp_path), "--csv", str(table), table=table
+    )
+    assert failed.returncode == 1
+    assert "No module named 'asdkit" in failed.stdout
+    left_out = benchmark("run", "--quick", "--only=epoch_vs_authors", "--csv", str(table), table=table)
+    assert left_out.returncode == 0
+    assert "left out: it needs --authors" in left_out.stdout
+
+
+def test_every_script_is_registered() -> None:
+    listed = set(re.findall(r'^    "(\w+)": Benchmark\(', (FOLDER / "run.py").read_text(), re.M))
+    helpers = {"run", "record", "measure", "plot"}
+    others = {"calibrate_synthetic", "screenshots", "parity"}
+    assert listed <= {path.stem for path in FOLDER.glob("*.py")}
+    assert {path.stem for path in FOLDER.glob("*.py")} - listed - helpers - others == set()
+
+
+# ------------------------------------------------------------------------------------------------- two paths in one run
+def ratio(slow: Callable[[], object], fast: Callable[[], object], turns: int = 7) -> float:
+    """How often `fast` could be done while `slow` is: median of turns, by processor time, which other loads hardly change."""
+
+    def spent(work: Callable[[], object]) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    slow(), fast()
+    return float(np.median([spent(slow) / max(spent(fast), 1e-6) for _ in range(turns)]))
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipStore, list[Path]]:
+    """64 packed clips of 2 s, log-mel packed, and their files in the store's order."""
+    folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    names = [f"fan/train/normal_id_00_{i:08d}.wav" for i in range(64)] + ["fan/test/normal_id_00_00000000.wav"]
+    for name in names:
+        (folder / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        audio = np.round(3000 * rng.standard_normal(32_000)).clip(-32768, 32767).astype(np.int16)
+        soundfile.write(folder / "raw" / name, audio, 16000)
+    profile = tiny_profile(clip_seconds=2.0)
+    clips, _ = build_manifest(profile, folder / "raw", workers=1)
+    clips = clips[clips["partition"] == "train"]
+    pack(clips, folder / "raw", folder / "train", profile, Data(profile="tiny", workers=1), ["osscl"])
+    return ClipStore(folder / "train"), [folder / "raw" / path for path in clips["path"]]
+
+
+def decoded(path: Path) -> torch.Tensor:
+    return torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+
+
+def test_gathering_beats_decoding_and_transforming(noise: tuple[ClipStore, list[Path]]) -> None:
+    """Some sixty times in truth: a batch is copied, and not decoded and transformed clip by clip as the peers do it."""
+    store, files = noise
+    rows = torch.from_numpy(np.random.default_rng(1).permutation(len(files)))
+
+    def usual() -> torch.Tensor:
+        return torch.stack([log_mel(decoded(files[at]), "osscl") for at in rows.tolist()])
+
+    def gather() -> torch.Tensor:
+        return store.mel(rows, "osscl")
+
+    torch.testing.assert_close(gather(), usual())
+    assert ratio(usual, gather) > 3
+
+
+def test_gathering_opens_no_file(noise: tuple[ClipStore, list[Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The structure behind the ratio above, counted: after the first batch an epoch reads the memory map and nothing else."""
+    store, files = noise
+    rows = torch.arange(len(files))
+    store.mel(rows, "osscl"), store.wave(rows)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file is opened")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(soundfile, "SoundFile", refuse)
+    monkeypatch.setattr(np, "load", refuse)
+    store.mel(rows, "osscl"), store.wave(rows)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_neighbours_are_searched_in_chunks(metric: str) -> None:
+    """In a child whose memory may not hold all distances at once (12,000 x 12,000 float32 are 550 MiB)."""
+    script = """
+import resource, sys
+import numpy as np
+import sklearn
+from auscult.scoring.knn import nearest
+sklearn.set_config(working_memory=64)
+rng = np.random.default_rng(0)
+bank, queries = (rng.standard_normal((12_000, 8), dtype=np.float32) for _ in range(2))
+nearest(bank[:50], queries[:50], 1, sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+nearest(bank, queries, 1, sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, metric], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 275, "MiB: half of all distances"
+
+
+def test_neighbours_of_chunks_are_those_of_all_at_once() -> None:
+    rng = np.random.default_rng(0)
+    bank, queries = rng.standard_normal((700, 16), dtype=np.float32), rng.standard_normal((500, 16), dtype=np.float32)
+    all_at_once = np.sort(np.linalg.norm(queries[:, None].astype(np.float64) - bank[None], axis=2), axis=1)
+    import sklearn
+
+    with sklearn.config_context(working_memory=0.01):
+        np.testing.assert_allclose(nearest(bank, queries, 2, "euclidean"), all_at_once[:, :2].mean(axis=1), rtol=1e-5)
