@@ -181,3 +181,10 @@ def test_mlflow_is_imported_in_one_place() -> None:
         path.name for path in SRC.rglob("*.py") if re.search(r"^\s*(import|from) mlflow", path.read_text(), re.M)
     ]
     assert importers == ["tracking.py"]
+
+
+def test_dvc_finds_every_file() -> None:
+    """It looks away from folders that git ignores, with the pipelines in them."""
+    listed = subprocess.run(["dvc", "stage", "list", "--all", "--name-only"], cwd=ROOT, capture_output=True, text=True)
+    found = {line.rpartition(":")[0] or "dvc.yaml" for line in listed.stdout.splitlines()}
+    assert found == {file.relative_to(ROOT).as_posix() for file in FILES}, listed.stderr
