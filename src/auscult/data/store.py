@@ -31,7 +31,7 @@ PIECE = 2**28
 
 def to_float(audio: torch.Tensor) -> torch.Tensor:
     """int16 to float32 in [-1, 1), as every decoder of 16-bit files does."""
-    return torch.mul(audio, 1 / 32768)  # in one pass; exact, being a power of two
+    return audio.to(torch.float32).mul_(1 / 32768)  # in place, the copy is ours; exact, being a power of two
 
 
 Raw = dict[str, torch.Tensor]
