@@ -14,7 +14,9 @@ from auscult.data.store import Raw
 W = TypeVar("W")
 
 
-def ahead(wanted: Iterable[W], gather: Callable[[W], Raw], device: torch.device, depth: int) -> Iterator[tuple[W, Raw]]:
+def ahead(
+    wanted: Iterable[W], gather: Callable[[W], Raw], device: torch.device, depth: int
+) -> Iterator[tuple[W, Raw | None]]:
     """Each of `wanted`, in order, with what `gather` reads for it, on `device`.
 
     On a GPU the copy runs on a stream of its own, from page-locked memory if `gather` gives such, so it overlaps with the
@@ -23,11 +25,14 @@ def ahead(wanted: Iterable[W], gather: Callable[[W], Raw], device: torch.device,
 
     Args:
         gather: runs in a thread.
-        depth: read and not yet taken, at most; >= 1.
+        depth: read and not yet taken, at most; 0 = nothing is read, and None stands with each.
 
     Raises:
         Whatever `wanted` or `gather` raises, when its turn comes.
     """
+    if not depth:
+        yield from ((each, None) for each in wanted)
+        return
     side = torch.cuda.Stream(device) if device.type == "cuda" else None
     ready: queue.SimpleQueue[tuple[W, Raw, torch.cuda.Event | None] | BaseException | None] = queue.SimpleQueue()
     room, stopped = threading.Semaphore(depth), threading.Event()

@@ -75,12 +75,8 @@ class Loader:
 
     def each(self, wanted: Iterable[Wanted]) -> Iterator[Batch]:
         """The batches of many (clips, first), in their order; arrays that are not on the device are read ahead."""
-        if self.depth and self.kinds:
-            for (clips, first), raw in ahead(wanted, self._gather, self.store.device, self.depth):
-                yield self(clips, first, raw)
-        else:
-            for clips, first in wanted:
-                yield self(clips, first)
+        for (clips, first), raw in ahead(wanted, self._gather, self.store.device, self.depth if self.kinds else 0):
+            yield self(clips, first, raw)
 
     def _gather(self, wanted: Wanted) -> Raw:
         clips, first = wanted

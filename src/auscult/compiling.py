@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from auscult.distributed import Loss
 from auscult.methods.base import Batch, Network
-
-Loss = Callable[[Batch, np.random.Generator, bool], dict[str, Tensor]]
-"""`loss(batch, rng, update)`; `update`: whether the weights are updated after it."""
 
 
 def compiled_loss(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Rows = TypeVar("Rows", "Batch", Tensor)
 Loss = Callable[["Batch", np.random.Generator, bool], dict[str, Tensor]]
+"""`loss(batch, rng, update)`; `update`: whether the weights are updated after it."""
 _whole = False  # whether every process runs the whole batch at the moment
 
 

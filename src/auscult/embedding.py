@@ -167,12 +167,8 @@ def _each(
     def gather(part: slice) -> Raw:
         return store.gather(kinds, torch.from_numpy(rows[part]), None, 0, pin)
 
-    if ahead_by and kinds:
-        for part, raw in ahead(parts, gather, store.device, ahead_by):
-            yield rows[part], _batch(trained, store, rows[part], candidates[part], raw)
-    else:
-        for part in parts:
-            yield rows[part], _batch(trained, store, rows[part], candidates[part])
+    for part, raw in ahead(parts, gather, store.device, ahead_by if kinds else 0):
+        yield rows[part], _batch(trained, store, rows[part], candidates[part], raw)
 
 
 def _batch(
