@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from auscult.config import BackendSweep, validated
 from auscult.scoring.sweep import bound, left_out_by
+from auscult.settings.schema import BackendSweep, validated
 from record import record
 
 MACHINES, DIMS = 6, 768

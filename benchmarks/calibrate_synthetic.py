@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from auscult.data.synthetic import SyntheticSource, generate_clips
-from auscult.frontends import log_mel
+from auscult.features.logmel import log_mel
 
 SEVERITIES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
 SEEDS = (101, 102, 103)

@@ -9,7 +9,7 @@ both meet the same load of the machine; reported are the medians and the median 
 has one thread; "2 workers" are `data.workers` of ours, the usual way keeps its one.
 
 Packing happens once per data set, the usual way once per epoch. Batches are gathered with the allocator setting of
-training on a CPU (`auscult.memory`), on both sides. Rows go to metrics/benchmarks.csv.
+training on a CPU (`auscult.training.memory`), on both sides. Rows go to metrics/benchmarks.csv.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import soundfile
 import torch
 import torchaudio
 
-from auscult.config import Data, Profile
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
-from auscult.memory import keep_freed_memory
-from auscult.rules import MetricRules
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Data, Profile
+from auscult.training.memory import keep_freed_memory
 from record import record
 
 RATE, SECONDS, BATCH = 16000, 10.0, 64

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python benchmarks/epoch.py
 
-Noise of 10 s as WAV files is packed once (decode and log-mel; its own row), then `auscult.training.fit` trains on it: the
+Noise of 10 s as WAV files is packed once (decode and log-mel; its own row), then `auscult.training.loop.fit` trains on it: the
 first epoch warms up, the median of the others is shown, per clip. The phases are those of one more training, wrapped around
 the calls that every training makes: `gather` (waveforms out of the packed file), `log-mel` (gathered, or computed where the
 front-end is not packed), forward pass and loss, backward, the optimiser, the moving average, validation; `rest` is what the loop
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auscult.config import MethodSettings
 from auscult.data.store import ClipStore
-from auscult.params import arm_settings, load_params
+from auscult.settings.params import arm_settings, load_params
+from auscult.settings.schema import MethodSettings
 from measure import Marks, Phases, Row, in_child, packed_noise, profile, row, task, train
 from record import record
 

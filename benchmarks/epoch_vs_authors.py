@@ -7,7 +7,7 @@ Noise of 10 s in their folders (six machine types, 41 units). First, in one proc
 and the same batches, theirs from their data set (decode and log-mel per clip), ours from the packed store, mixed alike:
 their losses must agree to 1e-4, relative. Then each side trains in a process of its own, as its users run it, and the two
 take turns epoch by epoch: theirs is their `Trainer.train` with the data set, loader (`num_workers=0`), split, validation
-and saving of their train.py; ours is `auscult.training.fit` on the packed store, with the same split, validation and
+and saving of their train.py; ours is `auscult.training.loop.fit` on the packed store, with the same split, validation and
 average. The first epoch of each warms up. Ours has its share of the one-time pack in it (manifest, decode and log-mel,
 divided by the 300 epochs of a training); the pack has a row of its own, too. Medians, and the median of the ratios of
 neighbours, by the clock on the wall and of the processor, which means more on a machine that is not idle. Where
@@ -34,12 +34,12 @@ import soundfile
 import torch
 import yaml
 
-from auscult.config import MethodSettings
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.methods.os_scl import OsScl, OsSclSettings
-from auscult.sections import ArcFaceSettings, FphSettings
+from auscult.settings.schema import MethodSettings
+from auscult.settings.sections import ArcFaceSettings, FphSettings
 from loading_vs_asdkit import decoder
 from measure import RATE, Marks, Row, profile, quiet, row, task, train
 from record import record
@@ -67,7 +67,7 @@ def write_clips(folder: Path, clips: int) -> None:
 
 def pack_all(folder: Path, threads: int) -> float:
     """Manifest and packing with log-mel; its seconds."""
-    from auscult.config import Data
+    from auscult.settings.schema import Data
 
     start = time.perf_counter()
     with quiet():

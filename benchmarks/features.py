@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from auscult.frontends import FRONTENDS, log_mel
+from auscult.features.logmel import FRONTENDS, log_mel
 from measure import RATE, Row, in_child, packed_noise, row
 from record import record
 

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscult.config import Data
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
-from auscult.embedding import embed
-from auscult.evaluation import evaluate
+from auscult.evaluation.evaluate import evaluate
 from auscult.methods import load_method
-from auscult.modelfolder import Trained
-from auscult.rules import MetricRules
 from auscult.scoring import BACKENDS
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Data
+from auscult.training.embed import embed
+from auscult.training.modelfolder import Trained
 from measure import Row, exponent, in_child, packed_noise, peak_mib, profile, quiet, row, task, train, write_noise
 from record import record
 

@@ -17,18 +17,18 @@ import pandas as pd
 import soundfile
 import torch
 
-import auscult.training
-from auscult.classes import class_list, labels_of, unattributed
-from auscult.config import Data, MethodSettings, Profile, Train
+import auscult.training.loop
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
-from auscult.ema import WeightEMA
-from auscult.memory import keep_freed_memory
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
-from auscult.resume import ResumeFolder
-from auscult.rules import MetricRules
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Data, MethodSettings, Profile, Train
+from auscult.training.classes import class_list, labels_of, unattributed
+from auscult.training.ema import WeightEMA
+from auscult.training.memory import keep_freed_memory
+from auscult.training.resume import ResumeFolder
 
 RATE = 16000
 Row = dict[str, object]
@@ -168,7 +168,7 @@ def task(store: ClipStore, settings: MethodSettings) -> tuple[Method, str, np.nd
 def train(
     settings: MethodSettings, store: ClipStore, knobs: Mapping[str, Any] = {}, marks: Marks | None = None
 ) -> tuple[list[float], Network]:
-    """Train the last phase of an arm's first network by `auscult.training.fit`.
+    """Train the last phase of an arm's first network by `auscult.training.loop.fit`.
 
     Args:
         knobs: of the section `train`.
@@ -183,7 +183,7 @@ def train(
     section = Train(**{"threads": torch.get_num_threads(), **knobs, "checkpoint_seconds": 0.0})
     phase = method.trainings(settings)[-1]
     with quiet():
-        network = auscult.training.fit(
+        network = auscult.training.loop.fit(
             name, method, phase, section, 0, store, rows, labels, shape, marks
         )[0]  # fmt: skip
     return list(np.diff(marks.times)), network

@@ -4,7 +4,7 @@
 
 Noise of 10 s of two units of a machine type, front-ends packed; settings are the methods' defaults, but for batches of 8 clips (2
 where an encoder of 90 M parameters is fine-tuned; windows as many as the method says), random weights in place of a
-checkpoint, and no clips held out. `train` is an epoch of `auscult.training.fit`, all windows of a clip included, after one
+checkpoint, and no clips held out. `train` is an epoch of `auscult.training.loop.fit`, all windows of a clip included, after one
 that warms up; of a method with several phases, the last. `embed` has its own score in it. Each method runs in a process of
 its own; its memory is that of both. Rows go to metrics/benchmarks.csv.
 """
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from auscult.config import MethodSettings
 from auscult.data.store import ClipStore
-from auscult.embedding import embed
 from auscult.methods import METHODS, load_method
-from auscult.modelfolder import Trained
+from auscult.settings.schema import MethodSettings
+from auscult.training.embed import embed
+from auscult.training.modelfolder import Trained
 from measure import Row, in_child, packed_noise, quiet, row, task, train
 from record import record
 

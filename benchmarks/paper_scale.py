@@ -8,7 +8,7 @@ training clips of `--features` (data/synthetic_full/features/train), or, where n
 device and packed in a temporary folder, which the rows say. Log-mels are computed from the waveforms on the device unless
 they are packed.
 
-1. `auscult.training.fit` trains `--epochs` epochs (5) after one that warms up, with the section `train` as given by
+1. `auscult.training.loop.fit` trains `--epochs` epochs (5) after one that warms up, with the section `train` as given by
    `--set`; the time of 300 epochs of 31,000 clips follows by proportion, and is called extrapolated.
 2. One more epoch, of few clips, waits for the device around every phase, which tells their shares.
 3. A few more steps count the bytes that each operation reads and writes and the FLOP of convolutions and matrix products,
@@ -37,10 +37,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from auscult.config import MethodSettings
 from auscult.data.store import ClipStore
-from auscult.device import pick_device
-from auscult.params import arm_settings, load_params
+from auscult.settings.params import arm_settings, load_params
+from auscult.settings.schema import MethodSettings
+from auscult.training.device import pick_device
 from measure import RATE, Marks, Phases, Row, batches_of, peak_mib, profile, row, task, train
 from record import record
 
@@ -279,7 +279,7 @@ def picture(facts: dict[str, Any], out: Path) -> None:
 
 
 def main() -> None:
-    from auscult.config import Train
+    from auscult.settings.schema import Train
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, help="packed training clips; default: random ones")

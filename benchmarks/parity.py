@@ -23,13 +23,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from auscult.arms import train_arm
-from auscult.config import Train
-from auscult.embedding import embed_arm
-from auscult.evaluation import evaluate
+from auscult.evaluation.evaluate import evaluate
 from auscult.files import atomic_file
-from auscult.project import Project
 from auscult.scoring.table import score_table
+from auscult.settings.project import Project
+from auscult.settings.schema import Train
+from auscult.training.arm import train_arm
+from auscult.training.embed import embed_arm
 
 PLAIN = {"precision": "float32", "prefetch": 0, "compile": "none", "matmul": "highest"}
 FAST = {"precision": "bfloat16", "prefetch": 2, "matmul": "high"}

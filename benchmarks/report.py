@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from auscult.evaluation import evaluate
-from auscult.params import load_params, load_profile
-from auscult.paths import Paths
-from auscult.reporting.tables import Beside, write_tables
-from auscult.rules import MetricRules
+from auscult.evaluation.evaluate import evaluate
+from auscult.results.tables import Beside, write_tables
+from auscult.settings.params import load_params, load_profile
+from auscult.settings.paths import Paths
+from auscult.settings.rules import MetricRules
 from record import record
 
 MACHINES, UNITS, DIMS = ("fan", "pump", "slider", "valve", "ToyCar", "ToyConveyor"), ("00", "02", "04", "06"), 128

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from auscult.data.synthetic import SyntheticSource, generate_clips, write_tree
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
 from record import record
 
 

@@ -120,7 +120,7 @@ def settled(driver: webdriver.Chrome, texts: tuple[str, ...], seconds: float = 1
 def mlflow_pictures(store: str, study: str, run: str) -> None:
     from mlflow.tracking import MlflowClient
 
-    from auscult.runviews import SIDE, TAG, compare_link, rows_of, view_link
+    from auscult.tracking.views import SIDE, TAG, compare_link, rows_of, view_link
 
     client = MlflowClient(store)
     home = next(one for one in client.search_experiments() if any(tag.startswith(TAG) for tag in one.tags))

@@ -6,9 +6,9 @@ A report is "project", a study, or "all" arms.
 import sys
 
 from auscult.errors import run
-from auscult.project import Project
-from auscult.reporting.backends import write_backends
-from auscult.reporting.results import ArmFiles
+from auscult.results.backends import write_backends
+from auscult.results.results import ArmFiles
+from auscult.settings.project import Project
 
 
 def main() -> None:

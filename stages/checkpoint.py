@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from auscult.checkpoints import status
+from auscult.encoders.checkpoints import status
 from auscult.errors import run
 from auscult.files import atomic_file
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from auscult.errors import run
 from auscult.files import atomic_folder
-from auscult.project import Project
-from auscult.reporting.confusion import write_confusions
+from auscult.results.confusion import write_confusions
 from auscult.scoring.confusion import confusion_of
+from auscult.settings.project import Project
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ tracked.
 
 import argparse
 
-from auscult.data.sources import fetch
+from auscult.data.download.sources import fetch
 from auscult.errors import run
-from auscult.project import Project
+from auscult.settings.project import Project
 
 
 def main() -> None:

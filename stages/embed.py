@@ -2,9 +2,9 @@
 
 import sys
 
-from auscult.embedding import embed_arm
 from auscult.errors import run
-from auscult.project import Project
+from auscult.settings.project import Project
+from auscult.training.embed import embed_arm
 
 
 def main() -> None:

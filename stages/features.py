@@ -5,7 +5,7 @@ import pandas as pd
 from auscult.data.inventory import root_of
 from auscult.data.pack import pack
 from auscult.errors import run
-from auscult.project import Project
+from auscult.settings.project import Project
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from auscult.data.inventory import root_of
 from auscult.data.manifest import build_manifest
 from auscult.errors import run
 from auscult.files import atomic_file
-from auscult.project import Project
+from auscult.settings.project import Project
 
 
 def main() -> None:

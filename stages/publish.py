@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from auscult.errors import run
-from auscult.project import Project
-from auscult.tracking import publish
+from auscult.settings.project import Project
+from auscult.tracking.publish import publish
 
 
 def main() -> None:

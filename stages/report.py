@@ -1,8 +1,8 @@
 """The page of the project's own arms: reports/<profile>/. Sees the labels of test clips."""
 
 from auscult.errors import run
-from auscult.project import Project
-from auscult.report.build import project_rows, write_report
+from auscult.results.page.build import project_rows, write_report
+from auscult.settings.project import Project
 
 
 def main() -> None:

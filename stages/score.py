@@ -6,8 +6,8 @@ import pandas as pd
 
 from auscult.errors import run
 from auscult.files import atomic_file
-from auscult.project import Project
 from auscult.scoring.table import score_table
+from auscult.settings.project import Project
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ import sys
 
 from auscult.errors import run
 from auscult.files import atomic_folder
-from auscult.project import Project
 from auscult.scoring.submission import write_submission
+from auscult.settings.project import Project
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 import sys
 
 from auscult.errors import run
-from auscult.project import Project
-from auscult.reporting.results import ArmFiles, write_results
+from auscult.results.results import ArmFiles, write_results
+from auscult.settings.project import Project
 
 
 def main() -> None:

@@ -6,11 +6,11 @@ does the same by hand.
 
 import sys
 
-from auscult import launch
-from auscult.arms import train_arm
 from auscult.errors import run
-from auscult.paths import resume_folder
-from auscult.project import Project
+from auscult.settings.paths import resume_folder
+from auscult.settings.project import Project
+from auscult.training import launch
+from auscult.training.arm import train_arm
 
 
 def main() -> None:

@@ -17,12 +17,12 @@ import pytest
 import soundfile
 import torch
 
-from auscult.config import Data
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
-from auscult.frontends import log_mel
+from auscult.features.logmel import log_mel
 from auscult.scoring.knn import nearest
+from auscult.settings.schema import Data
 from support.packed import tiny_profile
 
 ROOT = Path(__file__).parents[1]

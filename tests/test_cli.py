@@ -129,7 +129,7 @@ def test_an_interruption_and_a_file_that_cannot_be_read(
         def status(name: str) -> None:
             raise error
 
-        monkeypatch.setattr("auscult.checkpoints.status", status)
+        monkeypatch.setattr("auscult.encoders.checkpoints.status", status)
 
     raising(KeyboardInterrupt())
     assert cli.main(["checkpoints"]) == 130

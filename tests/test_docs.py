@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from auscult.params import load_params
-from auscult.pipeline import plots
-from auscult.reporting.curves import COLUMNS
+from auscult.pipeline.writer import plots
+from auscult.results.curves import COLUMNS
+from auscult.settings.params import load_params
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -82,7 +82,7 @@ def test_the_back_end_of_the_page_passes_the_tests_of_all(tmp_path: Path) -> Non
     )
     passed = run(project, "pytest", "tests/scoring/test_backends.py", "-k", "centre", "-p", "no:cacheprovider")
     assert int(re.findall(r"(\d+) passed", passed)[0]) >= 20
-    sweep = "from pydantic import TypeAdapter; from auscult.backendsettings import AnyBackend; "
+    sweep = "from pydantic import TypeAdapter; from auscult.settings.backends import AnyBackend; "
     sweep += "from auscult.scoring.sweep import bound; "
     sweep += "bound(TypeAdapter(AnyBackend).validate_python({'kind': 'centre'}), 'unit', True)"
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}

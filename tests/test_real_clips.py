@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from auscult.arms import train_arm
-from auscult.config import Score, Train
-from auscult.embedding import embed_arm
-from auscult.evaluation import evaluate
+from auscult.evaluation.evaluate import evaluate
 from auscult.methods.spectral_knn import SpectralKnnSettings
-from auscult.params import load_profile
 from auscult.scoring.table import score_table
+from auscult.settings.params import load_profile
+from auscult.settings.schema import Score, Train
+from auscult.training.arm import train_arm
+from auscult.training.embed import embed_arm
 from support.packed import pack_tree
 
 ROOT = Path(__file__).parents[1]

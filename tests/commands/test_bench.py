@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from auscult import cli
-from auscult.bundle import Bundle, fit
 from auscult.commands import bench
+from auscult.detector.bundle import Bundle, fit
 from auscult.errors import AuscultError
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscult import bundle, cli
+from auscult import cli
+from auscult.detector import bundle
 from support.trees import noise, write
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auscult import bundle, cli, stream
-from auscult.bundle import Bundle
+from auscult import cli
+from auscult.detector import bundle, stream
+from auscult.detector.bundle import Bundle
 from support.trees import noise, write
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from auscult import bundle, cli
+from auscult import cli
+from auscult.detector import bundle
 from support.trees import noise, write
 
 

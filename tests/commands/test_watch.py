@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from auscult.detector.journal import COLUMNS, Journal
+from auscult.detector.watch import Counts, Stop, watch
 from auscult.errors import AuscultError
-from auscult.journal import COLUMNS, Journal
-from auscult.watching import Counts, Stop, watch
 from support.projects import stage_environment
 
 
@@ -74,8 +74,8 @@ WATCHER = """
 import sys
 from pathlib import Path
 from auscult.commands.watch import stop_on_signals
-from auscult.journal import Journal
-from auscult.watching import watch
+from auscult.detector.journal import Journal
+from auscult.detector.watch import watch
 from commands.test_watch import loudness
 journal = Journal(Path(sys.argv[2]), "bundle")
 watch(loudness, Path(sys.argv[1]), journal, suffixes=(".wav",), interval=0.02, stop=stop_on_signals(),

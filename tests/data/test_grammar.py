@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscult.data.grammar import GRAMMARS, Name, dcase2020, dcase2021, dcase2022, dcase2023, folder
+from auscult.data.names.grammar import GRAMMARS, Name, dcase2020, dcase2021, dcase2022, dcase2023, folder
 
 
 def named(path: str) -> PurePosixPath:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscult.data.groundtruth import NTT_LIST, key, label_files, match, parse_answers, parse_blocks, read_labels
 from auscult.data.labels import SHIPPED, Label, packed, shipped, unpacked
+from auscult.data.labels.groundtruth import NTT_LIST, key, label_files, match, parse_answers, parse_blocks, read_labels
 from auscult.errors import AuscultError
 
 

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from auscult.classes import class_list
-from auscult.config import Data, Profile
-from auscult.data.attributes import differences
 from auscult.data.audio import Header, probe
-from auscult.data.grammar import dcase2023
 from auscult.data.labels import shipped
 from auscult.data.manifest import CLIPS, LABELS, build_manifest
+from auscult.data.names.attributes import differences
+from auscult.data.names.grammar import dcase2023
 from auscult.data.pack import pack
 from auscult.errors import AuscultError
+from auscult.settings.schema import Data, Profile
+from auscult.training.classes import class_list
 from support.packed import tiny_profile
 from support.trees import noise, write, write_tree_2020, write_tree_2023, write_tree_folder
 

@@ -16,15 +16,16 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscult.config import Profile
-from auscult.data import cutting, ownrecordings
-from auscult.data.clipnames import attributes_in, clip_name, safe
-from auscult.data.cutting import measure, pieces
-from auscult.data.grammar import GRAMMARS, Name
+from auscult.data.download.sources import fetch
 from auscult.data.manifest import build_manifest
-from auscult.data.sources import fetch
+from auscult.data.names.grammar import GRAMMARS, Name
+from auscult.data.own import cutting
+from auscult.data.own import source as ownrecordings
+from auscult.data.own.clipnames import attributes_in, clip_name, safe
+from auscult.data.own.cutting import measure, pieces
 from auscult.errors import AuscultError
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
+from auscult.settings.schema import Profile
 from support.packed import tiny_profile
 from support.projects import make_project, run_stage
 from support.trees import noise, write

@@ -12,13 +12,13 @@ import pytest
 import soundfile
 import torch
 
-from auscult.config import Data
 from auscult.data.condition import Condition
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import INDEX, pack
 from auscult.data.store import ClipStore, to_float
 from auscult.errors import AuscultError
-from auscult.frontends import FRONTENDS, log_mel
+from auscult.features.logmel import FRONTENDS, log_mel
+from auscult.settings.schema import Data
 from support.packed import tiny_profile
 from support.trees import RATE, noise, write, write_tree_2020, write_tree_2023
 

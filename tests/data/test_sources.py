@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from auscult.data.download.sources import fetch
 from auscult.data.inventory import describe, root_of
-from auscult.data.sources import fetch
 from auscult.errors import AuscultError
 from support.packed import tiny_profile
 from support.projects import make_project, run_stage

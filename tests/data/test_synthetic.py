@@ -440,7 +440,7 @@ def test_resonator_rings_at_its_frequency_and_not_before_the_strike():
 
 
 def test_profiles_are_valid_sources():
-    from auscult.params import load_profile
+    from auscult.settings.params import load_profile
 
     folder = Path(__file__).parents[2] / "profiles"
     profiles = [load_profile(name, folder) for name in ("synthetic", "synthetic_full")]

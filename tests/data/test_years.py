@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from auscult.config import validated
+from auscult.data.download.web import Patience
+from auscult.data.download.zenodo import ZenodoSource, put_in_place
 from auscult.data.inventory import root_of
 from auscult.data.manifest import build_manifest
 from auscult.data.synthetic import SyntheticSource
 from auscult.data.synthetic.render import generate_clips
-from auscult.data.web import Patience
-from auscult.data.zenodo import ZenodoSource, put_in_place
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
+from auscult.settings.schema import validated
 from support.site import serving
 
 ROOT = Path(__file__).parents[2]

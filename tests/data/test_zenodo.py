@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 import yaml
 
-from auscult.config import validated
-from auscult.data import fetching, recordings, unzip
+from auscult.data.download import fetching, recordings, unzip
+from auscult.data.download.sources import fetch
+from auscult.data.download.web import Patience
+from auscult.data.download.zenodo import ZenodoSource, put_in_place
 from auscult.data.inventory import root_of
 from auscult.data.manifest import build_manifest
-from auscult.data.sources import fetch
-from auscult.data.web import Patience
-from auscult.data.zenodo import ZenodoSource, put_in_place
 from auscult.errors import AuscultError
 from auscult.files import DiskFull
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
+from auscult.settings.schema import validated
 from support.packed import tiny_profile
 from support.projects import ROOT, hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
 from support.site import Site, cut, serving, status, whole
@@ -693,7 +693,7 @@ def test_a_disk_that_is_really_full(get: Get, site: Site, monkeypatch: pytest.Mo
         place = get.project / (".cache" if what == "downloading" else "data")
         place.symlink_to(disk)
         with monkeypatch.context() as patch:
-            patch.setattr("auscult.data.zenodo._check_room", lambda *arguments: None)
+            patch.setattr("auscult.data.download.zenodo._check_room", lambda *arguments: None)
             filler = disk / "filler"
             filler.write_bytes(b"x" * 56000)
             error = get.fails()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auscult.encoders import encoder_kind
 from auscult.errors import AuscultError
-from encoders.hubchecks import (
+from support.hubchecks import (
     build,
     check_batch,
     check_blocks,

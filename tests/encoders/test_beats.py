@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from auscult.encoders.beats import ENCODERS, BeatsEncoder, authors_key, build, load
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 from support.fill import GOLDEN, absolute_error, golden, v
 
 TINY: dict[str, int | float] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auscult.encoders import encoder_kind
 from auscult.errors import AuscultError
-from encoders.hubchecks import build, check_batch, check_linear_maps, check_training, edit, noise, published, stir
+from support.hubchecks import build, check_batch, check_linear_maps, check_training, edit, noise, published, stir
 
 transformers = pytest.importorskip("transformers")
 

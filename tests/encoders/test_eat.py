@@ -11,7 +11,7 @@ from torch import Tensor
 
 from auscult.encoders.eat import ENCODERS, Eat, load, sine_table
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 from support.fill import absolute_error, golden, relative_error
 from support.vit import check_contract, counted, official, saved, tiny, waves
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auscult.encoders.imagebind import ENCODERS, ImageBind, load
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 from support.fill import absolute_error, golden, relative_error
 from support.vit import check_contract, counted, official, saved, tiny, waves
 

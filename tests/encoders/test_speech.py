@@ -14,7 +14,7 @@ from auscult.encoders import encoder_kind, hub
 from auscult.encoders.base import Encoder
 from auscult.encoders.speech import PUBLISHED, position_buckets
 from auscult.errors import AuscultError
-from encoders.hubchecks import (
+from support.hubchecks import (
     build,
     check_batch,
     check_blocks,

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from auscult.errors import AuscultError
 from auscult.losses.dlcl import DualLevelContrast, dlcl
-from auscult.sections import DlclSettings
+from auscult.settings.sections import DlclSettings
 
 WIDTH = 6
 

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-import auscult.training
-from auscult import modelfolder
-from auscult.arms import train_arm
-from auscult.batches import batches
-from auscult.config import Score, Train
+import auscult.training.loop
 from auscult.data.store import ClipStore, Raw
-from auscult.embedding import embed, embed_arm
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch
 from auscult.scoring.table import score_table
+from auscult.settings.schema import Score, Train
+from auscult.training import modelfolder
+from auscult.training.arm import train_arm
+from auscult.training.batches import batches
+from auscult.training.embed import embed, embed_arm
 from support.methods import small
 from support.packed import tiny_profile
 
@@ -130,7 +130,7 @@ def test_silence_and_clipping_are_scored(trained: tuple[str, Path], packed: Path
             width: int = 0,
             raw: Raw | None = None,
         ) -> torch.Tensor:
-            from auscult.frontends import log_mel
+            from auscult.features.logmel import log_mel
 
             return log_mel(self.wave(rows), frontend)
 
@@ -168,13 +168,13 @@ def test_no_batch_holds_a_single_item() -> None:
 
 
 def test_a_state_of_other_settings_data_or_code_is_not_found(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from auscult.resume import run_key
+    from auscult.training.resume import run_key
 
     key = run_key({"lr": 1e-3}, "data")
     assert key == run_key({"lr": 1e-3}, "data")
     assert key != run_key({"lr": 2e-3}, "data")
     assert key != run_key({"lr": 1e-3}, "other data")
-    monkeypatch.setattr(auscult.training, "__file__", __file__)
+    monkeypatch.setattr(auscult.training.loop, "__file__", __file__)
     assert key != run_key({"lr": 1e-3}, "data")
 
 

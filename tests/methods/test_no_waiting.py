@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from auscult.frontends import FRONTENDS, frames, log_mel
+from auscult.features.logmel import FRONTENDS, frames, log_mel
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Network, Shape
-from auscult.training import _update
-from auscult.trainingstate import TrainingState
+from auscult.training.loop import _update
+from auscult.training.state import TrainingState
 from support.methods import small
 
 CUDA = torch.device("cuda")

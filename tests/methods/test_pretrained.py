@@ -13,14 +13,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-import auscult.arms
-from auscult import modelfolder
-from auscult.arms import train_arm
-from auscult.config import MethodSettings, Profile, Score, Train
+import auscult.training.arm
 from auscult.data.store import ClipStore
 from auscult.data.synthetic import write_tree
 from auscult.data.synthetic.source import SyntheticSource
-from auscult.embedding import embed, embed_arm
 from auscult.encoders import new_encoder
 from auscult.encoders.beats import authors_key
 from auscult.errors import AuscultError
@@ -29,9 +25,13 @@ from auscult.methods.base import Batch, Shape
 from auscult.methods.finetuned import FineTuned
 from auscult.methods.han import Han
 from auscult.models.lora import LoraLinear
-from auscult.params import load_profile
 from auscult.scoring.table import score_table
-from auscult.sections import EncoderSettings
+from auscult.settings.params import load_profile
+from auscult.settings.schema import MethodSettings, Profile, Score, Train
+from auscult.settings.sections import EncoderSettings
+from auscult.training import modelfolder
+from auscult.training.arm import train_arm
+from auscult.training.embed import embed, embed_arm
 from support.methods import TINY_ENCODER
 from support.packed import pack_tree
 
@@ -334,5 +334,5 @@ def test_weeks_of_training_are_left_to_a_gpu(shift: tuple[Profile, Path], tmp_pa
     assert modelfolder.load(trained(tiny, shift, tmp_path / "b")).networks
     asked = TRAIN.model_copy(update={"long_on_cpu": True})
     method = load_method("han")
-    assert not auscult.arms._too_long(method, long, asked, torch.device("cpu"))
-    assert not auscult.arms._too_long(method, long, TRAIN, torch.device("cuda"))
+    assert not auscult.training.arm._too_long(method, long, asked, torch.device("cpu"))
+    assert not auscult.training.arm._too_long(method, long, TRAIN, torch.device("cuda"))

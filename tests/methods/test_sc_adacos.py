@@ -9,11 +9,11 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.class_weight import compute_class_weight
 
-from auscult.config import validated
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Shape
 from auscult.methods.sc_adacos import METHOD, ScAdacos, ScAdacosSettings
 from auscult.models.gaussians import ClassMixtures
+from auscult.settings.schema import validated
 from support.fill import v
 
 MELS, FRAMES = 20, 17

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from auscult.methods.base import Batch, Shape
 from auscult.methods.tastgram import METHOD, Tastgram, TastgramSettings
-from auscult.sections import ArcFaceSettings, MixupSettings
+from auscult.settings.sections import ArcFaceSettings, MixupSettings
 from support.draws import Drawn
 from support.fill import absolute_error, fill, golden, tensor, v
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from auscult.errors import AuscultError
 from auscult.models.group_adapter import Adapted, GroupAdapter, add_group_adapters
-from auscult.sections import GroupAdapterSettings
+from auscult.settings.sections import GroupAdapterSettings
 from support.fill import v
 
 WIDTH = 6

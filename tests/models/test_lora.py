@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from auscult.errors import AuscultError
 from auscult.models.lora import LoraLinear, add_lora, lora_parameters, merge_lora
-from auscult.sections import LoraSettings
+from auscult.settings.sections import LoraSettings
 
 FORMS = [
     {"connected": True},

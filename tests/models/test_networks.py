@@ -15,7 +15,7 @@ from auscult.methods.os_scl import OsScl, OsSclSettings
 from auscult.methods.stgram_mfn import StgramMfn, StgramMfnSettings
 from auscult.methods.tastgram import Tastgram, TastgramSettings
 from auscult.models.mobilefacenet import MobileFaceNet
-from auscult.sections import ArcFaceSettings, FphSettings
+from auscult.settings.sections import ArcFaceSettings, FphSettings
 from support.draws import Drawn
 from support.fill import absolute_error, fill, golden, relative_error, tensor, v
 

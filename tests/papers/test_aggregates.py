@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from auscult.aggregation import official_score
+from auscult.evaluation.aggregation import official_score
 from auscult.papers import MISPRINTS, printed
-from auscult.rules import MetricRules
+from auscult.settings.rules import MetricRules
 
 TABLES = ["os_scl_table5", *(f"anopatch_table{n}" for n in (1, 2, 3)), *(f"han_table{n:02d}" for n in range(1, 12))]
 TOLERANCE = 0.02

@@ -11,7 +11,7 @@ from scipy.stats import hmean
 from auscult.errors import AuscultError
 from auscult.papers import CONVENTION, MISPRINTS, PRINTED_ROW, convention, misprint, printed, printed_tables, table_name
 from auscult.papers.printed import comparable
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
 
 ROWS = {
     "os_scl_table2": 112, "os_scl_table3": 56, "os_scl_table4": 28, "os_scl_table5": 21, "os_scl_table6": 49,
@@ -171,6 +171,6 @@ def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
 def test_reading_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, auscult.papers, auscult.reporting.results, auscult.reporting.readme;"
+    code = "import sys, auscult.papers, auscult.results.results, auscult.results.readme;"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

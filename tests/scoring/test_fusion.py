@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from auscult.errors import AuscultError
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.fusion import ensemble, fold_scores, fused, standardised
 from auscult.scoring.knn import knn_scores
 from support.clouds import Clouds, clouds

@@ -10,13 +10,13 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import zscore
 
-from auscult.config import Score
 from auscult.errors import AuscultError
-from auscult.reporting.names import BACKEND_NOTES, backend_name
+from auscult.results.names import BACKEND_NOTES, backend_name
 from auscult.scoring import BACKENDS
 from auscult.scoring.knn import knn_scores, left_out_scores
 from auscult.scoring.table import score_table
 from auscult.scoring.transductive import transductive_scores
+from auscult.settings.schema import Score
 
 
 def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.DataFrame]:

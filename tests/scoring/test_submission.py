@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from scipy.stats import gamma
 
-from auscult.config import Score
 from auscult.errors import AuscultError
-from auscult.evaluation import evaluate
-from auscult.rules import MetricRules
+from auscult.evaluation.evaluate import evaluate
 from auscult.scoring.knn import knn_scores, left_out_scores
 from auscult.scoring.submission import submission, thresholds, write_submission
 from auscult.scoring.table import score_table
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Score
 from support import evaluators
 
 SCHEMES = ("dcase2020", "dcase2021", "dcase2022")

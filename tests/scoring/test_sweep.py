@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from auscult.config import BackendSweep, Score, validated
 from auscult.errors import AuscultError
-from auscult.evaluation import evaluate
-from auscult.rules import MetricRules
+from auscult.evaluation.evaluate import evaluate
 from auscult.scoring import BACKENDS
 from auscult.scoring.fusion import fold_scores, standardised
 from auscult.scoring.knn import left_out_scores
 from auscult.scoring.sweep import COLUMNS, sweep_table
 from auscult.scoring.table import score_table
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import BackendSweep, Score, validated
 from support.clouds import Clouds, clouds
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["backends"]

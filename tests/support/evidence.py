@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from auscult.data.manifest import build_manifest
-from auscult.params import Params
-from auscult.paths import Paths
-from auscult.report.context import Context
+from auscult.results.page.context import Context
+from auscult.settings.params import Params
+from auscult.settings.paths import Paths
 from support.packed import tiny_profile
 
 SEED = 7

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from auscult.config import MethodSettings
 from auscult.methods import load_method
-from auscult.params import load_profile
+from auscult.settings.params import load_profile
+from auscult.settings.schema import MethodSettings
 
 SMALL = load_profile("synthetic", Path(__file__).parents[2] / "profiles").overrides
 # Every part of BEATs, and random weights.

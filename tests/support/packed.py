@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from auscult.config import Data, Profile
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
-from auscult.rules import MetricRules
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Data, Profile
 
 
 def tiny_profile(**changes: object) -> Profile:

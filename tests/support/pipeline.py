@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from auscult import pipeline
+from auscult.pipeline import writer as pipeline
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]

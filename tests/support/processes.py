@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from auscult import distributed
-from auscult.arms import train_arm
-from auscult.config import MethodSettings, Train
 from auscult.data.store import ClipStore
 from auscult.losses.supcon import noise_supcon
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Network
 from auscult.models.global_batch_norm import global_batch_norms
+from auscult.settings.schema import MethodSettings, Train
+from auscult.training import distributed
+from auscult.training.arm import train_arm
 from support.methods import small
 from support.packed import tiny_profile
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from auscult.encoders.base import Encoder, Place, Role
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 from support.fill import filled, tensor, v
 
 TINY: dict[str, int | float] = {"layers": 3, "width": 24, "heads": 3, "ffn": 96}

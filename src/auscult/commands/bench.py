@@ -49,7 +49,7 @@ def bench(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.bundle import load
+    from auscult.detector.bundle import load
     from auscult.errors import AuscultError
 
     if min(arguments.runs, arguments.batch, arguments.threads) < 1:
@@ -136,15 +136,15 @@ def _in_process(send: Any, work: Callable[..., Any], arguments: tuple[Any, ...])
 def _torch(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
     import torch
 
-    from auscult.bundle import load
+    from auscult.detector.bundle import load
 
     torch.set_num_threads(threads)
     return _measure(load(folder).scores, window, runs, batch)
 
 
 def _export(folder: Path, path: Path) -> Path:
-    from auscult.bundle import load
-    from auscult.exporting import export
+    from auscult.detector.bundle import load
+    from auscult.detector.onnx.export import export
 
     return export(load(folder), path).path
 

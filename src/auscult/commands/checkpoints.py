@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auscult.commands import Command, print_table
 
 if TYPE_CHECKING:
-    from auscult.checkpoints import Checkpoint, CheckpointStatus
+    from auscult.encoders.checkpoints import Checkpoint, CheckpointStatus
 
 
 def checkpoints(parser: ArgumentParser) -> Command:
@@ -26,7 +26,7 @@ def checkpoints(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.checkpoints import find, load_checkpoints, status
+    from auscult.encoders.checkpoints import find, load_checkpoints, status
 
     names = arguments.names or list(load_checkpoints())
     entries = {name: find(name) for name in names}
@@ -53,7 +53,7 @@ def _row(found: CheckpointStatus, entry: Checkpoint) -> tuple[str, ...]:
 
 def _print_notes(found: CheckpointStatus, entry: Checkpoint) -> None:
     """What to do about a checkpoint that is not as it should be, and what to know of it."""
-    from auscult.checkpoints import folder_of, to_do
+    from auscult.encoders.checkpoints import folder_of, to_do
 
     if found.state == "present":
         return
@@ -71,7 +71,7 @@ def _print_notes(found: CheckpointStatus, entry: Checkpoint) -> None:
 
 
 def _facts(found: CheckpointStatus, entry: Checkpoint) -> dict[str, Any]:
-    from auscult.checkpoints import folder_of
+    from auscult.encoders.checkpoints import folder_of
 
     own = {"name": found.name, "state": found.state, "reason": found.reason, "path": str(found.path)}
     return {**own, "folder": str(folder_of(found.name)), "sha256": found.sha256, "entry": entry.model_dump(mode="json")}

@@ -25,10 +25,10 @@ def export(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult import bundle as bundles
+    from auscult.detector import bundle as bundles
+    from auscult.detector.onnx.export import export as export_bundle
+    from auscult.detector.onnx.export import require_packages
     from auscult.errors import AuscultError
-    from auscult.exporting import export as export_bundle
-    from auscult.exporting import require_packages
 
     if arguments.out.suffix != ".onnx":
         raise AuscultError("the output is an ONNX file", str(arguments.out), "name it .onnx")

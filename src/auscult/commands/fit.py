@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from auscult.commands import Command
 
 if TYPE_CHECKING:
-    from auscult.bundle import Bundle
+    from auscult.detector.bundle import Bundle
 
 
 def fit(parser: ArgumentParser) -> Command:
@@ -65,7 +65,7 @@ def _setting(text: str) -> tuple[str, str]:
 def _run(arguments: Namespace) -> int:
     import yaml
 
-    from auscult import bundle
+    from auscult.detector import bundle
     from auscult.errors import AuscultError
 
     settings: dict[str, Any] = {}

@@ -25,10 +25,10 @@ def report(parser: ArgumentParser) -> Command:
 
 
 def _report(arguments: Namespace) -> int:
-    from auscult.params import load_profile
-    from auscult.paths import Paths
-    from auscult.project import Project
-    from auscult.report.build import write_report
+    from auscult.results.page.build import write_report
+    from auscult.settings.params import load_profile
+    from auscult.settings.paths import Paths
+    from auscult.settings.project import Project
 
     project = Project.open()
     if arguments.profile:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from auscult.commands import Command, print_table
 
 if TYPE_CHECKING:
-    from auscult.bundle import Bundle
-    from auscult.metrics import Floats
-    from auscult.stream import FileScore
+    from auscult.detector.bundle import Bundle
+    from auscult.detector.stream import FileScore
+    from auscult.evaluation.metrics import Floats
 
 COLUMNS = ("file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning")
 
@@ -45,9 +45,9 @@ def score(parser: ArgumentParser) -> Command:
 def _run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
-    from auscult import bundle as bundles
+    from auscult.detector import bundle as bundles
+    from auscult.detector.stream import recordings, score_and_curve
     from auscult.errors import AuscultError
-    from auscult.stream import recordings, score_and_curve
 
     bundle = bundles.load(arguments.bundle)
     paths = recordings(arguments.files)

@@ -27,9 +27,9 @@ def threshold(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult import bundle as bundles
+    from auscult.detector import bundle as bundles
+    from auscult.detector.thresholds import gamma_quantile, quantile
     from auscult.errors import AuscultError
-    from auscult.thresholds import gamma_quantile, quantile
 
     if arguments.rate is None and arguments.by:
         raise AuscultError("--by without --rate", fix="say --rate 0.05 as well")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from auscult.commands import Command
 
 if TYPE_CHECKING:
-    from auscult.watching import Stop
+    from auscult.detector.watch import Stop
 
 
 def watch(parser: ArgumentParser) -> Command:
@@ -42,12 +42,12 @@ def watch(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult import bundle as bundles
-    from auscult.data.ownrecordings import READ
+    from auscult.data.own.source import READ
+    from auscult.detector import bundle as bundles
+    from auscult.detector.journal import Journal
+    from auscult.detector.stream import score_file
+    from auscult.detector.watch import watch as watch_folder
     from auscult.errors import AuscultError
-    from auscult.journal import Journal
-    from auscult.stream import score_file
-    from auscult.watching import watch as watch_folder
 
     if not arguments.interval > 0 or not arguments.patience >= 0:
         raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
@@ -80,7 +80,7 @@ def _run(arguments: Namespace) -> int:
 
 def stop_on_signals() -> Stop:
     """What SIGINT or SIGTERM sets; the second signal interrupts."""
-    from auscult.watching import Stop
+    from auscult.detector.watch import Stop
 
     stop = Stop()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auscult.data.audio import SUFFIXES
 from auscult.files import atomic_file
-from auscult.paths import project_root
+from auscult.settings.paths import project_root
 
 
 def sizes_below(root: Path, places: Iterable[str] = (".",)) -> dict[str, int]:

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from auscult.config import Profile
-from auscult.data import groundtruth
-from auscult.data.attributes import differences
 from auscult.data.audio import SUFFIXES, probe
-from auscult.data.grammar import GRAMMARS, Name
+from auscult.data.labels import groundtruth
+from auscult.data.names.attributes import differences
+from auscult.data.names.grammar import GRAMMARS, Name
 from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
+from auscult.settings.schema import Profile
 
 CLIPS = [
     "clip_id",

@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from auscult.config import Data, Profile
 from auscult.data.audio import decode
 from auscult.data.parallel import in_threads
 from auscult.data.store import to_float
 from auscult.errors import AuscultError, listed
+from auscult.features.logmel import FRONTENDS, frames, log_mel
 from auscult.files import atomic_folder
-from auscult.frontends import FRONTENDS, frames, log_mel
+from auscult.settings.schema import Data, Profile
 
 INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
 

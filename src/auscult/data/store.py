@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 
 from auscult.errors import AuscultError
-from auscult.frontends import FRONTENDS, frames, log_mel
-from auscult.memory import free_memory
+from auscult.features.logmel import FRONTENDS, frames, log_mel
+from auscult.training.memory import free_memory
 
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
     from auscult.data.condition import Condition

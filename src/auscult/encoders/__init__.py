@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 
-from auscult.checkpoints import find, path_of
-from auscult.config import near
-from auscult.encodernames import MODULES
 from auscult.encoders.base import Encoder, EncoderKind
+from auscult.encoders.checkpoints import find, path_of
+from auscult.encoders.names import MODULES
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
+from auscult.settings.schema import near
+from auscult.settings.sections import EncoderSettings
 
 
 def encoder_kind(name: str) -> EncoderKind:

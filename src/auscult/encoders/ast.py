@@ -23,10 +23,10 @@ from auscult.encoders.hub import (
     renamed,
     same_sizes,
 )
+from auscult.encoders.weights import load_strict
 from auscult.errors import AuscultError
-from auscult.kaldi import kaldi_fbank
-from auscult.sections import EncoderSettings
-from auscult.weights import load_strict
+from auscult.features.kaldi import kaldi_fbank
+from auscult.settings.sections import EncoderSettings
 
 NAME = "audio-spectrogram-transformer"
 PUBLISHED: dict[str, int | float] = {

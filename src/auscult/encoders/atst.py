@@ -22,7 +22,7 @@ from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, floored, load_renamed, over_windows, read_weights
 from auscult.errors import AuscultError
 from auscult.models.vit import initialise
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 MELS, STEP = 64, 4  # a token is 64 bands x 4 frames
 N_FFT, HOP = 1024, 160

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
 Place = Literal["attention", "ffn", "layer"]
@@ -76,8 +76,8 @@ def sized(published: Mapping[str, int | float], settings: EncoderSettings, name:
     Raises:
         AuscultError: a size that the architecture does not have.
     """
-    from auscult.config import near
     from auscult.errors import AuscultError
+    from auscult.settings.schema import near
 
     for key in settings.size:
         if key not in published:

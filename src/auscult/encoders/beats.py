@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from auscult.encoders.base import Encoder, EncoderKind, Place, Role, sized
+from auscult.encoders.weights import load_strict, read_state
 from auscult.errors import AuscultError, listed
-from auscult.kaldi import frame_sizes, kaldi_fbank
+from auscult.features.kaldi import frame_sizes, kaldi_fbank
 from auscult.models.beats import Beats, Sizes
-from auscult.sections import EncoderSettings
-from auscult.weights import load_strict, read_state
+from auscult.settings.sections import EncoderSettings
 
 log = logging.getLogger(__name__)
 

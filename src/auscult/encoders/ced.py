@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, floored, load_renamed, over_windows, read_weights
-from auscult.frontends import LogMel, log_mel
+from auscult.features.logmel import LogMel, log_mel
 from auscult.models.vit import initialise
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 MELS, PATCH = 64, 16
 FRONTEND = LogMel("ced", 512, hop=160, mels=MELS, pad_mode="reflect", mel_scale="htk", norm=None)

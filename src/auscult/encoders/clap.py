@@ -28,9 +28,9 @@ from auscult.encoders.hub import (
     same_sizes,
     step,
 )
+from auscult.encoders.weights import load_strict
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
-from auscult.weights import load_strict
+from auscult.settings.sections import EncoderSettings
 
 RATE, SECONDS, FFT, HOP, BINS = 48_000, 10, 1024, 480, 64
 """Of the model: Hz, s, samples, samples, mel bins. Every spectrogram is of a clip of this length."""

@@ -15,9 +15,9 @@ from torch.nn import functional
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, load_renamed, read_weights
 from auscult.errors import AuscultError
-from auscult.kaldi import kaldi_fbank
+from auscult.features.kaldi import kaldi_fbank
 from auscult.models.vit import initialise
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 BINS, PATCH = 128, 16
 ROWS = BINS // PATCH

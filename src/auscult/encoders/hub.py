@@ -21,9 +21,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from auscult.encoders.base import Encoder, Place, Role
+from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
-from auscult.weights import read_state
+from auscult.settings.sections import EncoderSettings
 
 SIZES = {
     "layers": "num_hidden_layers",

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import VitEncoder, load_renamed, over_windows, read_weights
-from auscult.kaldi import kaldi_fbank
+from auscult.features.kaldi import kaldi_fbank
 from auscult.models.vit import initialise
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 WINDOW = 32_000  # samples: 2 s
 FRAMES, BINS = 204, 128

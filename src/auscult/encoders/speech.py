@@ -30,9 +30,9 @@ from auscult.encoders.hub import (
     renamed,
     same_sizes,
 )
+from auscult.encoders.weights import load_strict
 from auscult.errors import AuscultError
-from auscult.sections import EncoderSettings
-from auscult.weights import load_strict
+from auscult.settings.sections import EncoderSettings
 
 LARGE = {
     "layers": 24,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from auscult.encoders.base import Encoder, Place, Role, sized
+from auscult.encoders.weights import load_strict, read_state
 from auscult.errors import AuscultError
 from auscult.models.vit import Transformer
-from auscult.sections import EncoderSettings
-from auscult.weights import load_strict, read_state
+from auscult.settings.sections import EncoderSettings
 
 BASE: dict[str, int | float] = {"layers": 12, "width": 768, "heads": 12, "ffn": 3072}
 

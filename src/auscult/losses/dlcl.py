@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auscult.errors import AuscultError
-from auscult.sections import DlclSettings
+from auscult.settings.sections import DlclSettings
 
 KMEANS_CLIPS = 2048
 """Embeddings, at most, that the first codes are clustered from."""

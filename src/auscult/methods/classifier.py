@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from auscult import distributed
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Network, mixing_partner
-from auscult.sections import MixupSettings
+from auscult.settings.sections import MixupSettings
+from auscult.training import distributed
 
 
 class ArcFaceClassifier(Network):

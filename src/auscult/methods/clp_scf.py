@@ -18,14 +18,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from auscult import distributed
-from auscult.config import MethodSettings, Section
 from auscult.losses.arcface import ArcFace
 from auscult.losses.supcon import supcon
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.stgram import Stgram
-from auscult.sections import ArcFaceSettings
+from auscult.settings.schema import MethodSettings, Section
+from auscult.settings.sections import ArcFaceSettings
+from auscult.training import distributed
 
 
 class ClpPretrainSettings(Section):

@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from auscult.config import MethodSettings, Positive
 from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.cnn10 import CHANNELS, POOL, Cnn10
-from auscult.sections import ArcFaceSettings
+from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.sections import ArcFaceSettings
 
 
 class Cnn10Settings(MethodSettings):

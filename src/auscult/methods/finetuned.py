@@ -13,8 +13,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from auscult import distributed
-from auscult.config import MethodSettings, Positive
 from auscult.encoders import new_encoder
 from auscult.errors import AuscultError
 from auscult.losses.arcface import ArcFace, margin_nll
@@ -23,7 +21,9 @@ from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
 from auscult.models.specaug import Rows, spec_augment
-from auscult.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
+from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
+from auscult.training import distributed
 
 
 class FineTuneSettings(MethodSettings):

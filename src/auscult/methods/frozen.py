@@ -10,12 +10,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from auscult.config import MethodSettings
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Shape
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import POOLINGS
-from auscult.sections import EncoderSettings
+from auscult.settings.schema import MethodSettings
+from auscult.settings.sections import EncoderSettings
 
 
 class FrozenSettings(MethodSettings):

@@ -25,9 +25,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from auscult.config import MethodSettings
 from auscult.methods.base import Batch, Method, Network, Shape
 from auscult.models.glow import Glow
+from auscult.settings.schema import MethodSettings
 
 FRAMES = 32
 MIN_CLIPS = 4

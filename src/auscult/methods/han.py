@@ -18,14 +18,14 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from auscult.classes import unattributed
-from auscult.config import Positive
 from auscult.losses.dlcl import DualLevelContrast
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
 from auscult.methods.finetuned import FineTuned, FineTuneSettings, encoder_size
 from auscult.models.group_adapter import add_group_adapters
 from auscult.models.lora import add_lora, lora_parameters, merge_lora
-from auscult.sections import DlclSettings, GroupAdapterSettings, LoraSettings
+from auscult.settings.schema import Positive
+from auscult.settings.sections import DlclSettings, GroupAdapterSettings, LoraSettings
+from auscult.training.classes import unattributed
 
 
 class HanSettings(FineTuneSettings):

@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from auscult.config import MethodSettings
 from auscult.methods.base import Method, Shape
 from auscult.methods.windows import WindowErrors
 from auscult.models.autoencoder import Autoencoder
+from auscult.settings.schema import MethodSettings
 
 FRAMES = 5
 MIDDLE = 2

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
-from auscult import distributed
-from auscult.config import MethodSettings, Positive
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
 from auscult.methods.windows import mean_over_windows
 from auscult.models.mobilenet_v2 import MobileNetV2
+from auscult.settings.schema import MethodSettings, Positive
+from auscult.training import distributed
 
 CHUNK = 256  # windows evaluated at once: about half a gigabyte at width 0.5
 EPSILON = sys.float_info.epsilon  # of the baseline's score

@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult import distributed
-from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.losses.supcon import noise_supcon
@@ -29,7 +27,9 @@ from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.tfgram import TFgram
 from auscult.models.tgram import Tgram
-from auscult.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
+from auscult.settings.schema import MethodSettings
+from auscult.settings.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
+from auscult.training import distributed
 
 
 class OsSclSettings(MethodSettings):

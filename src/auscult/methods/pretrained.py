@@ -11,7 +11,7 @@ from torchaudio.functional import resample
 from auscult.encoders import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Network, Shape
-from auscult.sections import EncoderSettings
+from auscult.settings.sections import EncoderSettings
 
 
 class Pretrained(Network):

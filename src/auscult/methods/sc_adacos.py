@@ -23,12 +23,12 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
-from auscult import distributed
-from auscult.config import MethodSettings, Positive
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
 from auscult.models.adacos_resnet import AdaCosResNet, kernels
 from auscult.models.gaussians import ClassMixtures
+from auscult.settings.schema import MethodSettings, Positive
+from auscult.training import distributed
 
 
 class ScAdacosSettings(MethodSettings):

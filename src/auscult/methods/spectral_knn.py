@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from auscult.config import MethodSettings
 from auscult.methods.base import Batch, Method, Network, Shape
+from auscult.settings.schema import MethodSettings
 
 Pool = Literal["mean", "std", "max"]
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.stgram import Stgram
-from auscult.sections import ArcFaceSettings
+from auscult.settings.schema import MethodSettings
+from auscult.settings.sections import ArcFaceSettings
 
 
 class StgramMfnSettings(MethodSettings):

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult import distributed
-from auscult.config import MethodSettings
 from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Shape, two_classes
@@ -21,7 +19,9 @@ from auscult.methods.classifier import ArcFaceClassifier, mix
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
-from auscult.sections import ArcFaceSettings, MixupSettings
+from auscult.settings.schema import MethodSettings
+from auscult.settings.sections import ArcFaceSettings, MixupSettings
+from auscult.training import distributed
 
 
 class TastgramSettings(MethodSettings):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from auscult.distributed import apart
 from auscult.models.layers import _statistics
+from auscult.training.distributed import apart
 
 
 def global_batch_norms(network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auscult.errors import AuscultError
-from auscult.sections import GroupAdapterSettings
+from auscult.settings.sections import GroupAdapterSettings
 
 
 class GroupAdapter(nn.Module):

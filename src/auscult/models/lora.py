@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auscult.errors import AuscultError
-from auscult.sections import LoraSettings
+from auscult.settings.sections import LoraSettings
 
 
 class LoraLinear(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError, listed
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 
 Scope = Literal["unit", "machine"]
 """AnoPatch (2023) and Han et al. (2021 to 2024) compare with all clips of a machine type, in 2020 with those of a unit."""

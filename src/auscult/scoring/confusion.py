@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError
-from auscult.metrics import Floats, auc
+from auscult.evaluation.metrics import Floats, auc
 from auscult.scoring.banks import Metric, groups, refuse_strangers
 from auscult.scoring.knn import nearest, nearest_others
 

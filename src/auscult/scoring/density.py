@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Fit, Scope, Scorer, fit_and_score, unit_length
 
 FLOOR = 1e-6

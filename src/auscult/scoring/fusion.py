@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Scope, groups
 
 Bound = Callable[[np.ndarray, pd.DataFrame, np.ndarray, pd.DataFrame], Floats]

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Fit, Scope, Scorer, fit_and_score, per_domain, unit_length
 from auscult.scoring.kmeans import one_thread
 

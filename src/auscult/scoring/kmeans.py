@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Fit, Scope, Scorer, fit_and_score, unit_length
 from auscult.scoring.knn import nearest
 

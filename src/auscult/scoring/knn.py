@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Fit, Metric, Scope, banks, groups, refuse_strangers
 
 

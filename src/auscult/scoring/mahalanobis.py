@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import cholesky, solve_triangular
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Scope, Scorer, fit_and_score, per_domain
 
 LEAST = 3

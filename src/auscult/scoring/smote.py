@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import Fit, Metric, Scope, Scorer, fit_and_score, per_domain
 from auscult.scoring.knn import nearest_fit
 

@@ -23,12 +23,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from auscult.detector.thresholds import gamma_quantile
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
-from auscult.rules import MetricRules
 from auscult.scoring.banks import Scope, groups
 from auscult.scoring.knn import LEFT_OUT
-from auscult.thresholds import gamma_quantile
+from auscult.settings.rules import MetricRules
 
 Unit = tuple[str, str]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from auscult.backendsettings import BackendSettings, FusionSettings, NativeSettings
-from auscult.config import BackendSweep, Score
-from auscult.metrics import Floats
+from auscult.evaluation.metrics import Floats
 from auscult.scoring import BACKENDS, table
 from auscult.scoring.banks import Scope
 from auscult.scoring.fusion import Bound, fold_scores, fused, standardised
 from auscult.scoring.knn import LEFT_OUT
+from auscult.settings.backends import BackendSettings, FusionSettings, NativeSettings
+from auscult.settings.schema import BackendSweep, Score
 
 COLUMNS = [*table.COLUMNS, "standardised"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from auscult.config import Score
 from auscult.errors import AuscultError
 from auscult.scoring import BACKENDS
+from auscult.settings.schema import Score
 
 COLUMNS = ["clip_id", "set", "machine", "unit", "domain", "backend", "score"]
 

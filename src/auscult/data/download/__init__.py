@@ -1,0 +1,1 @@
+"""Putting the recordings of a data set in place."""

@@ -1,0 +1,92 @@
+"""From which score on a sound is called anomalous, given the scores of normal sound alone; and p-values from the same scores."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import FitError, gamma
+
+from auscult.errors import AuscultError
+from auscult.evaluation.metrics import Floats
+
+By = Literal["quantile", "gamma"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A sound is anomalous if its score is higher than `value`, which normal sound is in `rate` of all cases.
+
+    `by` says how it was found.
+    """
+
+    value: float
+    rate: float
+    by: By
+
+
+def quantile(normal: np.ndarray, rate: float) -> float:
+    """The smallest of the scores `normal` that new normal sound exceeds with a probability of at most `rate`.
+
+    That is number k = ceil((n + 1) (1 - rate)) of n scores in ascending order: another score of the same distribution is
+    equally likely to fall into each of the n + 1 gaps (split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic
+    Learning in a Random World", 2005). A score is higher exactly when its p-value is at most `rate`.
+
+    Returns:
+        Infinity if n + 1 < 1 / rate: so few scores say nothing about so small a rate.
+    """
+    place = math.ceil((len(normal) + 1) * (1 - rate) - 1e-9)  # 61 * 0.9 is not quite 54.9
+    return float(np.sort(normal)[max(place, 1) - 1]) if place <= len(normal) else math.inf
+
+
+def gamma_quantile(normal: np.ndarray, rate: float) -> float:
+    """Quantile 1 - `rate` of a gamma distribution with shape, location and scale fitted to `normal` (the DCASE baselines').
+
+    Returns:
+        NaN if no distribution can be fitted.
+    """
+    if np.ptp(normal) == 0:
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # on the way to a fit, or to none
+        try:
+            return float(gamma.ppf(1 - rate, *gamma.fit(normal)))
+        except (FitError, ValueError, FloatingPointError):
+            return math.nan
+
+
+def choose(normal: np.ndarray, rate: float, by: By | None = None) -> Threshold:
+    """The threshold for a false-alarm rate; without `by` the quantile where there are scores enough, else the gamma fit.
+
+    Raises:
+        AuscultError: a rate outside (0, 1); too few scores, or no distribution that fits them.
+    """
+    if not 0 < rate < 1:
+        raise AuscultError(f"a false-alarm rate lies between 0 and 1, not at {rate:g}", fix="0.05 means 5 %")
+    if by != "gamma":
+        value = quantile(normal, rate)
+        if math.isfinite(value):
+            return Threshold(value, rate, "quantile")
+        if by == "quantile":
+            what = f"{len(normal)} scores of normal sound are too few for a quantile at a rate of {rate:g}"
+            fix = f"{math.ceil(1 / rate - 1e-9) - 1} are needed: fit on more recordings, or use the gamma distribution"
+            raise AuscultError(what, fix=fix)
+    value = gamma_quantile(normal, rate)
+    if not math.isfinite(value):
+        what = "no gamma distribution fits the scores of the normal sound"
+        raise AuscultError(what, fix="use a higher rate with the quantile, or fit on more recordings")
+    return Threshold(value, rate, "gamma")
+
+
+def p_values(normal: np.ndarray, scores: np.ndarray) -> Floats:
+    """(1 + number of `normal` at least as high) / (n + 1) for each score: how often normal sound would score so high.
+
+    At least 1 / (n + 1), so that a p-value never claims more than n normal scores can tell.
+    """
+    ordered = np.sort(normal)
+    at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    p: Floats = (1.0 + at_least) / (len(ordered) + 1)
+    return p

@@ -1,0 +1,108 @@
+"""Kaldi's log-mel filter bank over a batch of clips: the input of BEATs, AST, EAT and ImageBind.
+
+The numbers are those of `torchaudio.compliance.kaldi.fbank`, which takes one clip and builds window and filter bank anew
+for each. It differs from the project's other log-mels (auscult.features.logmel): frames are not padded at the edges, each has
+its mean removed and its treble raised, and the logarithm is natural.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchaudio.compliance.kaldi import get_mel_banks
+
+from auscult.errors import AuscultError
+
+Window = Literal["povey", "hanning"]
+
+_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's, also in float64: 1.1920929e-07, whose logarithm is -15.94
+_PRE_EMPHASIS = 0.97
+
+
+def frame_sizes(sample_rate: int = 16_000, frame_length: float = 25.0, frame_shift: float = 10.0) -> tuple[int, int]:
+    """Window and hop in samples of a frame length and shift in ms; parts of a sample are dropped, as Kaldi does."""
+    return int(sample_rate * frame_length * 0.001), int(sample_rate * frame_shift * 0.001)
+
+
+@torch.no_grad()
+def kaldi_fbank(
+    wave: Tensor,
+    *,
+    bins: int = 128,
+    sample_rate: int = 16_000,
+    window: Window = "povey",
+    frame_length: float = 25.0,
+    frame_shift: float = 10.0,
+    low: float = 20.0,
+    high: float = 0.0,
+) -> Tensor:
+    """Natural logarithm of the power in triangles linear in mel(f) = 1127 ln(1 + f / 700).
+
+    Args:
+        wave: [B, samples] float32 or float64. Its scale counts: where a checkpoint wants 16-bit samples (BEATs), the
+            caller multiplies by 32768.
+        bins: triangles, of height one, their edges at equal distances in mel.
+        sample_rate: of `wave` in Hz.
+        window: "hanning" (symmetric), or "povey", its power 0.85.
+        frame_length: in ms.
+        frame_shift: in ms.
+        low: lower edge of the lowest triangle in Hz.
+        high: upper edge of the highest in Hz; 0 or below counts from half the sampling rate.
+
+    Returns:
+        [B, 1 + (samples - frame) // shift, bins], on the device and in the precision of `wave`; at least ln 2^-23 = -15.94.
+        A triangle so narrow that no FFT line falls into it always has that value. No gradient flows back.
+
+    Raises:
+        AuscultError: clips shorter than one frame.
+        TypeError: `wave` is neither float32 nor float64.
+
+    Source: Kaldi's compute-fbank-feats with dither 0 and no energy column, as torchaudio 2.11 computes it. Mixed precision
+    is switched off inside: bfloat16 would be wrong by tenths.
+    """
+    if wave.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"kaldi_fbank needs float32 or float64 samples, not {wave.dtype}")
+    size, hop = frame_sizes(sample_rate, frame_length, frame_shift)
+    if wave.shape[-1] < size:
+        raise AuscultError(
+            f"a clip of {wave.shape[-1]} samples is shorter than one frame of the filter bank ({size} samples)",
+            fix="leave out clips this short, or repeat them to the clip length of the profile",
+        )
+    n_fft = 1 << (size - 1).bit_length()
+    with torch.autocast(wave.device.type, enabled=False):
+        taper, bank = _constants(bins, sample_rate, window, size, n_fft, low, high, wave.device, wave.dtype)
+        frames = wave.unfold(-1, size, hop)  # [B, frames, size], a view
+        frames = frames - frames.mean(-1, keepdim=True)
+        # In place from here on: on a CPU most of the time would go into fresh memory.
+        padded = frames.new_zeros(*frames.shape[:-1], n_fft)
+        taps = padded[..., :size]
+        taps[..., 1:] = frames[..., :-1]  # the first sample has no predecessor, and a window that is zero
+        torch.sub(frames, taps.mul_(_PRE_EMPHASIS), out=taps).mul_(taper)
+        parts = torch.view_as_real(torch.fft.rfft(padded)).square_()  # [B, frames, n_fft / 2 + 1, 2]
+        return ((parts[..., 0] + parts[..., 1]) @ bank).clamp_(min=_FLOOR).log_()
+
+
+@lru_cache(maxsize=32)
+def _constants(
+    bins: int,
+    sample_rate: int,
+    window: Window,
+    size: int,
+    n_fft: int,
+    low: float,
+    high: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Window [size] and filter bank [n_fft / 2 + 1, bins], kept on the device for the next call."""
+    taper = torch.hann_window(size, periodic=False, dtype=dtype)
+    if window == "povey":
+        taper = taper.pow(0.85)
+    # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
+    bank, _ = get_mel_banks(bins, n_fft, float(sample_rate), low, high, 100.0, -500.0, 1.0)
+    bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
+    return taper.to(device), bank.T.contiguous().to(device, dtype)

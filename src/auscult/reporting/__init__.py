@@ -1,1 +1,0 @@
-"""Tables and figures from the long tables of `evaluation`: no torch, no network, no audio."""

@@ -1,0 +1,231 @@
+"""Every arm under every back-end of the sweep: backends/metrics/<profile>/<report>/ with summary.csv, a table and a heat map.
+
+The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others, and
+the further own scores that some arms have, stand in summary.csv.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auscult.evaluation.aggregation import CONVENTIONS
+from auscult.evaluation.evaluate import Key, replicate, summarise, undefined
+from auscult.evaluation.metrics import Floats
+from auscult.files import atomic_file, atomic_folder
+from auscult.results.confusion import heat_panel
+from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
+from auscult.results.names import CONVENTIONS as CONVENTION_NAMES
+from auscult.results.nothing import all_left_out, write_nothing
+from auscult.results.render import LATEX, MARKDOWN, Block, Format, latex_text, markdown_text, number_text
+from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
+from auscult.results.style import panels, say
+from auscult.results.tables import UNLABELLED
+from auscult.scoring.fusion import ensemble
+from auscult.settings.rules import MetricRules
+from auscult.settings.schema import BackendSweep, Evaluate, Profile
+
+_SETS = ("dev", "eval", "all")
+
+
+def write_backends(
+    profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Path
+) -> None:
+    """Evaluate all arms under all back-ends and write summary.csv, table.{csv,md,tex} and heatmap.png into `out`.
+
+    Args:
+        profile: whose rules and name the results carry.
+        evaluate: level and seed; the number of replicates is the sweep's own.
+        sweep: its back-ends are the columns, those ensembles whose arms are all here are further rows.
+        arms: arm -> its files, `scores` being its table of the sweep; in the order of the rows. One without scores
+            keeps its row, which says why.
+        labels: parquet of clip_id, anomaly, domain.
+        out: folder, replaced as a whole.
+
+    Raises:
+        AuscultError: no arm has any scores, or they cannot be evaluated.
+    """
+    absent = skipped(arms)
+    if arms and all_left_out(arms, absent):
+        write_nothing(arms, absent, out)
+        return
+    scores = all_scores(arms, absent)
+    remarks = arm_remarks(arms, scores, absent)
+    parts = [scores]
+    ensembles = {name: one for name, one in sweep.ensembles.items() if set(one.arms) <= set(arms)}
+    for name, settings in ensembles.items():
+        lacking = [arm for arm in settings.arms if arm not in set(scores["arm"])]
+        if lacking:
+            absent[name, "all"] = f"not formed: no scores of {', '.join(lacking)}"
+            continue
+        members = [scores[scores["arm"] == arm] for arm in settings.arms]
+        parts.append(ensemble(members, settings.backend).assign(arm=name))
+        remarks[name] = f"mean of the standardised scores of {', '.join(settings.arms)}"
+    scores = pd.concat(parts, ignore_index=True).drop(columns="standardised")
+    truth = pd.read_parquet(labels)
+    summary = summarise(
+        replicate(scores, truth, profile.rules, sweep.replicates, evaluate.seed, absent), evaluate.level
+    )
+    backends = [name for name in sweep.sweep if (scores["backend"] == name).any()]
+    rows = [*arms, *ensembles]
+    for name in rows:
+        if not (scores["arm"] == name).any():
+            remarks[name] = absent.get((name, "all")) or remarks.get(name) or "; ".join(_of(absent, name)) or NOT_RUN
+    with atomic_folder(out) as part:
+        # Without domains `official` is `mean_auc_pauc` by another name; this file is large enough.
+        kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
+        kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
+        table = headline(summary, profile.rules)
+        table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
+        _write_texts(part, table, undefined(summary), rows, backends, remarks, profile, sweep, evaluate.level)
+        plot_heatmap(table, part / "heatmap.png", rows, backends, remarks)
+
+
+def _of(absent: Mapping[tuple[str, str], str], arm: str) -> list[str]:
+    return list(dict.fromkeys(reason for (name, _), reason in absent.items() if name == arm))
+
+
+def headline(summary: pd.DataFrame, rules: MetricRules) -> pd.DataFrame:
+    """The rows of `summary` that hold the profile's headline number."""
+    metric, machine = ("official", "hmean") if rules.domains else ("mean_auc_pauc", "mean")
+    return summary[(summary["metric"] == metric) & (summary["machine"] == machine)].reset_index(drop=True)
+
+
+def plot_heatmap(
+    table: pd.DataFrame, path: Path, arms: list[str], backends: list[str], remarks: Mapping[str, str]
+) -> None:
+    """Arms x back-ends, one panel per set, under the per-unit convention; an arm without numbers says why in its row.
+
+    Args:
+        table: of `headline`.
+        path: PNG.
+        arms, backends: rows and columns, in order.
+        remarks: arm -> why it has no scores.
+    """
+    table = table[(table["convention"] == "per_unit") & table["value"].notna()]
+    sets = [name for name in ("dev", "eval") if (table["set"] == name).any()]
+    columns = [backend_name(name) for name in backends]
+    height = 1.2 + 0.075 * max(map(len, columns), default=1) + 0.23 * len(arms)
+    width = 0.4 + 0.085 * max(map(len, arms), default=1) / max(1, len(sets)) + 0.5 * len(backends)
+    with panels(len(sets), path, size=(max(width, 3.4), height)) as (figure, axes):
+        if not sets:
+            say(axes[0], "no arm has this number")
+            return
+        limits = (math.floor(table["value"].min()), math.ceil(table["value"].max()))
+        for place, (axis, name) in enumerate(zip(axes, sets, strict=True)):
+            values = _values(table[table["set"] == name], arms, backends)
+            heat_panel(axis, values, arms if place == 0 else [""] * len(arms), columns, limits, digits=1, size=7.5)
+            for row in np.flatnonzero(np.isnan(values).all(axis=1)):
+                _cover(axis, int(row), len(backends), remarks.get(arms[row], "undefined").split(":")[0])
+            axis.set_title(set_name(name, str(table["metric"].iloc[0])))
+        metric = str(table["metric"].iloc[0])
+        figure.suptitle(f"{METRICS.get(metric, metric)} (%), per unit", fontsize=12)
+
+
+def _values(table: pd.DataFrame, arms: list[str], backends: list[str]) -> Floats:
+    wide = table.pivot(index="arm", columns="backend", values="value").reindex(index=arms, columns=backends)
+    return wide.to_numpy(dtype=np.float64)
+
+
+def _cover(axis: Any, row: int, columns: int, text: str) -> None:
+    """One text in place of a row's dashes."""
+    axis.axhspan(row - 0.5, row + 0.5, color="#e2e2e2", zorder=4)
+    axis.text((columns - 1) / 2, row, text, ha="center", va="center", fontsize=7.5, color="#555555", zorder=5)
+
+
+def _write_texts(
+    folder: Path,
+    table: pd.DataFrame,
+    why: pd.DataFrame,
+    arms: list[str],
+    backends: list[str],
+    remarks: Mapping[str, str],
+    profile: Profile,
+    sweep: BackendSweep,
+    level: float,
+) -> None:
+    reasons = {Key(*row[:-1]): str(row[-1]) for row in why[[*Key._fields, "reason"]].itertuples(index=False)}
+    title = f"Every back-end on every arm, profile {profile.name}"
+    said = _preamble(level) if len(table) else [UNLABELLED]
+    for suffix, style, text_of in ((".md", MARKDOWN, markdown_text), (".tex", LATEX, latex_text)):
+        notes: dict[str, int] = {}
+        heads = [style.text(backend_name(name)) + _mark(_note(name, sweep), style, notes) for name in backends]
+        blocks = [
+            _block(table[(table["set"] == name) & (table["convention"] == how)], heads)
+            for name in _SETS
+            for how in CONVENTIONS
+            if ((table["set"] == name) & (table["convention"] == how)).any()
+        ]
+        for block, rows in blocks:
+            block.rows = _rows(rows, arms, backends, remarks, reasons, style, notes)
+        with atomic_file(folder / f"table{suffix}") as path:
+            path.write_text(text_of([block for block, _ in blocks], notes, title, said), encoding="utf-8")
+
+
+def _preamble(level: float) -> list[str]:
+    return [
+        f"Percent, with the {100 * level:g} % bootstrap interval over test clips in brackets (with ±: mean and deviation over "
+        "training seeds). All columns score the same embeddings; what the back-ends are: docs/backends.md.",
+        "Spread: highest minus lowest number of the row, percentage points. The highest number of a row is not what its arm "
+        "would reach: it was picked with the labels of these very clips. Last row: the mean over all arms that have a number "
+        "under every back-end; of the own scores only if all of these have one.",
+    ]
+
+
+def _note(name: str, sweep: BackendSweep) -> str:
+    settings = sweep.sweep.get(name)
+    return BACKEND_NOTES.get(name if settings is None else settings.kind, "")
+
+
+def _block(rows: pd.DataFrame, heads: list[str]) -> tuple[Block, pd.DataFrame]:
+    one = rows.iloc[0]
+    metric = str(one["metric"])
+    caption = f"{METRICS.get(metric, metric)}, {set_name(one['set'], metric)}, {CONVENTION_NAMES[one['convention']]}"
+    return Block(caption, heads, labels=("arm", "spread")), rows
+
+
+def _rows(
+    table: pd.DataFrame,
+    arms: list[str],
+    backends: list[str],
+    remarks: Mapping[str, str],
+    reasons: Mapping[Key, str],
+    style: Format,
+    notes: dict[str, int],
+) -> list[tuple[str, str, list[str]]]:
+    """A line per arm, and the means."""
+    cells = {(row.arm, row.backend): row for row in table.itertuples(index=False)}
+    values = _values(table, arms, backends)
+    lines = []
+    for arm, of_arm in zip(arms, values, strict=True):
+        known = of_arm[~np.isnan(of_arm)]
+        spread = f"{np.ptp(known):.1f}" if len(known) > 1 else ""
+        texts = []
+        for backend in backends:
+            cell: Any = cells.get((arm, backend))
+            if cell is None:
+                texts.append(style.text(UNKNOWN))
+            elif math.isnan(cell.value):
+                key = Key(arm, backend, cell.convention, cell.set, cell.machine, cell.metric)
+                texts.append("undefined" + _mark(reasons.get(key, ""), style, notes))
+            else:
+                texts.append(style.text("".join(number_text(cell))))
+        name = style.code(arm) + _mark(remarks.get(arm, ""), style, notes)
+        lines.append((name, spread, texts))
+    others = np.array([name != "native" for name in backends], dtype=bool)
+    whole = ~np.isnan(values[:, others]).any(axis=1)
+    if whole.sum() > 1 and others.any():
+        means = values[whole].mean(axis=0)  # NaN under "native" if one of them has no own score
+        spread = f"{np.ptp(means[~np.isnan(means)]):.1f}"
+        texts = [style.text(UNKNOWN) if math.isnan(mean) else f"{mean:.1f}" for mean in means]
+        lines.append((f"mean over {whole.sum()} arms", spread, texts))
+    return lines
+
+
+def _mark(note: str, style: Format, notes: dict[str, int]) -> str:
+    return style.mark(notes.setdefault(note, len(notes) + 1)) if note else ""

@@ -1,0 +1,181 @@
+"""Reads what there is of one profile: scores, labels, tables, costs. Nothing is computed twice that a stage has computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from auscult.errors import AuscultError, listed
+from auscult.evaluation.evaluate import Key
+from auscult.results.names import COSTS
+from auscult.results.page.context import Context
+from auscult.results.results import NOT_RUN, ArmFiles, arm_costs, skipped
+from auscult.settings.project import Project
+from auscult.settings.schema import near
+
+TEXTS = ("set", "machine", "unit", "domain", "backend")
+LABELS = ("clip_id", "anomaly", "domain")
+ALL = "all"
+"""Name of the group that holds the arms of every other one."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The tables of the project, of a study, or of all arms together.
+
+    Attributes:
+        name: "project", a study, or `ALL`.
+        title: what a reader calls it.
+        cells: rows as in the tables' CSV files (`reporting.tables.CELL_COLUMNS`).
+        reference: arm that differences are to; "" = there are none.
+    """
+
+    name: str
+    title: str
+    cells: pd.DataFrame
+    reference: str
+
+
+def gather(project: Project, arms: Sequence[str] = ()) -> Context:
+    """Everything the page is about.
+
+    Args:
+        arms: those to show; none = every arm of the project and of the studies.
+
+    Raises:
+        AuscultError: an arm that there is not, or no arm with scores.
+    """
+    params, paths = project.params, project.paths
+    wanted = list(dict.fromkeys(arms)) or ordered_arms(project)
+    for name in wanted:
+        if name not in params.arms:
+            what = f"there is no arm `{name}`{near(name, list(params.arms))}"
+            raise AuscultError(what, "--arms", "`arms` of params.yaml and of the studies name them")
+    scores: dict[str, pd.DataFrame] = {}
+    backends: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    absent = skipped(arm_files(project, wanted))
+    for name in wanted:
+        table = _scores(paths.scores(name))
+        reasons = [why if of == "all" else f"{of}: {why}" for (arm, of), why in absent.items() if arm == name]
+        if table is None or table.empty:
+            left_out[name] = "; ".join(reasons) or NOT_RUN
+            continue
+        if reasons:
+            left_out[name] = "; ".join(reasons)
+        scores[name] = table
+        known = [str(name) for name in table["backend"].unique()]
+        backends[name] = "native" if "native" in known else known[0]
+    if not scores:
+        reasons = [f"{arm}: {why}" for arm, why in left_out.items()]
+        raise AuscultError(f"no arm has any scores:{listed(reasons)}", str(paths.data / "scores"), "run `dvc repro`")
+    labels = pd.read_parquet(paths.labels) if paths.labels.is_file() else pd.DataFrame(columns=list(LABELS))
+    return Context(
+        profile=project.profile,
+        params=params,
+        paths=paths,
+        arms=tuple(scores),
+        titles={name: name for name in wanted},
+        scores=scores,
+        labels=labels,
+        backends=backends,
+        seeds=project.seeds,
+        left_out=left_out,
+    )
+
+
+def ordered_arms(project: Project) -> list[str]:
+    """Every arm: first the rows of the project's tables, then those of each study, then the others."""
+    params = project.params
+    of_studies = [row for study in params.studies for row in params.rows(study)]
+    return list(dict.fromkeys([*params.rows(), *of_studies, *params.arms]))
+
+
+def arm_files(project: Project, arms: Sequence[str]) -> dict[str, ArmFiles]:
+    """Where the outputs of arms lie, as the tables take them."""
+    params, paths = project.params, project.paths
+    return {
+        name: ArmFiles(
+            paths.scores(name), {seed: paths.model(params.arm(name).weights, seed) for seed in project.seeds}
+        )
+        for name in arms
+    }
+
+
+def _scores(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = pd.read_parquet(path)
+    return table.astype({name: "category" for name in TEXTS})
+
+
+def costs(project: Project, arms: Sequence[str]) -> pd.DataFrame:
+    """`reporting.results.arm_costs`. An arm that tests another's weights has the size of what it tests."""
+    table = arm_costs(arm_files(project, arms))
+    for name in arms:  # its own speed is measured under its own name
+        own = project.params.arm(name)
+        if own.weights != name:
+            files = {
+                name: ArmFiles(project.paths.scores(name), {s: project.paths.model(name, s) for s in project.seeds})
+            }
+            tested = arm_costs(files).drop(columns=["arm", "device", "seeds", "train_seconds", "peak_memory_mib"])
+            for column in tested.columns[tested.notna().all()]:
+                table.loc[table["arm"] == name, column] = tested[column].iloc[0]
+    return table
+
+
+# --------------------------------------------------------------------------------------------------------------- the tables
+def groups(project: Project, arms: Sequence[str], studies: Sequence[str] | None = None) -> list[Group]:
+    """The tables of the project and of `studies` (None = all) as far as they hold two of `arms`, or every row they have; and
+    one of all arms last."""
+    params = project.params
+    found = []
+    for study in ("", *(params.studies if studies is None else studies)):
+        cells = _cells(project.paths.metrics(study), list(params.tables(study)))
+        ours = cells["arm"].isin(arms) & (cells["printed_row"] == "")
+        present = cells.loc[ours, "arm"].nunique()
+        if not present or present < min(2, len(params.rows(study))):
+            continue
+        cells = cells[cells["arm"].isin(arms) | (cells["arm"] == "")]
+        references = cells.loc[cells["verdict"] == "reference", "arm"]
+        title = params.studies[study].title if study else "The project's arms"
+        found.append(Group(study or "project", title, cells, str(references.iloc[0]) if len(references) else ""))
+    if len(found) > 1:
+        found.append(_everything(found, arms))
+    return found
+
+
+def _everything(found: Sequence[Group], arms: Sequence[str]) -> Group:
+    """All arms in one table. Differences are left out: those of different tables are to different arms."""
+    union = pd.concat([group.cells for group in found], ignore_index=True)
+    union = union.drop_duplicates([*Key._fields, "printed_table", "printed_row"])
+    union = union.assign(verdict="", difference=float("nan"), difference_low=float("nan"), difference_high=float("nan"))
+    order = {name: place for place, name in enumerate(arms)}
+    union = union.assign(best=False).sort_values(
+        "arm", key=lambda names: names.map(order).fillna(len(order)), kind="stable"
+    )
+    return Group(ALL, "All arms", union, "")
+
+
+def _cells(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
+    """Rows of all tables of a folder of metrics; a metric that stands in two tables is taken once."""
+    frames = []
+    for name in tables:
+        path = folder / f"{name}.csv"
+        if path.is_file():
+            frames.append(pd.read_csv(path, dtype={name: str for name in _TEXT_COLUMNS}))
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=[*_TEXT_COLUMNS, "value", *COSTS])
+    cells = pd.concat(frames, ignore_index=True)
+    cells[list(_TEXT_COLUMNS)] = cells[list(_TEXT_COLUMNS)].fillna("")
+    return cells.drop_duplicates([*Key._fields, "printed_table", "printed_row"], ignore_index=True)
+
+
+_TEXT_COLUMNS = (
+    "set", "convention", "metric", "arm", "backend", "machine", "verdict", "printed_table", "printed_row", "printed", "note",
+    "row_note",
+)  # fmt: skip

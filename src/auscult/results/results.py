@@ -1,0 +1,272 @@
+"""Everything under metrics/<profile>/: evaluation of all arms at once, so that differences between them are paired.
+
+Into the folder go `summary.csv` (every number), `differences.csv` (every number against the reference arm), `costs.csv`,
+the tables, one JSON per arm, and `plots/`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from auscult.errors import AuscultError, listed
+from auscult.evaluation.comparison import best, differences
+from auscult.evaluation.evaluate import replicate, summarise, undefined
+from auscult.files import atomic_folder
+from auscult.results.curves import write_curves
+from auscult.results.figures import (
+    labelled,
+    plot_histograms,
+    plot_history,
+    plot_roc,
+    plot_summary,
+    roc_points,
+    write_roc_csv,
+)
+from auscult.results.names import COSTS
+from auscult.results.nothing import all_left_out, write_nothing
+from auscult.results.sweep import plot_sweep
+from auscult.results.tables import Beside, write_arm_json, write_tables
+from auscult.settings.schema import Evaluate, Profile, Study, Sweep, TableSettings
+
+NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
+COST_COLUMNS = ["arm", *COSTS, "peak_memory_mib", "device", "seeds"]
+
+
+@dataclass(frozen=True)
+class ArmFiles:
+    """Where an arm's outputs lie; each may be absent.
+
+    Attributes:
+        scores: parquet of all its training seeds, columns as for `evaluation.evaluate` and `seed`.
+        models: training seed -> model folder (`history.csv`, `config.yaml`).
+    """
+
+    scores: Path
+    models: dict[int, Path]
+
+    def cost(self, seed: int) -> Path:
+        """What training took: beside the model folder, for it differs between equal runs."""
+        return self._beside(seed, "cost")
+
+    def embed(self, seed: int) -> Path:
+        """Size and speed of the network, measured while clips were embedded."""
+        return self._beside(seed, "embed")
+
+    def _beside(self, seed: int, kind: str) -> Path:
+        folder = self.models[seed]
+        return folder.with_name(f"{folder.name}.{kind}.json")
+
+
+def write_results(
+    profile: Profile,
+    evaluate: Evaluate,
+    arms: dict[str, ArmFiles],
+    labels: Path,
+    out: Path,
+    tables: dict[str, TableSettings],
+    study: Study | None = None,
+) -> None:
+    """Evaluate all arms against `labels` and write summary, differences, costs, tables, JSON and plots into `out`.
+
+    An arm without scores keeps its rows, which say so; one whose networks were skipped says why (`skipped` in the
+    `config.yaml` of its model folder: "all" or a machine type -> reason). A set without labels, as a challenge leaves it
+    until its end, has rows that say so and no pictures; without a single label the summary is empty. Where every arm was
+    left out, the reasons are all there is.
+
+    Args:
+        profile: whose rules and name the results carry.
+        evaluate: replicates, level and reference arm ("" = the last of `arms` that has scores).
+        arms: arm -> its files, in the order of the tables' rows.
+        labels: parquet of clip_id, anomaly, domain.
+        out: folder, replaced as a whole.
+        tables: as for `tables.write_tables`.
+        study: whose arms these are; None = the project's. It has the picture of its sweep, if it names one, and no
+            pictures of single arms (their training curves are in MLflow).
+
+    Raises:
+        AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
+    """
+    absent = skipped(arms)
+    if arms and all_left_out(arms, absent):
+        write_nothing(arms, absent, out)
+        return
+    scores = all_scores(arms, absent)
+    scored = [arm for arm in arms if (scores["arm"] == arm).any()]
+    reference = evaluate.reference or (scored or list(arms))[-1]
+    if reference not in arms:
+        raise AuscultError(
+            f"the reference arm `{reference}` is not among the arms:{listed(list(arms))}", "evaluate.reference"
+        )
+    truth = pd.read_parquet(labels)
+    result = replicate(scores, truth, profile.rules, evaluate.replicates, evaluate.seed, absent)
+    summary = summarise(result, evaluate.level)
+    compared = (reference, _first_backend(scores, reference))
+    apart, costs = differences(result, compared, evaluate.level), arm_costs(arms)
+    beside = Beside(
+        arms=list(arms),
+        best=best(result, evaluate.level),
+        undefined=undefined(summary),
+        differences=apart,
+        reference=compared,
+        costs=costs,
+        absent=absent,
+        remarks=arm_remarks(arms, scores, absent),
+        level=evaluate.level,
+        unlabelled=summary.empty,
+    )
+    with atomic_folder(out) as part:
+        for name, frame, digits in (
+            ("summary", summary, "%.4f"),
+            ("differences", apart, "%.4f"),
+            ("costs", costs, "%.10g"),
+        ):
+            frame.to_csv(part / f"{name}.csv", index=False, float_format=digits, lineterminator="\n")
+        write_tables(summary, tables, part, profile.name, profile.dataset, beside)
+        for arm in arms:
+            write_arm_json(summary, arm, part / f"{arm}.json")
+        table = labelled(scores, truth)
+        _plots(part / "plots", list(arms), table, summary, reference, profile.rules.max_fpr)
+        write_curves({arm: _history(files) for arm, files in arms.items()}, part / "plots" / "curves.csv")
+        if study is None:
+            _arm_plots(part / "plots", arms, table)
+        elif study.sweep is not None:
+            _sweep_plots(part / "plots", study.sweep, summary)
+
+
+def skipped(arms: Mapping[str, ArmFiles]) -> dict[tuple[str, str], str]:
+    """(arm, machine or "all") -> why no network was trained, from the arms' model folders."""
+    found: dict[tuple[str, str], str] = {}
+    for arm, files in arms.items():
+        for folder in files.models.values():
+            config = folder / "config.yaml"
+            settings: Any = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+            for network, reason in ((settings or {}).get("skipped") or {}).items():
+                found.setdefault((arm, str(network)), f"not trained: {reason}")
+    return found
+
+
+def arm_costs(arms: Mapping[str, ArmFiles]) -> pd.DataFrame:
+    """What each arm costs: columns `COST_COLUMNS`, means over its training seeds, NaN where not measured."""
+    rows = []
+    for arm, files in arms.items():
+        measured = [
+            {**_json(files.cost(seed)), **_json(files.embed(seed)), "device": _device(files, seed)}
+            for seed in files.models
+        ]
+        means = []
+        for name in (*COSTS, "peak_memory_mib"):
+            values = [float(one[name]) for one in measured if isinstance(one.get(name), int | float)]
+            means.append(float(np.mean(values)) if values else float("nan"))
+        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in measured if one["device"]))
+        rows.append((arm, *means, devices, sum(files.cost(seed).is_file() for seed in files.models)))
+    return pd.DataFrame(rows, columns=COST_COLUMNS)
+
+
+def _device(files: ArmFiles, seed: int) -> str:
+    return str(_json(files.cost(seed)).get("device", ""))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def all_scores(arms: Mapping[str, ArmFiles], absent: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """Scores of all arms in one table."""
+    frames = [pd.read_parquet(f.scores).assign(arm=arm) for arm, f in arms.items() if f.scores.is_file()]
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        reasons = [f"{arm}, {network}: {reason}" for (arm, network), reason in absent.items()]
+        where = str(next(iter(arms.values())).scores.parent) if arms else ""
+        raise AuscultError(
+            "no arm has any scores" + (f":{listed(reasons)}" if reasons else ""), where, "run `dvc repro`"
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _first_backend(scores: pd.DataFrame, arm: str) -> str:
+    """The back-end an arm is judged by: its own score, or the first it has."""
+    backends = list(dict.fromkeys(scores.loc[scores["arm"] == arm, "backend"]))
+    return "native" if "native" in backends or not backends else str(backends[0])
+
+
+def arm_remarks(
+    arms: Mapping[str, ArmFiles], scores: pd.DataFrame, absent: Mapping[tuple[str, str], str]
+) -> dict[str, str]:
+    """What is to be said of an arm's rows: that it was not run, or that seeds or a whole machine type are missing."""
+    seen = scores.groupby("arm")["seed"].unique() if "seed" in scores else pd.Series(dtype=object)
+    remarks = {}
+    for arm, files in arms.items():
+        if not files.scores.is_file():
+            remarks[arm] = NOT_RUN
+        elif arm in seen.index:
+            missing = [seed for seed in files.models if seed not in set(seen[arm])]
+            if missing:
+                why = absent.get((arm, "all"), "no scores")
+                which = ", ".join(str(seed) for seed in missing)
+                remarks[arm] = f"{len(seen[arm])} of {len(files.models)} training seeds; {which}: {why}"
+    scored = {"all", *scores["machine"]}
+    for (arm, machine), why in absent.items():
+        if machine not in scored:  # there is no column that could say so
+            said = f"{machine}: {why}; no arm has scores of it, and no average holds it"
+            remarks[arm] = f"{remarks[arm]}; {said}" if arm in remarks else said
+    return remarks
+
+
+def _plots(
+    folder: Path,
+    arms: list[str],
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    reference: str,
+    max_fpr: float,
+) -> None:
+    """ROC curves and the averages, per set that has labels; without any, pictures that say so."""
+    folder.mkdir()
+    for set_name in sorted(table["set"].unique()) or ["dev"]:
+        suffix = "" if set_name == "dev" else f"_{set_name}"
+        points = roc_points(table, set_name=set_name)
+        write_roc_csv(points, folder / f"roc{suffix}.csv")
+        plot_roc(points, folder / f"roc{suffix}.png", max_fpr, reference)
+        plot_summary(summary, folder / f"auc{suffix}.png", set_name=set_name, arms=arms)
+
+
+def _sweep_plots(folder: Path, sweep: Sweep, summary: pd.DataFrame) -> None:
+    """One number against a parameter, per set."""
+    for set_name in sorted(set(summary.loc[summary["value"].notna(), "set"]) & {"dev", "eval"}) or ["dev"]:
+        suffix = "" if set_name == "dev" else f"_{set_name}"
+        path = folder / f"sweep{suffix}.png"
+        plot_sweep(summary, path, sweep.parameter, sweep.lines, sweep.metric, set_name=set_name)
+
+
+def _arm_plots(folder: Path, arms: Mapping[str, ArmFiles], table: pd.DataFrame) -> None:
+    """Histograms and training curves of each arm."""
+    for arm, files in arms.items():
+        if arm in set(table["arm"]):
+            plot_histograms(table, arm, folder / f"scores_{arm}.png")
+        history = _history(files)
+        if len(history):
+            plot_history(history, folder / f"training_{arm}.png", arm)
+            history.to_csv(folder / f"training_{arm}.csv", index=False)
+
+
+def _history(files: ArmFiles) -> pd.DataFrame:
+    """Training curves of all seeds; with several the column `scope` says whose a row is."""
+    frames = []
+    for seed, folder in files.models.items():
+        path = folder / "history.csv"
+        frame = pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+        if len(frame) and len(files.models) > 1:
+            scopes = frame["scope"].astype(str) if "scope" in frame else ["all"] * len(frame)
+            frame["scope"] = [f"seed {seed}" if scope == "all" else f"{scope}, seed {seed}" for scope in scopes]
+        frames.append(frame)
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

@@ -1,0 +1,129 @@
+"""Sections of params.yaml that several methods read, so that `-S fph.reduction=32` is one knob.
+
+A new one is a class here and its line in `SHARED`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from auscult.settings.schema import Fraction, Positive, Section
+
+
+class ArcFaceSettings(Section):
+    scale: Annotated[float, Field(gt=0)] = 30.0
+    margin: Annotated[float, Field(ge=0)] = 0.7
+
+
+class FphSettings(Section):
+    reduction: Annotated[int, Field(ge=0)] = 64
+    """Width R of the feature perturbation head; 0 = no head."""
+    activation: Literal["relu", "leaky_relu"] = "relu"
+
+
+class SupconSettings(Section):
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """0 switches the contrastive term off."""
+    temperature: Annotated[float, Field(gt=0)] = 0.02
+    base_temperature: Annotated[float, Field(gt=0)] | None = 0.07
+    """The code multiplies by temperature / base_temperature; null = Eq. (1) as printed, without that factor."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """"mean" as the code, "sum" as Eq. (1)."""
+
+
+class MixupSettings(Section):
+    mode: Literal["noisy_arcmix", "arcmix", "none"] = "noisy_arcmix"
+    alpha: Annotated[float, Field(gt=0)] = 0.5
+    """lambda ~ Beta(alpha, alpha), one per batch."""
+
+
+class EmaSettings(Section):
+    enabled: bool = True
+    decay: Fraction = 0.9999
+    shrink: Fraction = 2e-6
+    """After each step every live float tensor is multiplied by 1 - shrink (the authors' code, not the paper); 0 = off."""
+
+
+class EncoderSettings(Section):
+    name: str = "beats"
+    """An entry of auscult.encoders."""
+    checkpoint: str = ""
+    """An entry of checkpoints.yaml; "" = random weights."""
+    size: dict[str, int | float] = Field(default_factory=dict)
+    """Sizes that differ from the published architecture; with random weights only."""
+    layer: Annotated[int, Field(ge=0)] = 0
+    """Transformer layer whose tokens are used; 0 = the encoder's output."""
+    layerdrop: Fraction = 0.0
+    """Chance that a layer is left out in a training step (encoders that know it)."""
+    gradient_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The gradient is multiplied by this once per layer on its way down (BEATs)."""
+    activation_checkpointing: bool = False
+    """Activations are computed again in the backward pass instead of kept: less memory, a third more time."""
+
+
+class SpecAugSettings(Section):
+    frequency: Annotated[int, Field(ge=0)] = 80
+    """One mask of up to this many mel bins; 0 = none."""
+    time: Annotated[int, Field(ge=0)] = 80
+    """One mask of up to this many frames; 0 = none."""
+
+
+class LoraSettings(Section):
+    rank: Annotated[int, Field(ge=0)] = 32
+    """0 = no LoRA: all weights of the encoder are trained."""
+    branches: Positive = 8
+    connected: bool = True
+    """Each B_i sees the sum of all A_j x; otherwise its own A_i x."""
+    frozen: bool = True
+    """The encoder's own weights keep their values."""
+    maps: tuple[Literal["q", "k", "v", "out", "fc1", "fc2"], ...] = ("q", "k", "v", "out", "fc1", "fc2")
+    """Linear maps of a Transformer layer that get it."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """Of what the branches add: alpha / rank."""
+    dropout: Fraction = 0.0
+    """Of the input, drawn for each branch by itself."""
+    init_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Spread of A's first values over Kaiming's."""
+    lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of A and B over that of the rest; their weight decay is divided by it."""
+
+
+class GroupAdapterSettings(Section):
+    position: Literal["none", "attention", "ffn", "layer"] = "attention"
+    groups: Positive = 32
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """tau_1"""
+    hidden: Positive = 192
+    learn_scale: bool = False
+    """A learnt factor, 1 at first, on what is added."""
+
+
+class DlclSettings(Section):
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """lambda"""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """tau_2"""
+    codes: Positive = 64
+    """n_q, vectors of the quantiser."""
+    bank: Positive = 1024
+    """n_b, labelled embeddings kept."""
+    start: Positive = 128
+    """Entries of the bank from which on the loss counts."""
+    reseed_steps: Annotated[int, Field(ge=0)] = 1000
+    """A vector that was nearest to nothing for so many steps takes the place of an embedding; 0 = never."""
+
+
+SHARED: dict[str, type[Section]] = {
+    "encoder": EncoderSettings,
+    "specaug": SpecAugSettings,
+    "lora": LoraSettings,
+    "group_adapter": GroupAdapterSettings,
+    "dlcl": DlclSettings,
+    "arcface": ArcFaceSettings,
+    "fph": FphSettings,
+    "supcon": SupconSettings,
+    "mixup": MixupSettings,
+    "ema": EmaSettings,
+}

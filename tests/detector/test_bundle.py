@@ -1,0 +1,528 @@
+"""Bundles: scores and thresholds against brute force, and what happens to one that is not as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+import soundfile
+import torch
+import yaml
+from sklearn.neighbors import NearestNeighbors
+
+from auscult.detector import bundle, stream, thresholds
+from auscult.detector.bundle import Bundle
+from auscult.errors import AuscultError
+from auscult.files import digest
+from auscult.scoring.knn import LEFT_OUT
+from support.projects import stage_environment
+from support.trees import noise, write
+
+RATE = 16000
+
+
+def normals(folder: Path, count: int = 14, seconds: float = 1.0, tone: float = 300.0, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        write(folder / f"day {number:02d}.wav", noise(rng, seconds, tone))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return normals(tmp_path_factory.mktemp("normal"))
+
+
+@pytest.fixture(scope="module")
+def fitted(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundle.fit(recordings, tmp_path_factory.mktemp("out") / "pump")
+
+
+@pytest.fixture
+def copy(fitted: Bundle, tmp_path: Path) -> Path:
+    shutil.copytree(fitted.folder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def sound(seed: int, tone: float = 300.0, seconds: float = 1.0) -> np.ndarray:
+    return noise(np.random.default_rng(seed), seconds, tone)
+
+
+# ----------------------------------------------------------------------------------------------------------------- scores
+@pytest.mark.parametrize(("backend", "k"), [("knn_euclidean", 1), ("knn_cosine", 3)])
+def test_scores_are_distances_to_the_nearest_normal_windows(
+    recordings: Path, tmp_path: Path, backend: str, k: int
+) -> None:
+    made = bundle.fit(recordings, tmp_path / "b", backend=backend, k=k)
+    metric = backend.removeprefix("knn_")
+    windows = np.stack([sound(99), sound(98, 700.0)]).astype(np.float32) / 32768
+    embeddings, own = made.embed(windows)
+    assert np.isnan(own).all()
+    search = NearestNeighbors(n_neighbors=k, metric=metric).fit(made.reference)
+    np.testing.assert_allclose(made.scores(windows), search.kneighbors(embeddings)[0].mean(axis=1), rtol=1e-6)
+    files = sorted(recordings.iterdir())
+    heard = np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
+    np.testing.assert_allclose(made.embed(heard)[0], made.reference, atol=1e-4)
+    left_out = [
+        NearestNeighbors(n_neighbors=k, metric=metric)
+        .fit(np.delete(made.reference, i, axis=0))
+        .kneighbors(made.reference[i : i + 1])[0]
+        .mean()
+        for i in range(len(files))
+    ]
+    np.testing.assert_allclose(made.normal, np.sort(left_out), rtol=1e-5)
+
+
+def test_a_recording_is_left_out_as_a_whole() -> None:
+    """Against a search without it; a unit with one recording only leaves out the window alone."""
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((30, 5)).astype(np.float32)
+    recording = np.repeat([0, 1, 2, 3, 4, 5], [3, 7, 5, 5, 2, 8])
+    unit = np.where(recording == 5, "alone", "two")
+    for k in (1, 4):
+        got = bundle.left_out(vectors, recording, unit, k, "knn_euclidean")
+        for row in range(30):
+            kept = np.arange(30) != row if recording[row] == 5 else recording != recording[row]
+            near = np.sort(np.linalg.norm(vectors[kept] - vectors[row], axis=1))[:k]
+            assert got[row] == pytest.approx(near.mean(), rel=1e-5)
+
+
+def test_windows_of_their_own_are_left_out_as_in_the_pipeline() -> None:
+    import pandas as pd
+
+    vectors = np.random.default_rng(2).standard_normal((300, 4)).astype(np.float32)
+    meta = pd.DataFrame({"machine": "m", "unit": "00", "domain": "unknown"}, index=range(300))
+    for backend in ("knn_cosine", "knn_euclidean"):
+        got = bundle.left_out(vectors, np.arange(300), np.full(300, "00"), 2, backend)
+        np.testing.assert_allclose(got, LEFT_OUT[backend](vectors, meta, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_a_method_with_a_score_of_its_own(recordings: Path, tmp_path: Path) -> None:
+    made = bundle.fit(recordings, tmp_path / "b", method="ae", settings={"epochs": 1}, seed=3)
+    assert made.backend == "native"
+    assert not (made.folder / "reference.npy").exists()
+    files = sorted(recordings.iterdir())
+    heard = np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
+    np.testing.assert_allclose(np.sort(made.scores(heard)), made.normal, rtol=1e-5)
+    again = bundle.fit(recordings, tmp_path / "again", method="ae", settings={"epochs": 1}, seed=3)
+    np.testing.assert_array_equal(again.normal, made.normal)
+    other = bundle.fit(recordings, tmp_path / "o", method="ae", settings={"epochs": 1}, seed=4, backend="knn_cosine")
+    assert other.reference.shape == (14, 8)
+    np.testing.assert_array_equal(again.embed(heard)[0], made.embed(heard)[0])
+    assert not np.allclose(other.reference, made.embed(heard)[0])
+
+
+FIT = """
+import sys
+from functools import partial
+from pathlib import Path
+import torch
+from auscult.detector import fit as bundlefit
+torch.set_num_threads(int(sys.argv[3]))
+bundlefit.Train = partial(bundlefit.Train, checkpoint_seconds=0)
+bundlefit.fit(Path(sys.argv[1]), Path(sys.argv[2]), method="ae", settings={"epochs": 15}, seed=3)
+"""
+
+
+def start_fit(recordings: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", FIT, str(recordings), str(out), str(torch.get_num_threads())]
+    return subprocess.Popen(command, env=stage_environment(), stderr=subprocess.PIPE, text=True)
+
+
+def states(out: Path) -> dict[Path, int]:
+    """Training states beside a bundle, each with its time stamp."""
+    found = {}
+    for path in (out.parent / f".{out.name}.resume").glob("*/*/[!.]*.pt"):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+def test_an_interrupted_fit_continues_and_ends_in_the_same_bytes(recordings: Path, tmp_path: Path) -> None:
+    straight = bundle.fit(recordings, tmp_path / "straight" / "b", method="ae", settings={"epochs": 15}, seed=3)
+    out = tmp_path / "killed" / "b"
+    process = start_fit(recordings, out)
+    while process.poll() is None and len(states(out)) == 0:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "finished before it could be killed"
+    assert not out.exists()
+    last = start_fit(recordings, out)
+    assert "continuing after epoch" in last.communicate()[1]
+    assert last.returncode == 0
+    assert digest(out) == digest(straight.folder)
+    assert [path.name for path in out.parent.iterdir()] == ["b"], "no state is left behind"
+
+
+def test_a_state_belongs_to_these_very_recordings(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to as many others of the same names and length."""
+    found: list[Path] = []
+
+    def train_arm(*arguments: object) -> None:
+        found.append(Path(str(arguments[-1])).relative_to(tmp_path))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("auscult.training.arm.train_arm", train_arm)
+    for folder in (recordings, recordings, normals(tmp_path / "other", seed=9)):
+        with pytest.raises(KeyboardInterrupt):
+            bundle.fit(folder, tmp_path / "b", method="ae")
+    assert found[0] == found[1] != found[2]
+    assert {path.parts[0] for path in found} == {".b.resume"}
+
+
+def test_modes_of_operation_are_classes(recordings: Path, tmp_path: Path) -> None:
+    """A classifier needs two; a window is measured against the class it fits best."""
+    for mode, tone in (("idle", 300.0), ("load", 900.0)):
+        normals(tmp_path / "n" / mode, 5, tone=tone)
+    small = {"train_steps": 0, "epochs": 1, "batch_size": 4, "valid_fraction": 0.0, "selection": "last"}
+    made = bundle.fit(tmp_path / "n", tmp_path / "b", method="stgram_mfn", settings=small)
+    assert made.facts["training"]["units"] == {"idle": 5, "load": 5}
+    assert made.backend == "native"
+    assert np.isfinite(made.normal).all()
+    with pytest.raises(AuscultError, match="cannot be trained on this: there is one class only"):
+        bundle.fit(recordings, tmp_path / "c", method="stgram_mfn", settings=small)
+    assert not (tmp_path / "c").exists()
+
+
+# ------------------------------------------------------------------------------------------------- thresholds, p-values
+def test_p_values_by_hand() -> None:
+    normal = np.array([1.0, 2.0, 2.0, 4.0])
+    p = thresholds.p_values(normal, np.array([0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 4.1]))
+    np.testing.assert_allclose(p, np.array([5, 5, 4, 4, 2, 2, 1]) / 5)
+
+
+@pytest.mark.parametrize("n", [10, 60, 99, 1000])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.3])
+def test_above_the_quantile_exactly_if_the_p_value_is_small(n: int, rate: float) -> None:
+    rng = np.random.default_rng(n)
+    normal, scores = rng.gamma(3, 2, n), rng.gamma(3, 3, 3000)
+    limit = thresholds.quantile(normal, rate)
+    np.testing.assert_array_equal(scores > limit, thresholds.p_values(normal, scores) <= rate + 1e-12)
+
+
+def test_false_alarms_come_at_the_rate() -> None:
+    """Of new normal scores at most the chosen part is above, on average over many sets of normals."""
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((4000, 31))
+    above = [row[30] > thresholds.quantile(row[:30], 0.1) for row in draws]
+    assert np.mean(above) == pytest.approx(3 / 31, abs=0.015)
+
+
+def test_the_gamma_fit_is_that_of_the_baseline() -> None:
+    values = np.random.default_rng(5).gamma(4, 2, 500)
+    shape, place, scale = scipy.stats.gamma.fit(values)
+    wanted = scipy.stats.gamma.ppf(0.95, shape, place, scale)
+    assert thresholds.gamma_quantile(values, 0.05) == wanted
+    assert thresholds.choose(values, 0.05, "gamma") == thresholds.Threshold(wanted, 0.05, "gamma")
+    assert wanted == pytest.approx(scipy.stats.gamma.ppf(0.95, 4, scale=2), rel=0.1)
+
+
+def test_few_scores_leave_small_rates_to_the_gamma_fit() -> None:
+    values = np.random.default_rng(5).gamma(4, 2, 60)
+    assert thresholds.choose(values, 1 / 61).by == "quantile"
+    assert thresholds.choose(values, 0.016).by == "gamma"
+    with pytest.raises(AuscultError, match="60 scores of normal sound are too few") as caught:
+        thresholds.choose(values, 0.01, "quantile")
+    assert "99 are needed" in caught.value.fix
+    with pytest.raises(AuscultError, match="no gamma distribution"):
+        thresholds.choose(np.ones(20), 0.01)
+    for rate in (0.0, 1.0, -1.0, math.nan):
+        with pytest.raises(AuscultError, match="between 0 and 1"):
+            thresholds.choose(values, rate)
+
+
+def test_a_threshold_set_anew_leaves_a_bundle_whole(copy: Path) -> None:
+    before = bundle.load(copy)
+    found = bundle.set_threshold(copy, 0.25)
+    after = bundle.load(copy)
+    assert after.rule == found == thresholds.Threshold(float(before.normal[11]), 0.25, "quantile")
+    np.testing.assert_array_equal(after.normal, before.normal)
+    assert {**after.facts, "threshold": 0} == {**before.facts, "threshold": 0}
+    assert [path.name for path in copy.iterdir() if path.name.startswith(".")] == []
+
+
+# ------------------------------------------------------------------------------------------------------------ recordings
+def test_the_same_sound_in_another_form_is_judged_the_same(fitted: Bundle, tmp_path: Path) -> None:
+    """Files of one window, stereo at 44.1 kHz, and all of them in one long recording."""
+    clips = [sound(50 + i, 300.0 if i < 3 else 1800.0) for i in range(6)]
+    scores = [stream.score_file(fitted, write(tmp_path / f"{i}.wav", clip)) for i, clip in enumerate(clips)]
+    assert [found.anomalous for found in scores] == [False] * 3 + [True] * 3
+    assert all(found.windows == 1 and (found.start, found.end, found.seconds) == (0, 1, 1) for found in scores)
+    for number, (clip, found) in enumerate(zip(clips, scores, strict=True)):
+        # Resampled in the frequency domain, an independent way, which is exact for the whole band.
+        spectrum = np.fft.rfft(clip / 32768)
+        wide = np.fft.irfft(np.pad(spectrum, (0, 22051 - len(spectrum))), 44100) * 44100 / 16000
+        path = write(tmp_path / f"{number}.flac", np.stack([wide, wide], axis=1), 44100)
+        again = stream.score_file(fitted, path)
+        assert (again.anomalous, again.windows) == (found.anomalous, 1)
+        if number < 3:
+            assert again.score == pytest.approx(found.score, rel=0.15)
+    long = write(tmp_path / "long.wav", np.concatenate(clips))
+    starts, curve = stream.curve(fitted, long)
+    np.testing.assert_allclose(starts, np.arange(0, 5.1, 0.5))
+    np.testing.assert_allclose(curve[::2], [found.score for found in scores], rtol=1e-5)
+    found = stream.score_file(fitted, long)
+    top = int(np.argmax(curve))
+    assert (found.score, found.start, found.end) == (curve[top], starts[top], starts[top] + 1)
+    assert found.anomalous
+    assert found.above == np.sum(curve > fitted.threshold)
+    assert found.windows == len(curve)
+    assert found.p_value == 1 / 15
+
+
+def test_any_recordings_become_a_bundle(tmp_path: Path) -> None:
+    """Of different rates, lengths and formats; a remainder is left alone, so that no two windows share a sample."""
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        stereo = np.stack([noise(rng, 2.7, 300.0, 44100), noise(rng, 2.7, 900.0, 44100)], axis=1)
+        write(tmp_path / "n" / f"{number}.flac", stereo, 44100)
+        write(tmp_path / "n" / f"{number}.wav", noise(rng, 1.5, 300.0, 22050), 22050)
+    (tmp_path / "n" / "notes.txt").write_text("sunny")
+    made = bundle.fit(tmp_path / "n", tmp_path / "b", seconds=1.0)
+    training = made.facts["training"]
+    assert (training["windows"], training["recordings"], training["other_files"]) == (5 * 2 + 5, 10, 1)
+    assert training["sha256"]["0.wav"] == hashlib.sha256((tmp_path / "n" / "0.wav").read_bytes()).hexdigest()
+    assert (made.sample_rate, made.window, made.hop) == (16000, 16000, 8000)
+    assert bundle.fit(tmp_path / "n", tmp_path / "c").window == 24000, "as long as the shortest"
+
+
+def test_a_low_rate_is_taken_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        write(tmp_path / "n" / f"{number}.wav", noise(rng, 1.0, rate=8000), 8000)
+    made = bundle.fit(tmp_path / "n", tmp_path / "b")
+    assert (made.sample_rate, made.window) == (8000, 8000)
+    with pytest.raises(AuscultError, match="have 8000 Hz only") as caught:
+        bundle.fit(tmp_path / "n", tmp_path / "c", sample_rate=16000)
+    assert "--sample-rate 8000" in caught.value.fix
+
+
+def test_warnings(fitted: Bundle, tmp_path: Path) -> None:
+    silent = stream.score_file(fitted, write(tmp_path / "s.wav", np.zeros(16000, np.int16)))
+    assert "silent" in silent.warning
+    assert silent.anomalous
+    low = stream.score_file(fitted, write(tmp_path / "l.wav", noise(np.random.default_rng(0), 1.0, rate=8000), 8000))
+    assert "8000 Hz" in low.warning
+    brief = stream.score_file(fitted, write(tmp_path / "b.wav", sound(1, seconds=0.99)))
+    assert "mirrored" in brief.warning
+    assert (brief.start, brief.end, brief.seconds) == (0, 0.99, 0.99)
+    assert stream.score_file(fitted, write(tmp_path / "g.wav", sound(1))).warning == ""
+
+
+def test_windows_of_another_length(fitted: Bundle) -> None:
+    with pytest.raises(AuscultError, match=r"\[n, 16000\] is wanted"):
+        fitted.scores(np.zeros((1, 8000), np.float32))
+
+
+# ------------------------------------------------------------------------------------------------------- what is refused
+def test_recordings_that_make_no_bundle(tmp_path: Path) -> None:
+    good = normals(tmp_path / "two", 2)
+    normals(tmp_path / "bad")
+    (tmp_path / "bad" / "x.wav").write_bytes(b"no sound")
+    write(tmp_path / "bad" / "y.wav", np.zeros(16000, np.int16))
+    normals(tmp_path / "mixed" / "normal")
+    normals(tmp_path / "mixed" / "anomaly", 2)
+    (tmp_path / "none").mkdir()
+    for folder, words in (
+        (good, r"2 window\(s\) of 1 s are too few"),
+        (tmp_path / "bad", r"2 recording\(s\) cannot be used:.*x.wav: not a readable(.|\n)*y.wav: silent"),
+        (tmp_path / "mixed", r"2 recording\(s\) are named as anomalies"),
+        (tmp_path / "none", "no recordings below this folder"),
+        (tmp_path / "nowhere", "there is no such folder"),
+        (good / "day 00.wav", "this is a file"),
+    ):
+        with pytest.raises(AuscultError, match="(?s)" + words) as caught:
+            bundle.fit(folder, tmp_path / "b")
+        assert caught.value.fix
+        assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"method": "spectral"}, "did you mean `spectral_knn`"),
+        ({"backend": "lof"}, "unknown back-end"),
+        ({"backend": "native"}, "has no score of its own"),
+        ({"rate": 1.5}, "between 0 and 1"),
+        ({"seconds": 0.01}, "too short"),
+        ({"seconds": 5.0}, "no recording is as long as a window"),
+        ({"settings": {"poling": ["max"]}}, "did you mean `pooling`"),
+        ({"settings": {"lowpass_hz": 100.0}}, "listens to all"),
+        ({"channel": 1}, "1 channel"),
+        ({"k": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_make_no_bundle(recordings: Path, tmp_path: Path, values: dict[str, object], words: str) -> None:
+    with pytest.raises(AuscultError, match=words) as caught:
+        bundle.fit(recordings, tmp_path / "b", **values)  # type: ignore[arg-type]
+    assert caught.value.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_there(recordings: Path, copy: Path, tmp_path: Path) -> None:
+    before = {path.name for path in copy.iterdir()}
+    with pytest.raises(AuscultError, match="there is a bundle already") as caught:
+        bundle.fit(recordings, copy)
+    assert "--force" in caught.value.fix
+    assert bundle.fit(recordings, copy, rate=0.2, force=True).rule.rate == 0.2
+    assert {path.name for path in copy.iterdir()} == before
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "chapter1.txt").write_text("it")
+    with pytest.raises(AuscultError, match="this exists and is no bundle"):
+        bundle.fit(recordings, mine, force=True)
+    assert (mine / "chapter1.txt").read_text() == "it"
+
+
+# --------------------------------------------------------------------------------------------------- broken and malicious
+def rewrite(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change bundle.yaml and make all digests right again, as somebody with bad intentions would."""
+    text = (folder / "bundle.yaml").read_text().rpartition("sha256: ")[0]
+    facts = yaml.safe_load(text)
+    for name in facts["files"]:
+        if (folder / name).is_file():
+            facts["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    change(facts)
+    text = yaml.safe_dump(facts, sort_keys=False)
+    (folder / "bundle.yaml").write_text(f"{text}sha256: {hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def test_a_rewritten_bundle_loads(copy: Path) -> None:
+    """So that the refusals below are about what was changed."""
+    rewrite(copy, lambda facts: facts.update(name="other"))
+    assert bundle.load(copy).name == "other"
+
+
+FILES = ["model/config.yaml", "model/history.csv", "model/weights.safetensors", "normal.npy", "reference.npy"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_changed_or_is_missing(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[-1] ^= 1
+    (copy / name).write_bytes(content)
+    for do in (bundle.load, lambda folder: bundle.set_threshold(folder, 0.2)):
+        with pytest.raises(AuscultError, match=f"not as it was written: {name} was changed") as caught:
+            do(copy)
+        assert caught.value.fix
+    (copy / name).unlink()
+    with pytest.raises(AuscultError, match=f"{name} is missing"):
+        bundle.load(copy)
+
+
+def test_a_file_that_was_added(copy: Path, tmp_path: Path) -> None:
+    (copy / "model" / "evil.py").write_text("")
+    with pytest.raises(AuscultError, match=r"model/evil\.py was added"):
+        bundle.load(copy)
+    (copy / "model" / "evil.py").unlink()
+    shutil.move(copy / "normal.npy", tmp_path / "elsewhere.npy")
+    (copy / "normal.npy").symlink_to(tmp_path / "elsewhere.npy")
+    with pytest.raises(AuscultError, match=r"normal\.npy was changed"):
+        bundle.load(copy)
+
+
+def test_a_manifest_that_was_edited(copy: Path) -> None:
+    path = copy / "bundle.yaml"
+    text = path.read_text()
+    for edited in (text.replace("rate: 0.1", "rate: 0.2"), text + "\n# mine\n", text[:200], "", "{[", "sha256: "):
+        path.write_text(edited)
+        with pytest.raises(AuscultError, match="not as it was written"):
+            bundle.load(copy)
+    path.unlink()
+    with pytest.raises(AuscultError, match="there is no bundle here") as caught:
+        bundle.load(copy)
+    assert "auscult fit" in caught.value.fix
+
+
+def test_another_format(copy: Path) -> None:
+    rewrite(copy, lambda facts: facts.update(format=2, novelty=True))
+    with pytest.raises(AuscultError, match="a bundle of format 2, and this version of auscult reads format 1"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts["files"].update({"../secret.npy": "0" * 64}),
+        lambda facts: facts["files"].update({"/etc/passwd": "0" * 64}),
+        lambda facts: facts["files"].pop("normal.npy"),
+        lambda facts: facts.update(method="base"),
+        lambda facts: facts.update(method="..resume"),
+        lambda facts: facts.update(method="ae"),
+        lambda facts: facts.update(window=8000),
+        lambda facts: facts.update(hop=0),
+        lambda facts: facts.update(k=0),
+        lambda facts: facts.update(name="\x1b[2J"),
+        lambda facts: facts.update(extra=1),
+        lambda facts: facts["threshold"].update(value=math.inf),
+        lambda facts: facts["threshold"].update(value="1.0"),
+        lambda facts: facts["threshold"].update(shell="rm"),
+        lambda facts: facts.update(threshold={}),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_a_stranger(copy: Path, change: Callable[[dict], object]) -> None:
+    rewrite(copy, change)
+    with pytest.raises(AuscultError):
+        bundle.load(copy)
+
+
+def test_nothing_is_unpickled(copy: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (mark,)  # type: ignore[return-value]
+
+    import pickle
+
+    import torch
+
+    kept = {name: (copy / name).read_bytes() for name in FILES}
+
+    def refused(name: str) -> None:
+        rewrite(copy, lambda facts: None)
+        with pytest.raises(AuscultError, match=r"makes no sense|disagree"):
+            bundle.load(copy)
+        assert not mark.exists()
+        (copy / name).write_bytes(kept[name])
+
+    np.save(copy / "normal.npy", np.array([Evil()] * 14, dtype=object), allow_pickle=True)
+    refused("normal.npy")
+    (copy / "reference.npy").write_bytes(pickle.dumps(Evil()))
+    refused("reference.npy")
+    torch.save({"machine/mean": Evil()}, copy / "model" / "weights.safetensors")
+    refused("model/weights.safetensors")
+    text = kept["model/config.yaml"].decode()
+    for bad in ("!!python/object/apply:os.system ['true']", "[]", "{settings: 1}", text.replace("machine:", "m:")):
+        (copy / "model" / "config.yaml").write_text(bad)
+        refused("model/config.yaml")
+    np.save(copy / "normal.npy", np.full(14, np.nan))
+    refused("normal.npy")
+    rewrite(copy, lambda facts: None)
+    assert bundle.load(copy).method == "spectral_knn"
+
+
+def test_a_frozen_encoder_names_the_checkpoint_it_needs(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support.projects import ROOT
+
+    shutil.copy(ROOT / "checkpoints.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUSCULT_CHECKPOINTS", raising=False)
+    with pytest.raises(AuscultError, match=r"`frozen` cannot be trained on this: .*BEATs"):
+        bundle.fit(recordings, tmp_path / "b", method="frozen")

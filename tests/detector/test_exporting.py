@@ -1,0 +1,220 @@
+"""`auscult export`: one file that scores as the bundle does."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from auscult import cli
+from auscult.detector.bundle import Bundle, fit
+from auscult.detector.onnx import export as exporting
+from auscult.detector.onnx import forms as exportforms
+from auscult.detector.onnx.export import probes, scorer
+from auscult.detector.onnx.network import Neighbours
+from auscult.detector.onnx.spectrum import ExportLogMel, framed
+from auscult.errors import AuscultError
+from auscult.features.exact import exact_log_mel, make_exact
+from auscult.features.logmel import FRONTENDS, log_mel
+from auscult.methods import METHODS, load_method
+from auscult.methods.base import Batch, Network, Shape
+from auscult.methods.glow_aff import GlowAff
+from auscult.methods.windows import mean_over_windows
+from auscult.training import modelfolder
+from support.methods import small
+
+ROOT = Path(__file__).parents[2]
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in exporting.PACKAGES), reason="the group `export` is missing"
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "normal").mkdir()
+    draw = np.random.default_rng(3)
+    for number in range(14):
+        soundfile.write(folder / "normal" / f"{number}.wav", draw.standard_normal(8000) * 0.05, 8000, subtype="PCM_16")
+    return fit(folder / "normal", folder / "pump", backend="knn_euclidean", k=2)
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+@pytest.mark.parametrize("sample_rate", [16000, 8000])
+def test_the_front_end_is_that_of_float64(name: str, sample_rate: int) -> None:
+    """Of pure tones, too: beside them torch's float32 is off by a hundredth of a dB."""
+    time = np.arange(12000)
+    tones = np.stack([0.5 * np.sin(0.1 * time), 0.9 * np.sin(1.7 * time)]).astype(np.float32)
+    wave = torch.from_numpy(np.concatenate([probes(12000, 4), tones]))
+    truth = log_mel(wave.double(), name, sample_rate)
+    mine = ExportLogMel(FRONTENDS[name], sample_rate)(wave)
+    assert mine.shape == truth.shape
+    assert mine.dtype == torch.float32
+    torch.testing.assert_close(mine, truth.float(), rtol=0, atol=5e-5)
+    torch.testing.assert_close(exact_log_mel(wave, name, sample_rate), truth.float(), rtol=0, atol=0)
+    if FRONTENDS[name].log == "max":
+        assert (log_mel(wave, name, sample_rate) - truth).abs().max() > 5e-4
+
+
+@pytest.mark.parametrize(("size", "hop"), [(12, 3), (12, 12), (12, 5), (7, 2), (2048, 512)])
+def test_frames_are_those_of_unfold(size: int, hop: int) -> None:
+    for samples in (size, size + 1, 3 * size + hop - 1):
+        wave = torch.arange(2.0 * samples).reshape(2, samples)
+        torch.testing.assert_close(framed(wave, size, hop), wave.unfold(1, size, hop), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [96, 100, 400])
+def test_lengths_that_are_no_power_of_two(size: int) -> None:
+    settings = replace(FRONTENDS["osscl"], n_fft=size, hop=size // 2, mels=10)
+    wave = torch.from_numpy(probes(2000, 3))
+    expected = log_mel(wave.double(), settings).float()
+    torch.testing.assert_close(ExportLogMel(settings, 16000)(wave), expected, rtol=0, atol=5e-5)
+
+
+def test_an_encoder_hears_in_float64() -> None:
+    wave = torch.from_numpy(probes(16000, 2))
+    network = load_method("frozen").build(small("frozen"), Shape(3, 0, 0, 16000))
+    encoder: Any = network.encoder
+    truth = encoder.front_end(wave.double()).float()
+    assert (encoder.front_end(wave) - truth).abs().max() > 1e-4
+    make_exact(network, "beats")
+    torch.testing.assert_close(encoder.front_end(wave), truth, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_neighbours_are_those_of_scikit_learn(metric: str, k: int) -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    draw = np.random.default_rng(0)
+    bank = draw.standard_normal((20, 7)).astype(np.float32) + 5
+    queries = np.concatenate([bank[:3], draw.standard_normal((5, 7)).astype(np.float32)])
+    search = NearestNeighbors(n_neighbors=min(k, 20), metric=metric, algorithm="brute").fit(bank.astype(np.float64))
+    wanted = search.kneighbors(queries.astype(np.float64))[0].mean(axis=1)
+    np.testing.assert_allclose(Neighbours(bank, k, metric)(torch.from_numpy(queries)).numpy(), wanted, atol=3e-7)
+
+
+def test_what_is_traced_computes_the_same() -> None:
+    """Functions that are put in another form, against the originals."""
+    draw = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 3, 1, 101, generator=draw)
+    for outputs in (1, 7, 50, 100, 101):
+        expected = torch.nn.functional.adaptive_max_pool2d(image, (1, outputs))
+        torch.testing.assert_close(exportforms._adaptive_max_pool(image, (1, outputs)), expected, rtol=0, atol=0)
+    mel = torch.randn(3, 8, 20, generator=draw)
+
+    def evaluate(cut: Tensor) -> tuple[Tensor, ...]:
+        return cut.mean(2), cut.square().sum((1, 2))
+
+    for mine, expected in zip(
+        exportforms._in_one_pass(evaluate, mel, 5, 3), mean_over_windows(evaluate, mel, 5, 3, chunk=4), strict=True
+    ):
+        torch.testing.assert_close(mine, expected)
+    flows = GlowAff(small("glow_aff"), Shape(2, 128, 40, 20480)).eval()
+    randomise(flows)
+    mel, candidates = torch.randn(3, 128, 40, generator=draw), torch.ones(3, 2, dtype=torch.bool)
+    with torch.no_grad():
+        expected = flows.embed(Batch(mel=mel, candidates=candidates))[1]["native"]
+        with exportforms.export_forms():
+            got = flows.embed(Batch(mel=mel, candidates=candidates))[1]["native"]
+        torch.testing.assert_close(got, expected)
+
+
+def randomise(network: Network) -> None:
+    """Move every weight a little, so that nothing is zero or one by its start."""
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.02 * torch.randn(weight.shape, generator=draw)
+
+
+@needs_onnx
+def test_the_command_writes_what_scores_alike(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    assert cli.main(["export", str(bundle.folder), "-o", str(path)]) == 0
+    assert "scores agree" in capsys.readouterr().out
+    waves = np.random.default_rng(1).standard_normal((5, bundle.window)).astype(np.float32) * 0.03
+    got = exporting.session(path).run(["score"], {"waveform": waves})[0]
+    np.testing.assert_allclose(got, bundle.scores(waves), rtol=1e-5)
+    facts = {each.key: each.value for each in onnx.load(path).metadata_props}
+    assert facts["auscult.sample_rate"] == "8000"
+    assert facts["auscult.window"] == str(bundle.window)
+    assert float(facts["auscult.threshold"]) == bundle.threshold
+    assert facts["auscult.method"] == "spectral_knn"
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@needs_onnx
+def test_a_file_that_scores_otherwise_is_not_kept(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Neighbours.forward
+    monkeypatch.setattr(Neighbours, "forward", lambda self, x: forward(self, x) * 1.001)
+    with pytest.raises(AuscultError, match="scores otherwise"):
+        exporting.export(bundle, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == "onnxscript" else sys)
+    assert cli.main(["export", str(bundle.folder), "-o", str(tmp_path / "m.onnx")]) == 2
+    assert 'not installed: onnxscript\n  to do: pip install "auscult[export]"' in capsys.readouterr().err
+    assert cli.main(["export", str(bundle.folder), "-o", str(tmp_path / "m.bin")]) == 2
+    assert "name it .onnx" in capsys.readouterr().err
+
+
+def test_more_networks_than_one_are_refused(bundle: Bundle) -> None:
+    network = bundle.trained.networks["machine"]
+    two = modelfolder.Trained(
+        bundle.trained.method, bundle.trained.settings, {"fan": network, "pump": network}, {}, {}, {}
+    )
+    with pytest.raises(AuscultError, match="2 networks"):
+        scorer(two, 8000, None)
+
+
+def test_the_documentation_has_a_line_for_every_method() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    for name in METHODS:
+        assert f"| `{name}` |" in text
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["ae", "os_scl", "glow_aff"])
+def test_methods_with_another_form_can_be_exported(name: str, tmp_path: Path) -> None:
+    """The rest of the table in docs/deploy.md was made likewise: random weights, windows of a second."""
+    settings, samples = small(name), 8000
+    if name == "glow_aff":
+        settings = settings.model_copy(
+            update={"levels": 2, "steps": 1, "hidden": 8}
+        )  # each step takes a second to trace
+    method = load_method(name)
+    shape = Shape(3, 128, 1 + samples // 512, samples)
+    torch.manual_seed(0)
+    network = method.build(settings, shape)
+    randomise(network)
+    model = scorer(modelfolder.Trained(method, settings, {"all": network}, {}, {"all": shape}, {}), 16000, None)
+    waves = probes(samples, 4)
+    with torch.no_grad():
+        mel = exact_log_mel(torch.from_numpy(waves), method.mel(settings), 16000)
+        batch = Batch(candidates=torch.ones(4, 3, dtype=torch.bool), wave=torch.from_numpy(waves), mel=mel)
+        for norm in (each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)):
+            norm.momentum = 1.0
+        network.train().embed(batch)  # the statistics of these sounds: with others no score depends on the sound
+        expected = network.eval().embed(batch)[1]["native"].double().numpy()
+    exporting.write(model, samples, tmp_path / "m.onnx", {})
+    assert exporting.difference(tmp_path / "m.onnx", expected, waves) < exporting.TOLERANCE
+    assert np.ptp(expected) > 100 * exporting.TOLERANCE * max(1, np.abs(expected).max())

@@ -1,0 +1,103 @@
+"""A project small enough to be drawn in a second: three arms, one of them not run, on a packed data set of noise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from auscult.results import results
+from auscult.results.page.build import write_report
+from auscult.results.page.gather import arm_files
+from auscult.settings.project import Project
+from auscult.settings.schema import Evaluate
+from support.projects import make_project
+
+SEED = 2024
+ARMS = ("spectral_knn", "ae", "stgram_mfn", "logmel_os_scl")
+"""The last one was not run."""
+
+
+def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], anomaly: dict[int, int]) -> None:
+    """Scores, embeddings, history and costs of an arm that lifts anomalies by `gain` deviations."""
+    paths, rng = project.paths, np.random.default_rng(len(arm))
+    paths.scores(arm).parent.mkdir(parents=True, exist_ok=True)
+    folder, model = paths.embeddings(arm, SEED), paths.model(arm, SEED)
+    folder.mkdir(parents=True)
+    model.mkdir(parents=True)
+    parts = {}
+    for partition in ("train", "test"):
+        index = pd.read_parquet(paths.features(partition) / "index.parquet")
+        meta = index[["clip_id", "machine", "unit"]].assign(set="dev", domain="unknown")
+        lift = np.array([anomaly.get(clip, 0) for clip in meta["clip_id"]])
+        np.save(folder / f"{partition}.npy", rng.normal(size=(len(meta), 6)).astype(np.float32) + gain * lift[:, None])
+        native = {"native": rng.normal(size=len(meta)) + gain * lift} if "native" in backends else {}
+        parts[partition] = meta.assign(**native)
+        parts[partition].to_parquet(folder / f"{partition}.parquet")
+    test = parts["test"]
+    scores = [
+        test.drop(columns="native", errors="ignore").assign(
+            backend=backend, seed=SEED, score=test["native"] if backend == "native" else rng.normal(size=len(test))
+        )
+        for backend in backends
+    ]
+    pd.concat(scores).to_parquet(paths.scores(arm))
+    lines = "".join(f"all,{epoch},0.1,{3 / epoch},{4 / epoch}\n" for epoch in range(1, 6))
+    trained = "" if arm == "spectral_knn" else lines
+    (model / "history.csv").write_text("scope,epoch,lr,train_loss,valid_loss\n" + trained)
+    (model / "config.yaml").write_text(yaml.safe_dump({"settings": {}, "skipped": {}}))
+    paths.train_cost(arm, SEED).write_text(json.dumps({"train_seconds": 3.0, "device": "a desk", "torch": "2.11"}))
+    size = {
+        "parameters": 0 if arm == "spectral_knn" else 1000 * len(arm),
+        "macs_per_clip": 1e6,
+        "clips_per_second": 90.0,
+    }
+    paths.embed_cost(arm, SEED).write_text(json.dumps(size))
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
+    folder = tmp_path_factory.mktemp("report") / "project"
+    make_project(
+        folder, {"title": "Noise <of> a fan & a valve"}, {"arms": list(ARMS), "train": {"threads": 1, "seeds": [SEED]}}
+    )
+    made = Project.open(folder)
+    for partition in ("train", "test"):
+        shutil.copytree(packed / partition, made.paths.features(partition))
+    indices = [pd.read_parquet(made.paths.features(p) / "index.parquet").assign(partition=p) for p in ("train", "test")]
+    made.paths.clips.parent.mkdir(parents=True, exist_ok=True)
+    clips = pd.concat(indices, ignore_index=True).assign(set="dev", path="clip.wav")
+    clips.to_parquet(made.paths.clips)
+    test = clips[clips["partition"] == "test"]
+    mark = test.groupby(["machine", "unit"]).cumcount() % 2  # two of each class in every unit
+    pd.DataFrame({"clip_id": test["clip_id"], "anomaly": mark, "domain": "unknown"}).to_parquet(made.paths.labels)
+    anomaly = dict(zip(test["clip_id"], mark, strict=True))
+    for arm, gain, backends in (
+        ("spectral_knn", 0.5, ("knn_cosine",)),
+        ("ae", 1.5, ("native", "knn_cosine")),
+        ("stgram_mfn", 3.0, ("native", "knn_cosine")),
+    ):
+        put_arm(made, arm, gain, backends, anomaly)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_plots", "_arm_plots"):  # the page draws its own
+            patch.setattr(results, name, lambda *_: None)
+        results.write_results(
+            made.profile,
+            Evaluate(replicates=20),
+            arm_files(made, ARMS),
+            made.paths.labels,
+            made.paths.metrics(),
+            made.params.tables(),
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def page(project: Project) -> Path:
+    """The whole report; its folder."""
+    return write_report(project, project.paths.report).parent

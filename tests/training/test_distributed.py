@@ -1,0 +1,255 @@
+"""Two processes that train one network end where one process does; and what becomes of a training whose process dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from auscult.errors import AuscultError
+from auscult.settings.schema import Train
+from auscult.training import distributed, launch
+from auscult.training.modelfolder import load
+from support.methods import small
+from support.packed import pack_tree, tiny_profile
+from support.processes import CONTRASTS, DIVISIBLE, IMAGES
+from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from support.trees import write_tree_2020
+
+ROOT = Path(__file__).parents[2]
+TIGHT = {"rtol": 1e-11, "atol": 1e-12}
+ARM = "logmel_os_scl"
+
+
+# ------------------------------------------------------------------------------------------------------------- the arithmetic
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with two/ and one/: what support/processes.py computes in two processes, and then in one."""
+    out = tmp_path_factory.mktemp("results")
+    packed = tmp_path_factory.mktemp("short")  # twelve clips of 0.6 s: float64 is slow
+    units = {"fan": ["00", "02"], "valve": ["00", "02"]}
+    write_tree_2020(packed / "raw", units, train=3, normal=1, anomaly=1, seconds=0.6)
+    pack_tree(packed / "raw", packed, tiny_profile(clip_seconds=0.6), ["osscl"])
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    script = str(ROOT / "tests" / "support" / "processes.py")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in (("two", torchrun), ("one", [])):
+        command = [sys.executable, *launcher, script, str(packed), str(out / name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr[-5000:]
+        (out / f"{name}.log").write_text(done.stderr)
+    return out
+
+
+def of_processes(results: Path, name: str) -> tuple[Any, list[Any]]:
+    """What one process found, and what each of the two."""
+    return torch.load(results / "one" / f"{name}0.pt"), [torch.load(results / "two" / f"{name}{n}.pt") for n in (0, 1)]
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_batch_norm_of_slices_is_that_of_the_whole(results: Path, kind: str) -> None:
+    """Against torch.nn.BatchNorm of all rows: output, all gradients, running statistics, evaluation."""
+    whole, parts = of_processes(results, "norms")
+    first, second = (part[kind] for part in parts)
+    assert len(first["y"]) + len(second["y"]) == IMAGES[kind][0]
+    for key, expected in whole[kind].items():
+        if key in ("y", "x"):
+            torch.testing.assert_close(torch.cat([first[key], second[key]]), expected, **TIGHT)
+        elif key in ("weight", "bias"):
+            torch.testing.assert_close(first[key] + second[key], expected, **TIGHT)
+        else:
+            torch.testing.assert_close(first[key], expected, **TIGHT)
+            assert torch.equal(first[key], second[key])
+
+
+@pytest.mark.parametrize("clips", CONTRASTS)
+def test_gradients_are_those_of_one_process(results: Path, clips: int) -> None:
+    """Below the exchange and above it, accumulated over two batches; one clip is fewer than there are processes."""
+    whole, parts = of_processes(results, "contrast")
+    assert whole[clips]["grad_0"].abs().min() > 1e-6
+    for part in parts:
+        torch.testing.assert_close(part[clips], whole[clips], **TIGHT)
+
+
+@pytest.mark.parametrize("name", DIVISIBLE)
+def test_two_processes_train_the_network_of_one(results: Path, name: str) -> None:
+    """Losses, the last update's weights and gradients, and the saved weights (the moving average where there is one).
+
+    Adam turns what is nothing but rounding (a bias before a batch norm has no gradient) into steps of some 1e-9.
+    """
+    one, two = results / "one" / name, results / "two" / name
+    whole, parts = of_processes(results, f"{name}/update")
+    assert len(whole) > 5
+    assert max(float(grad.abs().max()) for _, grad in whole if grad is not None) > 1e-4
+    for part in parts:
+        torch.testing.assert_close(part, whole, rtol=1e-6, atol=1e-7)
+    assert all(torch.equal(weight, other) for (weight, _), (other, _) in zip(*parts, strict=True))
+    saved, expected = load_file(two / "model" / "weights.safetensors"), load_file(one / "model" / "weights.safetensors")
+    torch.testing.assert_close(saved, expected, rtol=1e-6, atol=1e-6)
+    history, straight = pd.read_csv(two / "model" / "history.csv"), pd.read_csv(one / "model" / "history.csv")
+    assert "processes" not in straight
+    assert set(history.pop("processes")) == {2}
+    pd.testing.assert_frame_equal(history, straight, rtol=1e-8)
+
+
+def test_one_process_continues_what_two_began(results: Path) -> None:
+    assert "continuing after epoch 1" in (results / "one.log").read_text()
+    assert not (results / "two" / "begun" / "model").exists()
+    continued, straight = (results / "one" / name / "model" for name in ("continued", "os_scl"))
+    torch.testing.assert_close(
+        load_file(continued / "weights.safetensors"), load_file(straight / "weights.safetensors"), rtol=1e-6, atol=1e-6
+    )
+    assert pd.read_csv(continued / "history.csv")["processes"].fillna(1).tolist() == [2, 1]
+
+
+def test_rows_are_divided_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processes in (1, 2, 3, 8):
+        monkeypatch.setattr(distributed, "size", lambda processes=processes: processes)
+        for count in range(1, 40):
+            parts = [distributed.rows_of(number, count) for number in range(processes)]
+            assert [i for part in parts for i in range(count)[part]] == list(range(count))
+            assert max(p.stop - p.start for p in parts) - min(p.stop - p.start for p in parts) <= 1
+
+
+# ------------------------------------------------------------------------------------------------------------- the real stage
+def processes_of(parent: int) -> dict[int, int]:
+    """Number in the training -> process id, of the children of a launcher."""
+    found: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                values = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+                found |= {int(v.removeprefix("RANK=")): int(folder.name) for v in values if v.startswith("RANK=")}
+        except (OSError, IndexError, ValueError):
+            continue
+    return found
+
+
+def gone(process: int) -> bool:
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def interrupted(project: Path, seen: float, who: str, number: signal.Signals) -> tuple[int, str, float]:
+    """Start the stage and send a signal once a state younger than `seen` is saved: exit status, output, and that state's age."""
+    process = subprocess.Popen(
+        stage_command("train", ARM, "1"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
+    try:
+        while not (states := [f for f in project.glob(".cache/resume/*/all.pt") if f.stat().st_mtime > seen]):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        workers = processes_of(process.pid)
+        assert sorted(workers) == [0, 1]
+        os.kill(process.pid if who == "launcher" else workers[int(who)], number)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    deadline = time.monotonic() + 60
+    while not all(map(gone, workers.values())):
+        assert time.monotonic() < deadline, "a process outlived the launcher"
+        time.sleep(0.05)
+    assert not (project / "models").exists()
+    return process.returncode, error, states[0].stat().st_mtime
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the processes in /proc")
+def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) -> None:
+    epochs = 7
+    project = make_project(
+        tmp_path, {"overrides": {"os_scl": {"epochs": epochs, "batch_size": 7, "lr": 1e-5}}},
+        {"train": {"threads": 1, "device": "cpu", "processes": 2, "checkpoint_seconds": 0}},
+    )  # fmt: skip
+    write_tree_2020(project / "recordings", {"fan": ["00", "02"]}, train=10, normal=1, anomaly=1)
+    for stage in ("download", "manifest", "features"):
+        run_stage(project, stage)
+
+    status, error, seen = interrupted(project, 0.0, "1", signal.SIGKILL)
+    assert status == 1
+    assert "process 1 of 2 (numbered from 0) was ended by SIGKILL" in error
+    assert error.count("error:") == 1
+    assert "Traceback" not in error
+    status, error, seen = interrupted(project, seen, "launcher", signal.SIGINT)
+    assert status == 130
+    assert "continuing after epoch" in error
+    assert "Traceback" not in error
+    status, error, seen = interrupted(project, seen, "launcher", signal.SIGKILL)
+    assert status == -signal.SIGKILL
+
+    done = run_stage(project, "train", ARM, "1")
+    assert "continuing after epoch" in done.stderr
+    together = project / "models" / "tiny" / ARM
+    history = pd.read_csv(together / "1" / "history.csv")
+    assert history["epoch"].tolist() == list(range(1, epochs + 1))
+    assert set(history["processes"]) == {2}
+    assert load(together / "1").networks
+    assert not list(project.glob(".cache/resume/*"))
+
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["train"]["processes"] = 1
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    together.rename(project / "two")
+    run_stage(project, "train", ARM, "1")
+    alone = pd.read_csv(together / "1" / "history.csv")
+    assert "processes" not in alone
+    # In float32 the two drift apart as any two orders of summation do.
+    pd.testing.assert_frame_equal(history.drop(columns="processes"), alone, rtol=1e-2)
+    assert history["train_loss"][0] == pytest.approx(alone["train_loss"][0], rel=1e-4)
+
+
+def test_one_message_for_all_processes(tmp_path: Path) -> None:
+    def failed(code: int, **said: str) -> SimpleNamespace:
+        return SimpleNamespace(exitcode=code, error_file_data=said)
+
+    def text(failures: dict[int, SimpleNamespace]) -> str:
+        return str(launch.explained(failures, 3, tmp_path))
+
+    assert "process 2 of 3 (numbered from 0) was ended by SIGSEGV" in text(
+        {0: failed(launch.LOST), 2: failed(-signal.SIGSEGV), 1: failed(-signal.SIGTERM)}
+    )
+    assert "process 1 of 3 (numbered from 0) was ended by SIGTERM" in text(
+        {1: failed(-signal.SIGTERM), 0: failed(-signal.SIGTERM)}
+    )
+    same = failed(1, what="the loss is nan", where="network `all`", fix="lower `lr`")
+    assert text({1: same, 0: same}) == str(AuscultError("the loss is nan", "network `all`", "lower `lr`"))
+    assert "lost each other" in text({0: failed(launch.LOST), 1: failed(launch.LOST)})
+    log = tmp_path / "run" / "attempt_0" / "1" / "stderr.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("ZeroDivisionError: at last\n")
+    assert re.search(
+        "process 1 .*status 1.*\n.*ZeroDivisionError: at last", text({1: failed(1), 0: failed(launch.LOST)}), re.S
+    )
+
+
+def test_processes_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = small("os_scl")
+    assert launch.wanted(settings, Train(device="cpu")) == 1
+    assert launch.wanted(settings, Train(device="cpu", processes="all")) == 1
+    assert launch.wanted(settings, Train(device="cpu", processes=3)) == 3
+    assert launch.wanted(small("ae"), Train(device="cpu", processes=3)) == 1
+    assert launch.wanted(small("spectral_knn"), Train(device="cpu", processes=3)) == 1
+    assert capsys.readouterr().err.count("is trained by one process") == 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert launch.wanted(settings, Train(device="cuda", processes="all")) == 2
+    with pytest.raises(AuscultError, match="3 processes need as many GPUs, and there are 2"):
+        launch.wanted(settings, Train(device="cuda", processes=3))
+    with pytest.raises(AuscultError, match="would share `cuda:1`"):
+        launch.wanted(settings, Train(device="cuda:1", processes=2))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # inside one of them
+    assert launch.wanted(settings, Train(device="cuda", processes=2)) == 1
