@@ -22,7 +22,8 @@ import pandas as pd
 import yaml
 
 from auscult.scoring.sweep import bound, left_out_by
-from auscult.settings.schema import BackendSweep, validated
+from auscult.settings.schema import BackendSweep
+from auscult.settings.section import validated
 from record import record
 
 MACHINES, DIMS = 6, 768

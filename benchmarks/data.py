@@ -28,8 +28,9 @@ import torchaudio
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Data, Profile
+from auscult.settings.schema import Data
 from auscult.training.memory import keep_freed_memory
 from record import record
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from auscult.data.store import ClipStore
 from auscult.settings.params import arm_settings, load_params
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 from measure import Marks, Phases, Row, in_child, packed_noise, profile, row, task, train
 from record import record
 

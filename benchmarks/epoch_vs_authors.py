@@ -38,8 +38,8 @@ from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.methods.os_scl import OsScl, OsSclSettings
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import ArcFaceSettings, FphSettings
+from auscult.settings.training import MethodSettings
 from loading_vs_asdkit import decoder
 from measure import RATE, Marks, Row, profile, quiet, row, task, train
 from record import record

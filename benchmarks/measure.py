@@ -23,8 +23,10 @@ from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Data, MethodSettings, Profile, Train
+from auscult.settings.schema import Data
+from auscult.settings.training import MethodSettings, Train
 from auscult.training.classes import class_list, labels_of, unattributed
 from auscult.training.ema import WeightEMA
 from auscult.training.memory import keep_freed_memory

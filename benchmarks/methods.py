@@ -24,7 +24,7 @@ import torch
 
 from auscult.data.store import ClipStore
 from auscult.methods import METHODS, load_method
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
 from measure import Row, in_child, packed_noise, quiet, row, task, train

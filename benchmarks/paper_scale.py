@@ -39,7 +39,7 @@ from torch.utils.flop_counter import flop_registry
 
 from auscult.data.store import ClipStore
 from auscult.settings.params import arm_settings, load_params
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 from auscult.training.device import pick_device
 from measure import RATE, Marks, Phases, Row, batches_of, peak_mib, profile, row, task, train
 from record import record
@@ -279,7 +279,7 @@ def picture(facts: dict[str, Any], out: Path) -> None:
 
 
 def main() -> None:
-    from auscult.settings.schema import Train
+    from auscult.settings.training import Train
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=Path, help="packed training clips; default: random ones")

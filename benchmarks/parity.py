@@ -27,7 +27,7 @@ from auscult.evaluation.evaluate import evaluate
 from auscult.files import atomic_file
 from auscult.scoring.table import score_table
 from auscult.settings.project import Project
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed_arm
 

@@ -14,7 +14,8 @@ from auscult.evaluation.evaluate import evaluate
 from auscult.methods.spectral_knn import SpectralKnnSettings
 from auscult.scoring.table import score_table
 from auscult.settings.params import load_profile
-from auscult.settings.schema import Score, Train
+from auscult.settings.schema import Score
+from auscult.settings.training import Train
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed_arm
 from support.packed import pack_tree

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from auscult.methods import load_method
-from auscult.settings.schema import ConditionSettings, Train
+from auscult.settings.training import ConditionSettings, Train
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed_arm
 from support.packed import tiny_profile

@@ -19,7 +19,8 @@ from auscult.data.names.attributes import differences
 from auscult.data.names.grammar import dcase2023
 from auscult.data.pack import pack
 from auscult.errors import AuscultError
-from auscult.settings.schema import Data, Profile
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Data
 from auscult.training.classes import class_list
 from support.packed import tiny_profile
 from support.trees import noise, write, write_tree_2020, write_tree_2023, write_tree_folder

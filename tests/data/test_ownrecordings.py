@@ -25,7 +25,7 @@ from auscult.data.own.clipnames import attributes_in, clip_name, safe
 from auscult.data.own.cutting import measure, pieces
 from auscult.errors import AuscultError
 from auscult.settings.params import load_profile
-from auscult.settings.schema import Profile
+from auscult.settings.profile import Profile
 from support.packed import tiny_profile
 from support.projects import make_project, run_stage
 from support.trees import noise, write

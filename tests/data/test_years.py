@@ -18,7 +18,7 @@ from auscult.data.manifest import build_manifest
 from auscult.data.synthetic import SyntheticSource
 from auscult.data.synthetic.render import generate_clips
 from auscult.settings.params import load_profile
-from auscult.settings.schema import validated
+from auscult.settings.section import validated
 from support.site import serving
 
 ROOT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from auscult.data.manifest import build_manifest
 from auscult.errors import AuscultError
 from auscult.files import DiskFull
 from auscult.settings.params import load_profile
-from auscult.settings.schema import validated
+from auscult.settings.section import validated
 from support.packed import tiny_profile
 from support.projects import ROOT, hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
 from support.site import Site, cut, serving, status, whole

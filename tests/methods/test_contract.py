@@ -17,7 +17,8 @@ from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch
 from auscult.scoring.table import score_table
-from auscult.settings.schema import Score, Train
+from auscult.settings.schema import Score
+from auscult.settings.training import Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
 from auscult.training.batches import batches

@@ -27,8 +27,10 @@ from auscult.methods.han import Han
 from auscult.models.lora import LoraLinear
 from auscult.scoring.table import score_table
 from auscult.settings.params import load_profile
-from auscult.settings.schema import MethodSettings, Profile, Score, Train
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Score
 from auscult.settings.sections import EncoderSettings
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed, embed_arm

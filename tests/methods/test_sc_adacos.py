@@ -13,7 +13,7 @@ from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Shape
 from auscult.methods.sc_adacos import METHOD, ScAdacos, ScAdacosSettings
 from auscult.models.gaussians import ClassMixtures
-from auscult.settings.schema import validated
+from auscult.settings.section import validated
 from support.fill import v
 
 MELS, FRAMES = 20, 17

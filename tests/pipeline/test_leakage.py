@@ -12,7 +12,9 @@ import pytest
 from auscult.evaluation.evaluate import evaluate
 from auscult.methods import METHODS
 from auscult.scoring.table import score_table
-from auscult.settings.schema import Profile, Score, Train
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Score
+from auscult.settings.training import Train
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed_arm
 from support.methods import small

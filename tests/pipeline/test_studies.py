@@ -13,7 +13,7 @@ from auscult.methods import load_method
 from auscult.papers import PRINTED_ROW, printed
 from auscult.results.names import METRICS
 from auscult.settings.params import arm_settings, load_params, load_profile
-from auscult.settings.schema import Profile
+from auscult.settings.profile import Profile
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT)

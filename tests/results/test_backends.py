@@ -15,8 +15,10 @@ from auscult.evaluation.evaluate import evaluate
 from auscult.results.backends import headline, write_backends
 from auscult.results.names import UNKNOWN
 from auscult.results.results import ArmFiles
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import BackendSweep, Evaluate, Profile, validated
+from auscult.settings.schema import BackendSweep, Evaluate
+from auscult.settings.section import validated
 
 SWEEP = {
     "sweep": {

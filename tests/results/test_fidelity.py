@@ -56,8 +56,8 @@ def test_golden_vectors_are_compared_where_it_says(arm: str) -> None:
 @pytest.mark.parametrize("arm", LEDGER)
 def test_switches_are_parameters(arm: str) -> None:
     from auscult.methods import METHODS, load_method
-    from auscult.settings.schema import Train
     from auscult.settings.sections import SHARED
+    from auscult.settings.training import Train
 
     for item in LEDGER[arm]["deviations"]:
         for switch in filter(None, re.split(r", ", item.get("switch") or "")):

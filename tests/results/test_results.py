@@ -16,8 +16,9 @@ from auscult.evaluation.evaluate import replicate
 from auscult.results import results as module
 from auscult.results.readme import short_table
 from auscult.results.results import COST_COLUMNS, NOT_RUN, ArmFiles, arm_costs, write_results
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Evaluate, Profile
+from auscult.settings.schema import Evaluate
 
 from .conftest import TABLES, build
 

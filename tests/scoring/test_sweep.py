@@ -18,7 +18,8 @@ from auscult.scoring.knn import left_out_scores
 from auscult.scoring.sweep import COLUMNS, sweep_table
 from auscult.scoring.table import score_table
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import BackendSweep, Score, validated
+from auscult.settings.schema import BackendSweep, Score
+from auscult.settings.section import validated
 from support.clouds import Clouds, clouds
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["backends"]

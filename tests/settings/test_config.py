@@ -12,9 +12,12 @@ import yaml
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.settings.params import Params, arm_settings, checked, load_params, load_profile
+from auscult.settings.profile import Profile
 from auscult.settings.project import Project
-from auscult.settings.schema import PIPELINE, MethodSettings, Profile, validated
+from auscult.settings.schema import PIPELINE
+from auscult.settings.section import validated
 from auscult.settings.sections import SHARED
+from auscult.settings.training import MethodSettings
 
 ROOT = Path(__file__).parents[2]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

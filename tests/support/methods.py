@@ -7,7 +7,7 @@ from typing import Any
 
 from auscult.methods import load_method
 from auscult.settings.params import load_profile
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 SMALL = load_profile("synthetic", Path(__file__).parents[2] / "profiles").overrides
 # Every part of BEATs, and random weights.

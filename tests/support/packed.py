@@ -8,8 +8,9 @@ import pandas as pd
 
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Data, Profile
+from auscult.settings.schema import Data
 
 
 def tiny_profile(**changes: object) -> Profile:

@@ -19,7 +19,7 @@ from auscult.losses.supcon import noise_supcon
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Network
 from auscult.models.global_batch_norm import global_batch_norms
-from auscult.settings.schema import MethodSettings, Train
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 from auscult.training.arm import train_arm
 from support.methods import small

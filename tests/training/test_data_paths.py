@@ -21,7 +21,7 @@ import auscult.training.loop
 from auscult.data.store import ClipStore
 from auscult.files import digest
 from auscult.methods import load_method
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.training.arm import train_arm
 from auscult.training.batches import Loader
 from auscult.training.embed import embed_arm

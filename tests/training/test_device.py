@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.training.batches import depth
 from auscult.training.device import prepare
 from auscult.training.memory import free_memory

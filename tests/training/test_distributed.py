@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 
 from auscult.errors import AuscultError
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.training import distributed, launch
 from auscult.training.modelfolder import load
 from support.methods import small

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from support.packed import tiny_profile
 from auscult.training.arm import train_arm
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.methods.os_scl import OsSclSettings
 
 packed, out = Path(sys.argv[1]), Path(sys.argv[2])

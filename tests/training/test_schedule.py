@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 from auscult.training.schedule import Plan, cosine_lr
 from support.fill import golden
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
-from auscult.settings.schema import MethodSettings, Train
+from auscult.settings.training import MethodSettings, Train
 from auscult.training.batches import batches, pieces
 from auscult.training.loop import fit
 from auscult.training.resume import ResumeFolder

@@ -21,7 +21,7 @@ from auscult.data.names.attributes import differences
 from auscult.data.names.grammar import GRAMMARS, Name
 from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
-from auscult.settings.schema import Profile
+from auscult.settings.profile import Profile
 
 CLIPS = [
     "clip_id",

@@ -20,7 +20,8 @@ from auscult.data.store import to_float
 from auscult.errors import AuscultError, listed
 from auscult.features.logmel import FRONTENDS, frames, log_mel
 from auscult.files import atomic_folder
-from auscult.settings.schema import Data, Profile
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Data
 
 INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
 

@@ -38,8 +38,11 @@ from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Data, MethodSettings, Profile, Train, near, validated
+from auscult.settings.schema import Data
+from auscult.settings.section import near, validated
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.resume import run_key
 

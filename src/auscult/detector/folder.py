@@ -22,7 +22,7 @@ from auscult.features.exact import exact_log_mel, make_exact
 from auscult.files import atomic_file
 from auscult.methods import METHODS
 from auscult.methods.base import Batch
-from auscult.settings.schema import Section, validated
+from auscult.settings.section import Section, validated
 from auscult.training import modelfolder
 
 FORMAT = 1

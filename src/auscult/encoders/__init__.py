@@ -8,7 +8,7 @@ from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.checkpoints import find, path_of
 from auscult.encoders.names import MODULES
 from auscult.errors import AuscultError
-from auscult.settings.schema import near
+from auscult.settings.section import near
 from auscult.settings.sections import EncoderSettings
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from auscult.errors import AuscultError
+from auscult.settings.section import near
 from auscult.settings.sections import EncoderSettings
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
@@ -76,9 +78,6 @@ def sized(published: Mapping[str, int | float], settings: EncoderSettings, name:
     Raises:
         AuscultError: a size that the architecture does not have.
     """
-    from auscult.errors import AuscultError
-    from auscult.settings.schema import near
-
     for key in settings.size:
         if key not in published:
             fix = f"use: {', '.join(published)}"

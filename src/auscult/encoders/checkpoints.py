@@ -21,7 +21,7 @@ from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.settings.params import read_yaml
 from auscult.settings.paths import project_root
-from auscult.settings.schema import Section, near, validated
+from auscult.settings.section import Section, near, validated
 
 State = Literal["present", "missing", "wrong", "unverified"]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$")]

@@ -13,7 +13,7 @@ from torch import Tensor
 from auscult.methods.base import Method, Shape
 from auscult.methods.windows import WindowErrors
 from auscult.models.autoencoder import Autoencoder
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 FRAMES = 5
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 
 @dataclass(frozen=True)

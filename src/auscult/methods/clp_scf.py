@@ -23,8 +23,9 @@ from auscult.losses.supcon import supcon
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.stgram import Stgram
-from auscult.settings.schema import MethodSettings, Section
+from auscult.settings.section import Section
 from auscult.settings.sections import ArcFaceSettings
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 

@@ -16,8 +16,9 @@ from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.cnn10 import CHANNELS, POOL, Cnn10
-from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings
+from auscult.settings.training import MethodSettings
 
 
 class Cnn10Settings(MethodSettings):

@@ -21,8 +21,9 @@ from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
 from auscult.models.specaug import Rows, spec_augment
-from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 

@@ -14,8 +14,8 @@ from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Shape
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import POOLINGS
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import EncoderSettings
+from auscult.settings.training import MethodSettings
 
 
 class FrozenSettings(MethodSettings):

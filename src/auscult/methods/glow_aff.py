@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from auscult.methods.base import Batch, Method, Network, Shape
 from auscult.models.glow import Glow
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 FRAMES = 32
 MIN_CLIPS = 4

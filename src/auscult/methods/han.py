@@ -23,7 +23,7 @@ from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_class
 from auscult.methods.finetuned import FineTuned, FineTuneSettings, encoder_size
 from auscult.models.group_adapter import add_group_adapters
 from auscult.models.lora import add_lora, lora_parameters, merge_lora
-from auscult.settings.schema import Positive
+from auscult.settings.section import Positive
 from auscult.settings.sections import DlclSettings, GroupAdapterSettings, LoraSettings
 from auscult.training.classes import unattributed
 

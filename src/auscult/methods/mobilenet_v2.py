@@ -29,7 +29,8 @@ from torch.nn.functional import cross_entropy
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
 from auscult.methods.windows import mean_over_windows
 from auscult.models.mobilenet_v2 import MobileNetV2
-from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.section import Positive
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 CHUNK = 256  # windows evaluated at once: about half a gigabyte at width 0.5

@@ -27,8 +27,8 @@ from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.tfgram import TFgram
 from auscult.models.tgram import Tgram
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 

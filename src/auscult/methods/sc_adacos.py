@@ -27,7 +27,8 @@ from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
 from auscult.models.adacos_resnet import AdaCosResNet, kernels
 from auscult.models.gaussians import ClassMixtures
-from auscult.settings.schema import MethodSettings, Positive
+from auscult.settings.section import Positive
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from auscult.methods.base import Batch, Method, Network, Shape
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 Pool = Literal["mean", "std", "max"]
 

@@ -14,8 +14,8 @@ from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.models.stgram import Stgram
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import ArcFaceSettings
+from auscult.settings.training import MethodSettings
 
 
 class StgramMfnSettings(MethodSettings):

@@ -19,8 +19,8 @@ from auscult.methods.classifier import ArcFaceClassifier, mix
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import ArcFaceSettings, MixupSettings
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 

@@ -27,8 +27,9 @@ from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, 
 from auscult.results.style import panels, say
 from auscult.results.tables import UNLABELLED
 from auscult.scoring.fusion import ensemble
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import BackendSweep, Evaluate, Profile
+from auscult.settings.schema import BackendSweep, Evaluate
 
 _SETS = ("dev", "eval", "all")
 

@@ -17,8 +17,9 @@ from auscult.files import atomic_file
 from auscult.papers import PRINTED_ROW, printed
 from auscult.results.names import backend_name
 from auscult.settings.params import Params, arm_settings, load_params
+from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Profile, flat
+from auscult.settings.section import flat
 
 # Of the 2020 data: units, mels, frames and samples of 10 s; units of one machine type.
 CLASSES, MELS, SAMPLES, UNITS = 41, 128, 160_000, 7

@@ -34,7 +34,8 @@ from auscult.results.names import COSTS
 from auscult.results.nothing import all_left_out, write_nothing
 from auscult.results.sweep import plot_sweep
 from auscult.results.tables import Beside, write_arm_json, write_tables
-from auscult.settings.schema import Evaluate, Profile, Study, Sweep, TableSettings
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
 COST_COLUMNS = ["arm", *COSTS, "peak_memory_mib", "device", "seeds"]

@@ -21,18 +21,12 @@ from typing import Any
 import yaml
 
 from auscult.errors import AuscultError
-from auscult.settings.schema import (
-    PIPELINE,
-    ConditionSettings,
-    MethodSettings,
-    Profile,
-    Study,
-    TableSettings,
-    flat,
-    near,
-    validated,
-)
+from auscult.methods import METHODS, load_method
+from auscult.settings.profile import Profile
+from auscult.settings.schema import PIPELINE, Study, TableSettings
+from auscult.settings.section import flat, near, validated
 from auscult.settings.sections import SHARED
+from auscult.settings.training import ConditionSettings, MethodSettings
 
 ARM_KEYS = ("method", "base", "weights", "condition")
 
@@ -164,8 +158,6 @@ def checked(files: dict[str, tuple[str, dict[str, Any]]]) -> Params:
     Raises:
         AuscultError: unknown or ill-typed sections; an arm named twice, unknown, or without a known method.
     """
-    from auscult.methods import METHODS  # names only: imports no network
-
     params = files[""][1]
     studies: dict[str, Study] = {}
     for name, (place, content) in files.items():
@@ -220,8 +212,6 @@ def _mentioned(study: Study | None) -> list[str]:
 
 def _arm(name: str, study: str, sections: dict[str, tuple[str, dict[str, Any]]]) -> Arm:
     """Follow `base` and `weights` of an arm."""
-    from auscult.methods import METHODS
-
     file, own = sections[name]
     if not isinstance(own, dict):
         raise AuscultError("a mapping was expected", f"{file}: {name}")
@@ -276,8 +266,6 @@ def load_profile(name: str, folder: Path = Path("profiles")) -> Profile:
 
 
 def _check_overrides(profile: Profile) -> None:
-    from auscult.methods import METHODS
-
     known = [*SHARED, *METHODS]
     for name in profile.overrides:
         if name not in known:
@@ -292,8 +280,6 @@ def arm_settings(params: Params, profile: Profile, name: str) -> MethodSettings:
     Raises:
         AuscultError: no such arm, unknown or ill-typed key, or a key of `params.yaml` that the profile would override.
     """
-    from auscult.methods import load_method
-
     arm, root = params.arm(name), params.root
     _check_overrides(profile)
     method = arm.method

@@ -8,7 +8,9 @@ from typing import Any
 
 from auscult.settings.params import Params, arm_settings, load_params, load_profile
 from auscult.settings.paths import Paths
-from auscult.settings.schema import Data, MethodSettings, Profile
+from auscult.settings.profile import Profile
+from auscult.settings.schema import Data
+from auscult.settings.training import MethodSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from auscult.settings.schema import Fraction, Positive, Section
+from auscult.settings.section import Fraction, Positive, Section
 
 
 class ArcFaceSettings(Section):

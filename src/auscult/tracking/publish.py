@@ -24,7 +24,7 @@ from auscult.files import atomic_file, digest
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
-from auscult.settings.schema import flat
+from auscult.settings.section import flat
 from auscult.tracking.values import param_text, run_curves, run_metrics
 from auscult.tracking.views import PROJECT, TAG, compare_link, overview, rows_of, view_link, views
 

@@ -17,7 +17,8 @@ from auscult.data.store import ClipStore
 from auscult.files import atomic_file, digest
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
-from auscult.settings.schema import MethodSettings, Profile, Train
+from auscult.settings.profile import Profile
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
 from auscult.training.classes import class_list, labels_of, unattributed
 from auscult.training.device import pick_device, prepare

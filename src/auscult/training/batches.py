@@ -12,7 +12,7 @@ import torch
 
 from auscult.data.store import ClipStore, Raw
 from auscult.methods.base import Batch, Method
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 from auscult.training.ahead import ahead
 
 Wanted = tuple[np.ndarray, np.ndarray | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from auscult.errors import AuscultError
-from auscult.settings.schema import Train
+from auscult.settings.training import Train
 from auscult.training import distributed
 from auscult.training.memory import keep_freed_memory
 

@@ -20,7 +20,7 @@ from auscult.data.store import ClipStore, Raw
 from auscult.errors import AuscultError
 from auscult.files import atomic_file, atomic_folder
 from auscult.methods.base import Batch
-from auscult.settings.schema import ConditionSettings, Train
+from auscult.settings.training import ConditionSettings, Train
 from auscult.training import modelfolder
 from auscult.training.ahead import ahead
 from auscult.training.batches import depth

@@ -26,7 +26,7 @@ import torch
 
 from auscult.errors import AuscultError
 from auscult.methods import load_method
-from auscult.settings.schema import MethodSettings, Train
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 from auscult.training.device import pick_device
 

@@ -20,7 +20,7 @@ from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.models.global_batch_norm import global_batch_norms
-from auscult.settings.schema import MethodSettings, Train
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 from auscult.training.batches import Loader, batches, count, depth, pieces, seed_of, split
 from auscult.training.compiling import compiled_loss

@@ -13,13 +13,15 @@ import pandas as pd
 import yaml
 from safetensors.torch import load_file, save_file
 
+from auscult.encoders.checkpoints import path_of, status
 from auscult.encoders.names import encoder_file
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder, digest
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
 from auscult.pipeline.imports import closure
-from auscult.settings.schema import MethodSettings, validated
+from auscult.settings.section import validated
+from auscult.settings.training import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,6 @@ def missing_checkpoint(settings: MethodSettings) -> str:
     name = _checkpoint_name(settings)
     if not name:
         return ""
-    from auscult.encoders.checkpoints import status
-
     found = status(name)
     return "" if found.usable else found.reason
 
@@ -103,8 +103,6 @@ def _checkpoint(trained: Trained) -> dict[str, Any]:
     name = _checkpoint_name(trained.settings)
     if not name or not trained.networks:
         return {}
-    from auscult.encoders.checkpoints import status
-
     needed = any(len(network.saved_state()) < len(network.state_dict()) for network in trained.networks.values())
     return {"name": name, "sha256": status(name).sha256, "needed": needed}
 
@@ -113,8 +111,6 @@ def _check_checkpoint(facts: dict[str, Any], folder: Path) -> None:
     """Frozen weights must come from the very file that the rest was trained upon."""
     if not facts.get("needed"):
         return
-    from auscult.encoders.checkpoints import path_of, status
-
     path = path_of(facts["name"])
     if status(facts["name"]).sha256 != facts["sha256"]:
         what = f"trained upon another file than {path} (sha256 then: {facts['sha256']})"

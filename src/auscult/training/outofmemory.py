@@ -8,7 +8,7 @@ import sys
 import torch
 
 from auscult.errors import AuscultError
-from auscult.settings.schema import MethodSettings, Train
+from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from auscult.settings.schema import MethodSettings
+from auscult.settings.training import MethodSettings
 
 
 def cosine_lr(at: float, length: float, lr: float, lr_min: float, delay: float = 0) -> float:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from auscult.methods.base import Network
-from auscult.settings.schema import MethodSettings
 from auscult.settings.sections import EmaSettings
+from auscult.settings.training import MethodSettings
 from auscult.training.ema import WeightEMA
 
 State = dict[str, Any]

@@ -18,7 +18,7 @@ from auscult.data.download.web import Patience, fetch_json
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.settings.paths import project_root
-from auscult.settings.schema import near
+from auscult.settings.section import near
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from auscult.data.labels.groundtruth import label_files
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder, digest, remove_leftovers
 from auscult.settings.paths import project_root
-from auscult.settings.schema import Profile, Section, validated
+from auscult.settings.profile import Profile
+from auscult.settings.section import Section, validated
 
 
 class LocalSource(Section):

@@ -34,7 +34,8 @@ from auscult.data.inventory import describe, sizes_below
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder, require_room
 from auscult.settings.paths import project_root
-from auscult.settings.schema import Positive, Profile, Section, near
+from auscult.settings.profile import Profile
+from auscult.settings.section import Positive, Section, near
 
 UNPACKED_RATIO = 1.4
 """Estimated size of the recordings over that of their archive; 1.26 for 2021's `dev_data_fan.zip`."""

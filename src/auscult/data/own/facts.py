@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from auscult.data.names.grammar import folder as folder_grammar
 from auscult.errors import AuscultError, listed
-from auscult.settings.schema import near
+from auscult.settings.section import near
 
 COLUMNS = ["file", "machine", "unit", "attributes", "label"]
 LABELS = ["normal", "anomaly", "test_normal"]

@@ -18,7 +18,8 @@ from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder, require_room
 from auscult.settings.paths import project_root
-from auscult.settings.schema import Fraction, Positive, Profile, Section, validated
+from auscult.settings.profile import Profile
+from auscult.settings.section import Fraction, Positive, Section, validated
 
 READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 NOT_READ = (".m4a", ".aac", ".wma", ".mp4", ".amr", ".3gp", ".webm", ".ape", ".wv")

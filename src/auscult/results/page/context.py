@@ -12,7 +12,7 @@ import pandas as pd
 
 from auscult.settings.params import Params
 from auscult.settings.paths import Paths
-from auscult.settings.schema import Profile
+from auscult.settings.profile import Profile
 
 
 def marked(text: str) -> str:

@@ -14,7 +14,7 @@ from auscult.results.names import COSTS
 from auscult.results.page.context import Context
 from auscult.results.results import NOT_RUN, ArmFiles, arm_costs, skipped
 from auscult.settings.project import Project
-from auscult.settings.schema import near
+from auscult.settings.section import near
 
 TEXTS = ("set", "machine", "unit", "domain", "backend")
 LABELS = ("clip_id", "anomaly", "domain")

@@ -1,0 +1,40 @@
+"""A profile: where the recordings of a data set are, how they are read, and how results on them are judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from auscult.settings.rules import MetricRules
+from auscult.settings.section import Fraction, Positive, Section
+
+
+class Profile(Section):
+    name: str
+    dataset: str
+    """Whose printed numbers these results may stand beside ("dcase2020", ...)."""
+    title: str
+    licence: str
+    source: dict[str, Any]
+    """Where the audio comes from: `kind` names an entry of auscult.data.download.sources, which checks the other keys."""
+    grammar: str
+    """How file names are read: an entry of auscult.data.names.grammar.GRAMMARS."""
+    sets: dict[Literal["dev", "eval"], str]
+    """Folder of each set below the source's root."""
+    eval_labels: str = ""
+    """Labels of evaluation clips whose names carry none: "dcase2020", "dcase2021" or "dcase2022" (part of auscult);
+    "dcase2022_ntt_list" (the list known to be wrong, which you provide); or a file or folder of labels below the source's
+    root, "labels". Joined by name. "" = the names tell, and a clip whose name does not is scored but not judged."""
+    machines: list[str] = Field(default_factory=list)
+    """Machine types to use; empty = every one found."""
+    holdout: Fraction = 0.0
+    """Part of the normal training clips, chosen by the hash of their content, that becomes normal test clips: for
+    recordings that come without a test set."""
+    sample_rate: Positive = 16000
+    clip_seconds: Annotated[float, Field(gt=0)]
+    """Longer clips keep their first part, shorter ones are padded with zeros (their valid length is kept)."""
+    class_label: Literal["unit", "attributes"] = "unit"
+    """What a classifier tells apart: (machine, unit), or (machine, unit, attribute string)."""
+    rules: MetricRules
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
