@@ -1,6 +1,6 @@
-"""Writes dvc.yaml, studies/*/dvc.yaml and their like: `python -m auscult.pipeline`, after a change of arms, studies or imports.
+"""Writes dvc.yaml, studies/*/dvc.yaml and extras/dvc.yaml: `python -m auscult.pipeline`, after a change of arms or studies.
 
-The stages are those of pipelinestages.py. The files are committed, and plain DVC from there on.
+The stages are those of stages.py. The files are committed, and plain DVC from there on.
 """
 
 from __future__ import annotations
@@ -11,15 +11,24 @@ from typing import Any
 import yaml
 
 from auscult.files import atomic_file
-from auscult.pipeline.stages import FEATURES, PROFILE, Stage, arm_stages, code, command, data_stages, report_stages
+from auscult.pipeline.stages import (
+    Stage,
+    arm_stages,
+    backend_stages,
+    data_stages,
+    metrics_folder,
+    page_stage,
+    report_stages,
+    results_folder,
+    submission_stage,
+)
 from auscult.settings.params import Params, load_params
 
 HEAD = """\
 # {title}
 #
-# Written by `python -m auscult.pipeline` from {source} and the imports of the code; edit those. Each stage lists the
-# sections of params.yaml it reads and the modules that can change its numbers, so a change re-runs exactly what depends
-# on it. Modules that only carry settings, paths and messages are left out: what they carry is tracked as a parameter.
+# Written by `python -m auscult.pipeline` from {source}; edit that. Code and the settings of arms
+# count by what they mean: the stage `digests` writes a small file per arm and per stage, and the others depend on it.
 # PYTHONPATH=src makes a queued experiment use its own copy of the code.
 """
 
@@ -27,27 +36,41 @@ HEAD = """\
 def pipeline(params: Params, study: str = "") -> str:
     """Text of dvc.yaml, of the project or of a study."""
     own = [arm for arm in params.arms.values() if arm.study == study]
-    stages = {**({} if study else data_stages()), **arm_stages(params, own), **report_stages(params, study)}
-    out = f"studies/{study}/metrics/${{data.profile}}" if study else "metrics/${data.profile}"
+    stages = {**({} if study else data_stages()), **arm_stages(own), **report_stages(params, study)}
     prefix = "../../" if study else ""
     content = {
         **(_below("../..", stages) if study else {"stages": stages}),
-        "metrics": [f"{prefix}{out}/{name}.json" for name in params.rows(study)],
-        "plots": plots(f"{prefix}{out}/plots"),
+        "metrics": [f"{prefix}{metrics_folder(study)}/metrics.json"],
+        "plots": plots(prefix + metrics_folder(study), prefix + results_folder(study)),
     }
-    title = "Audio to tables. `dvc repro` runs what is out of date; `dvc dag` draws this."
-    title = params.studies[study].title if study else title
-    return _text(content, title, f"studies/{study}/params.yaml, params.yaml" if study else "params.yaml")
+    title = params.studies[study].title if study else TITLE
+    return _text(content, title, f"studies/{study}/params.yaml" if study else "params.yaml")
 
 
-def plots(folder: str) -> list[Any]:
-    """What `dvc plots` draws: two pictures, and two tables by the templates in .dvc/plots, one panel per arm."""
+TITLE = "Audio to tables. `dvc repro` runs what is out of date; `dvc dag` draws this."
+
+
+def plots(metrics: str, results: str) -> list[Any]:
+    """What `dvc plots` draws: a picture, and two tables by the templates in .dvc/plots, one panel per arm."""
     return [
-        f"{folder}/auc.png",
-        f"{folder}/roc.png",
-        {f"{folder}/roc.csv": {"x": "fpr", "y": "tpr", "template": "roc_by_arm", "title": "ROC curves"}},
-        {f"{folder}/curves.csv": {"x": "epoch", "y": "value", "template": "curves_by_arm", "title": "Training curves"}},
+        f"{metrics}/auc.png",
+        {f"{results}/plots/roc.csv": {"x": "fpr", "y": "tpr", "template": "roc_by_arm", "title": "ROC curves"}},
+        {
+            f"{results}/plots/curves.csv": {
+                "x": "epoch",
+                "y": "value",
+                "template": "curves_by_arm",
+                "title": "Training curves",
+            }
+        },
     ]
+
+
+def extras(params: Params) -> str:
+    """Text of extras/dvc.yaml: what `dvc repro` leaves alone, for it takes long or not everybody needs it."""
+    stages = {"report": page_stage(params), "submission": submission_stage(params), **backend_stages(params)}
+    title = "The page of results, the challenge's result files, and every back-end on every arm"
+    return _text(_below("..", stages), title, "params.yaml, studies/*/params.yaml")
 
 
 def _below(root: str, stages: dict[str, Stage]) -> dict[str, Any]:
@@ -76,117 +99,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def submission(params: Params) -> str:
-    """Text of submissions/dvc.yaml: the challenge's result files of the project's arms. In a file of its own, which plain
-    `dvc repro` leaves alone, for not every data set has an evaluation set."""
-    stage = {
-        "desc": "scores and decisions in the challenge's format, from scores and training clips alone",
-        "matrix": {"arm": params.rows()},
-        "cmd": command("submission", "${item.arm}"),
-        "deps": [
-            *code("submission"),
-            "data/${data.profile}/manifest/clips.parquet",
-            "data/${data.profile}/embeddings/${item.arm}",
-            "data/${data.profile}/scores/${item.arm}.parquet",
-        ],
-        "params": ["submission", "score.k", "score.scope", "score.domain_banks", "train.seeds", {PROFILE: ["rules"]}],
-        "outs": [{"submissions/${data.profile}/${item.arm}": {"cache": False}}],
-    }
-    return _text(_below("..", {"submission": stage}), "Result files of the challenge", "params.yaml")
-
-
-def backends(params: Params) -> str:
-    """Text of backends/dvc.yaml: the back-ends of the sweep on the embeddings of every arm, and a table for the project, for
-    each study and for all arms. Each has a stage of its own, for an arm of one study may need what is not there for another."""
-    profile = "data/${data.profile}"
-    stages: dict[str, Stage] = {
-        "sweep": {
-            "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
-            "matrix": {"arm": list(params.arms)},
-            "cmd": command("sweep", "${item.arm}"),
-            "deps": [*code("sweep"), f"{profile}/embeddings/${{item.arm}}"],
-            "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
-            "outs": [f"{profile}/sweep/${{item.arm}}.parquet"],
-        }
-    }
-    reports = {"project": params.rows(), **{study: params.rows(study) for study in params.studies}}
-    for report, rows in {**reports, "all": list(params.arms)}.items():
-        arms = [params.arm(name) for name in rows]
-        stages[f"table-{report}"] = {
-            "desc": "arms x back-ends; sees the labels of test clips",
-            "cmd": command("backends", report),
-            "deps": [
-                *code("backends"),
-                f"{profile}/manifest/labels.parquet",
-                *(f"{profile}/sweep/{arm.name}.parquet" for arm in arms),
-                *(f"models/${{data.profile}}/{name}" for name in dict.fromkeys(arm.weights for arm in arms)),
-            ],
-            "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
-            "outs": [f"backends/metrics/${{data.profile}}/{report}"],
-        }
-    # Small enough for git; the others are megabytes of numbers, and lie in DVC's cache.
-    project = stages["table-project"]
-    project["outs"] = [{project["outs"][0]: {"cache": False}}]
-    return _text(_below("..", stages), "Every back-end on every arm", "params.yaml")
-
-
-def page(params: Params) -> str:
-    """Text of reports/dvc.yaml: the page of the project's own arms, in a file of its own, for it costs a minute and plain
-    `dvc repro` need not wait for it."""
-    rows = [params.arm(name) for name in params.rows()]
-    trained = dict.fromkeys(name for arm in rows for name in (arm.weights, arm.name))
-    profile = "data/${data.profile}"
-    stage = {
-        "desc": "one page of all results that opens without a network; sees the labels of test clips",
-        "cmd": command("report"),
-        "deps": [
-            *code("report"),
-            f"{profile}/manifest",
-            FEATURES,
-            "metrics/${data.profile}",
-            *(f"{profile}/scores/{arm.name}.parquet" for arm in rows),
-            *(f"{profile}/embeddings/{arm.name}" for arm in rows),
-            *(f"models/${{data.profile}}/{name}" for name in trained),
-        ],
-        "params": [
-            "arms",
-            "tables",
-            "evaluate",
-            "score",
-            "submission",
-            "train.seeds",
-            {PROFILE: ["name", "dataset", "title", "licence", "rules"]},
-        ],
-        "outs": ["reports/${data.profile}"],
-    }
-    return _text(_below("..", {"report": stage}), "The page of results", "params.yaml")
-
-
-def checkpoints(params: Params) -> str:
-    """Text of checkpoints/dvc.yaml: which files of checkpoints.yaml are in place. The answers are committed, and outlast the
-    files: who has the trained models, but not the checkpoints, still gets every table."""
-    stage = {
-        "desc": "digest of a checkpoint's files; looked at in every run",
-        "matrix": {"name": sorted({name for arm in params.arms if (name := params.encoder(arm)[1])})},
-        "cmd": command("checkpoint", "${item.name}"),
-        "deps": [*code("checkpoint"), "checkpoints.yaml"],
-        "always_changed": True,
-        "outs": [{"checkpoints/${item.name}.json": {"cache": False, "persist": True}}],
-    }
-    return _text(
-        _below("..", {"checkpoint": stage}), "Checkpoints of pre-trained encoders", "params.yaml, studies/*/params.yaml"
-    )
-
-
 def files(params: Params) -> dict[str, str]:
     """Every pipeline file, path from the project root -> text."""
-    from_file = any(params.encoder(arm)[1] for arm in params.arms)
     return {
         "dvc.yaml": pipeline(params),
-        **({"checkpoints/dvc.yaml": checkpoints(params)} if from_file else {}),
-        "submissions/dvc.yaml": submission(params),
-        "backends/dvc.yaml": backends(params),
-        "reports/dvc.yaml": page(params),
+        "extras/dvc.yaml": extras(params),
         **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},
     }
 
@@ -197,7 +114,3 @@ def main(root: Path = Path()) -> None:
             with atomic_file(root / name) as part:
                 part.write_text(text)
             print(f"written: {name}")
-
-
-if __name__ == "__main__":
-    main()

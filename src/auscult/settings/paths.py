@@ -30,6 +30,16 @@ class Paths:
     def labels(self) -> Path:
         return self.data / "manifest" / "labels.parquet"
 
+    @property
+    def digests(self) -> Path:
+        """What arms and stages depend on: `arms/<arm>.json`, `stages/<stage>.json`."""
+        return self.data / "digests"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Which checkpoints were found in place, and their digests."""
+        return self.root / "checkpoints" / "found.json"
+
     def features(self, partition: str) -> Path:
         """`partition` is "train" or "test"; training is given the first folder only."""
         return self.data / "features" / partition

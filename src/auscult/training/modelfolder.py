@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from auscult.encoders.checkpoints import path_of, status
 from auscult.encoders.names import encoder_file
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder, digest
+from auscult.files import atomic_folder
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
-from auscult.pipeline.imports import closure
+from auscult.pipeline.digests import Code
 from auscult.settings.section import validated
 from auscult.settings.training import MethodSettings
 
@@ -123,10 +123,8 @@ def _checkpoint_name(settings: MethodSettings) -> str:
 
 
 def code_digest(settings: MethodSettings) -> str:
-    """Hash of the source of a method's file and of the networks, losses and encoder it uses: what turns weights into scores."""
-    package = Path(__file__).parents[1]
-    start = [package / "methods" / f"{settings.method}.py"]
+    """Digest of a method's file and of the networks, losses and encoder it uses: what turns weights into scores."""
+    start = [Path(__file__).parents[1] / "methods" / f"{settings.method}.py"]
     if getattr(settings, "encoder", None) is not None:
         start.append(encoder_file(settings.encoder.name))  # type: ignore[attr-defined]
-    parts = {path for path in closure(*start) if path.parent.name in ("methods", "models", "losses", "encoders")}
-    return digest(*start, *sorted(parts - {*start, package / "methods" / "__init__.py"}))[:16]
+    return Code().digest(*start)

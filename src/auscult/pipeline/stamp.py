@@ -1,0 +1,73 @@
+"""Whether the files of inputs.py are up to date, told without reading settings or code: by a stamp of every byte of them.
+
+DVC looks at them in every run; most runs end here, before anything large is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from auscult.files import atomic_file, digest
+from auscult.settings.paths import Paths, project_root
+
+SRC = Path(__file__).parents[2]
+
+
+def up_to_date(root: Path = Path()) -> bool:
+    """Whether data/<profile>/digests is what the present sources, settings and checkpoints give."""
+    paths = _paths(root)
+    try:
+        written = json.loads(_file(paths).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return paths.digests.is_dir() and written == _state(root, paths)
+
+
+def stamp(root: Path = Path()) -> None:
+    """Note that data/<profile>/digests has just been written from what is there now."""
+    paths = _paths(root)
+    with atomic_file(_file(paths)) as part:
+        part.write_text(json.dumps(_state(root, paths)))
+
+
+def _paths(root: Path) -> Paths:
+    """The paths of the profile in params.yaml, which the caller checks if it is not well-formed."""
+    content = yaml.safe_load((root / "params.yaml").read_bytes())
+    return Paths(str(content["data"]["profile"]), root)
+
+
+def _file(paths: Paths) -> Path:
+    return project_root() / ".cache" / "digests" / f"{paths.profile}.json"
+
+
+def _state(root: Path, paths: Paths) -> dict[str, str]:
+    total = hashlib.sha256()
+    for path in _made_of(root):
+        total.update(str(path).encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path in _checkpoint_files(root):
+        facts = path.stat()
+        total.update(f"{path} {facts.st_size} {facts.st_mtime_ns}".encode())
+    known = paths.checkpoints.read_text() if paths.checkpoints.is_file() else ""
+    return {"made_of": total.hexdigest(), "checkpoints": known, "files": digest(paths.digests)}
+
+
+def _made_of(root: Path) -> Iterator[Path]:
+    for top in (SRC / "auscult", root / "stages"):
+        yield from sorted(path for path in top.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    yield from (root / "params.yaml", root / "checkpoints.yaml")
+    yield from sorted((*root.glob("studies/*/params.yaml"), *root.glob("profiles/*.yaml")))
+
+
+def _checkpoint_files(root: Path) -> Iterator[Path]:
+    """Files that a user has put in place, which are too large to be read in every run."""
+    places = [project_root() / "checkpoints"]
+    if os.environ.get("AUSCULT_CHECKPOINTS"):
+        places.append(root / Path(os.environ["AUSCULT_CHECKPOINTS"]).expanduser())
+    for place in places:
+        yield from sorted(path for path in place.glob("*/*") if path.is_file())

@@ -1,0 +1,19 @@
+"""What arms and stages depend on: data/<profile>/digests/. Looked at in every run, and written anew where it has changed."""
+
+from auscult.errors import run
+from auscult.pipeline.stamp import stamp, up_to_date
+
+
+def main() -> None:
+    if up_to_date():
+        return
+    # Not before: these load PyTorch.
+    from auscult.pipeline.inputs import write_inputs
+    from auscult.settings.project import Project
+
+    write_inputs(Project.open())
+    stamp()
+
+
+if __name__ == "__main__":
+    run(main)
