@@ -19,8 +19,8 @@ from pydantic import Field
 from auscult.encoders.weights import check_file
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
-from auscult.settings.params import read_yaml
 from auscult.settings.paths import project_root
+from auscult.settings.reading import read_yaml
 from auscult.settings.section import Section, near, validated
 
 State = Literal["present", "missing", "wrong", "unverified"]

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
 from auscult.settings.profile import Profile
+from auscult.settings.reading import read_yaml
 from auscult.settings.schema import PIPELINE, Study, TableSettings
 from auscult.settings.section import flat, near, validated
 from auscult.settings.sections import SHARED
@@ -115,28 +114,6 @@ class Params:
 
 
 # ------------------------------------------------------------------------------------------------------------ from disk
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and keeps the last: here, a section given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"`{key}` stands twice in one mapping{node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file; keys must be unique."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AuscultError(f"not valid YAML: {error}", str(path)) from None
-    if not isinstance(content, dict):
-        raise AuscultError("a mapping of sections was expected", str(path))
-    return content
-
-
 def load_params(root: Path = Path()) -> Params:
     """`params.yaml` and every `studies/<name>/params.yaml` below `root`, checked as a whole before anything runs.
 
