@@ -30,8 +30,8 @@ anopatch_tiny:
   batch_size: 8
   accumulate: 2
 """
-CHECKPOINT = "checkpoints/dvc.yaml:checkpoint@tiny"
-ARM = ["train-anopatch-tiny@anopatch_tiny-2024", "embed@anopatch_tiny-2024", "score@anopatch_tiny", "tables"]
+LOOK = "digests"
+ARM = ["train@anopatch_tiny-2024", "embed@2024", "score", "tables"]
 
 
 def put(project: Path, seed: int) -> Path:
@@ -62,25 +62,25 @@ def test_missing_arriving_changing_going(tmp_path: Path, monkeypatch: pytest.Mon
     assert "put tiny.safetensors into checkpoints/tiny" in skipped
     summary = pd.read_csv(project / "metrics" / "tiny" / "summary.csv")
     assert set(summary["arm"]) == {"spectral_knn"}, "the other arm goes on"
-    assert "put tiny.safetensors into checkpoints/tiny" in (project / "metrics" / "tiny" / "table2.md").read_text()
-    assert ran(project) == [CHECKPOINT]
+    assert "put tiny.safetensors into checkpoints/tiny" in (project / "metrics" / "tiny" / "table.md").read_text()
+    assert ran(project) == [LOOK]
 
     path = put(project, seed=0)
     assert run(project, "git", "check-ignore", str(path)).returncode == 0
-    assert ran(project) == [CHECKPOINT, *ARM]
+    assert ran(project) == [LOOK, *ARM]
     assert set(pd.read_csv(project / "metrics" / "tiny" / "summary.csv")["arm"]) == {"spectral_knn", "anopatch_tiny"}
     first = (model / "weights.safetensors").read_bytes()
-    assert ran(project) == [CHECKPOINT]
+    assert ran(project) == [LOOK]
     commit(project, "trained")
-    assert "checkpoints/tiny.json" in run(project, "git", "ls-files").stdout
-    digest = json.loads((project / "checkpoints" / "tiny.json").read_text())["sha256"]["tiny.safetensors"]
+    assert "checkpoints/found.json" in run(project, "git", "ls-files").stdout
+    digest = json.loads((project / "checkpoints" / "found.json").read_text())["tiny"]["sha256"]["tiny.safetensors"]
     assert yaml.safe_load((model / "config.yaml").read_text())["checkpoint"]["sha256"] == {"tiny.safetensors": digest}
 
     put(project, seed=1)
-    assert ran(project) == [CHECKPOINT, *ARM]
+    assert ran(project) == [LOOK, *ARM]
     assert (model / "weights.safetensors").read_bytes() != first
 
     path.unlink()
-    assert ran(project) == [CHECKPOINT], "who has the trained model needs no checkpoint"
+    assert ran(project) == [LOOK], "who has the trained model needs no checkpoint"
     monkeypatch.chdir(project)
     assert modelfolder.load(model).networks
