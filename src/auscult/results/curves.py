@@ -202,12 +202,13 @@ def curve_points(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _last_phase(history: pd.DataFrame) -> pd.DataFrame:
-    """Without "all (pretrain)" where there is "all": a machine type may have brackets in its name."""
+    """Without "all (pretrain)", nor "fan (pretrain)" where there is "fan": a machine type may have brackets in its name."""
     if "scope" not in history:
         return history
     scopes = history["scope"].astype(str)
     later = scopes.str.replace(r" \([^()]*\)(?=$|, seed \d+$)", "", regex=True).str.removeprefix("all, ")
-    return history[(later == scopes) | ~later.isin(set(scopes))]
+    earlier = (later != scopes) & (later.isin(set(scopes)) | scopes.str.startswith("all ("))
+    return history[~earlier]
 
 
 def write_curves(histories: Mapping[str, pd.DataFrame], path: Path) -> None:

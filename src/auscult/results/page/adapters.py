@@ -98,7 +98,7 @@ def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed
             rows = torch.from_numpy(np.sort(rng.permutation(of_machine[machine])[:clips]))
             seen.clear()
             with torch.inference_mode():
-                network.embed(Batch(wave=store.wave(rows), valid=store.valid(rows)))
+                network.features(Batch(wave=store.wave(rows), valid=store.valid(rows)))  # type: ignore[operator]
             found[machine] = np.stack(seen)
     finally:
         for hook in hooks:
