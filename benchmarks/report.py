@@ -25,7 +25,8 @@ import pandas as pd
 import yaml
 
 from auscult.evaluation.evaluate import evaluate
-from auscult.results.tables import Beside, write_tables
+from auscult.results.cells import Evidence
+from auscult.results.tables import write_tables
 from auscult.settings.params import load_params, load_profile
 from auscult.settings.paths import Paths
 from auscult.settings.rules import MetricRules
@@ -61,7 +62,7 @@ def make_project(root: Path, arms: int, count: int) -> None:
     paths, rng = Paths("large", root), np.random.default_rng(0)
     train, test = clips(count * 5 // 3, 10_000_000), clips(count, 0)
     anomaly = rng.integers(0, 2, count)
-    for folder in (paths.clips.parent, paths.scores("").parent, paths.metrics()):
+    for folder in (paths.clips.parent, paths.scores("").parent, paths.results()):
         folder.mkdir(parents=True)
     pd.concat([train, test]).assign(path="clip.wav").to_parquet(paths.clips)
     pd.DataFrame({"clip_id": test["clip_id"], "anomaly": anomaly, "domain": "unknown"}).to_parquet(paths.labels)
@@ -96,7 +97,9 @@ def make_project(root: Path, arms: int, count: int) -> None:
         one.assign(arm=arm, **{c: one[c] - n / arms for c in ("value", "ci_low", "ci_high")})
         for n, arm in enumerate(names)
     ]
-    write_tables(pd.concat(shifted), load_params(root).tables(), paths.metrics(), "large", "large", Beside(arms=names))
+    write_tables(
+        pd.concat(shifted), load_params(root).tables(), paths.results(), ("large", "large"), Evidence(arms=names)
+    )
     assert load_profile("large", root / "profiles").name == "large"
 
 

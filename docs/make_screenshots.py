@@ -10,6 +10,7 @@ scripts; here they come from the package vl-convert-python, so that no picture d
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 import vl_convert
 from PIL import Image, ImageChops
@@ -33,6 +35,7 @@ from selenium.webdriver.common.by import By
 
 PICTURES = Path(__file__).parent / "pictures"
 PORT = 5077
+SIDE = "workflowType=machine_learning"  # MLflow's pages have two sides and open on that of language models
 ADDRESS = f"http://127.0.0.1:{PORT}/"
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -41,7 +44,6 @@ FLAGS = (
 LIMIT = 200_000  # bytes of a picture
 CLOSE = (
     "//button[@aria-label='Close']",  # a chat window takes a quarter of the page
-    "//button[.='Exit shared view']/following::button[1]",  # what may be done to a view
 )
 HIDE = """
 const style = document.createElement('style'); style.textContent = '.modebar {display: none}'; document.head.append(style);
@@ -120,20 +122,16 @@ def settled(driver: webdriver.Chrome, texts: tuple[str, ...], seconds: float = 1
 def mlflow_pictures(store: str, study: str, run: str) -> None:
     from mlflow.tracking import MlflowClient
 
-    from auscult.tracking.views import SIDE, TAG, compare_link, rows_of, view_link
-
     client = MlflowClient(store)
-    home = next(one for one in client.search_experiments() if any(tag.startswith(TAG) for tag in one.tags))
+    home = next(one for one in client.search_experiments() if one.name.startswith("auscult/"))
     experiment = home.experiment_id
-    rows = client.search_runs([experiment], rows_of(study), max_results=100)
+    rows = client.search_runs([experiment], f"tags.`auscult.rows` LIKE '%,{study},%'", max_results=100)
     chosen = client.search_runs([experiment], f"tags.`auscult.arm` = '{run}'")[0].info.run_id
-    table = view_link(experiment, "project-compare").replace("compareRunsMode=CHART&", "")
+    ids = quote(json.dumps([row.info.run_id for row in rows], separators=(",", ":")))
+    compared = f"#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}&{SIDE}"
     pages = {
         "mlflow-runs": (f"#/experiments/{experiment}/runs?{SIDE}", (f"project/{home.name.split('/')[1]}",), 547),
-        "mlflow-experiment": (table, (run,), 560),
-        "mlflow-view": (view_link(experiment, f"{study}-compare"), ("What differs", run), 950),
-        "mlflow-curves": (view_link(experiment, f"{study}-curves"), ("Training curves", "curve/train_loss"), 950),
-        "mlflow-compare": (compare_link(experiment, [row.info.run_id for row in rows]), ("Parallel Coordinates",), 650),
+        "mlflow-compare": (compared, ("Parallel Coordinates",), 650),
         "mlflow-run": (f"#/experiments/{experiment}/runs/{chosen}?{SIDE}", ("auc/mean",), 950),
     }
     with server(store), browser() as driver:

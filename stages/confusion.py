@@ -1,11 +1,10 @@
-"""Which units of a machine type pass for which, by a study's arms: studies/<study>/confusion/<profile>/."""
+"""Which units of a machine type pass for which, by a study's arms: a table, and pictures of each arm."""
 
 import sys
 
 import pandas as pd
 
 from auscult.errors import run
-from auscult.files import atomic_folder
 from auscult.results.confusion import write_confusions
 from auscult.scoring.confusion import confusion_of
 from auscult.settings.project import Project
@@ -19,8 +18,7 @@ def main() -> None:
         arm: confusion_of(paths.embeddings(arm, project.seeds[0]), labels, k)
         for arm in project.params.studies[study].confusion
     }
-    with atomic_folder(paths.confusion(study)) as part:
-        write_confusions(tables, part)
+    write_confusions(tables, paths.confusion(study), paths.results(f"{study}-confusion"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Evaluate all arms of the project or of a study and write its metrics/<profile>/. The first stage that sees test labels."""
+"""Evaluate all arms of the project or of a study: metrics/<profile>/ and data/<profile>/results/. Sees test labels first."""
 
 import sys
 
 from auscult.errors import run
-from auscult.results.results import ArmFiles, write_results
+from auscult.results.results import ArmFiles, Folders, write_results
 from auscult.settings.project import Project
 
 
@@ -17,7 +17,8 @@ def main() -> None:
         row: ArmFiles(paths.scores(row), {s: paths.model(params.arm(row).weights, s) for s in project.seeds})
         for row in params.rows(study)
     }
-    write_results(project.profile, evaluate, arms, paths.labels, paths.metrics(study), params.tables(study), settings)
+    out = Folders(paths.metrics(study), paths.results(study))
+    write_results(project.profile, evaluate, arms, paths.labels, out, params.tables(study), settings)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from auscult.errors import AuscultError
-from auscult.results.confusion import confusion_markdown, plot_confusion, write_confusion
+from auscult.results.confusion import confusion_document, plot_confusion, write_confusions
+from auscult.results.text import markdown
 from auscult.scoring.confusion import CONFUSION_COLUMNS
 
 
@@ -77,6 +78,10 @@ def test_cells_show_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         plt.close(figure)
 
 
+def confusion_markdown(parts: pd.DataFrame, top: int = 10) -> str:
+    return markdown(confusion_document({"arm": parts}, top))
+
+
 def rows(text: str, heading: str) -> list[list[str]]:
     """Cells of the table whose header line starts with `heading`."""
     lines = text.splitlines()
@@ -91,7 +96,7 @@ def rows(text: str, heading: str) -> list[list[str]]:
 
 def test_strongest_pairs_first() -> None:
     parts = table(CASES["usual"])
-    text = confusion_markdown(parts, "Confusion", top=5)
+    text = confusion_markdown(parts, 5)
     found = rows(text, "| machine | clips of unit")
     values = parts.set_index(["machine", "unit", "other", "quantity"])["value"]
     crossed = parts[(parts["quantity"] == "accepted") & (parts["unit"] != parts["other"])]
@@ -106,7 +111,7 @@ def test_strongest_pairs_first() -> None:
 
 def test_one_row_per_machine_type() -> None:
     parts = table({"valve": 3, "fan": 1})
-    found = rows(confusion_markdown(parts, "Confusion"), "| machine | units")
+    found = rows(confusion_markdown(parts), "| machine | units")
     assert [row[:3] for row in found] == [["fan", "1", "20"], ["valve", "3", "60"]]
     accepted = parts[(parts["machine"] == "valve") & (parts["quantity"] == "accepted")]
     own = accepted["unit"] == accepted["other"]
@@ -116,13 +121,14 @@ def test_one_row_per_machine_type() -> None:
 
 
 def test_when_there_is_nothing_to_confuse(tmp_path: Path) -> None:
-    write_confusion(table({"fan": 1}), tmp_path / "confusion.md", "One unit")
-    text = (tmp_path / "confusion.md").read_text()
-    assert text.startswith("# One unit\n")
+    write_confusions({"ae": table({"fan": 1})}, tmp_path / "small", tmp_path / "cached")
+    text = (tmp_path / "small" / "table.md").read_text()
+    assert "\n## `ae`\n" in text
     assert "one unit: there is none" in text
+    assert {path.name for path in (tmp_path / "cached").iterdir()} == {"ae.csv", "ae_accepted.png", "ae_auc.png"}
     parts = table({"fan": 2})
     parts.loc[(parts["quantity"] == "accepted") & (parts["unit"] != parts["other"]), "value"] = 0.0
-    assert "No normal clip was accepted" in confusion_markdown(parts, "Clean")
+    assert "No normal clip was accepted" in confusion_markdown(parts)
 
 
 def test_an_unknown_quantity(tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ def test_mean_over_networks_of_the_last_phase() -> None:
     ]  # fmt: skip
 
 
+def test_a_machine_type_may_have_brackets_in_its_name() -> None:
+    scopes = ["pump (north) (pretrain)", "pump (north)", "pump (south)", "all (pretrain), seed 1", "seed 1"]
+    history = pd.DataFrame({"scope": scopes, "epoch": 1, "train_loss": [100.0, 1.0, 3.0, 100.0, 5.0]})
+    assert curve_points({"a": history})["value"].tolist() == [3.0]
+
+
 def test_long_trainings_are_thinned_and_nothing_is_a_table(tmp_path: Path) -> None:
     history = pd.DataFrame({"epoch": range(1, 301), "train_loss": range(300)})
     points = curve_points({"a": history})

@@ -13,17 +13,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from auscult.evaluation.evaluate import Replicates, summarise
-from auscult.results import figures
-from auscult.results.figures import (
-    ROC_ARMS,
-    labelled,
-    plot_histograms,
-    plot_history,
-    plot_roc,
-    plot_summary,
-    roc_points,
-    write_roc_csv,
-)
+from auscult.results import curves
+from auscult.results.curves import ROC_ARMS, plot_history, plot_roc, roc_points, write_roc_csv
+from auscult.results.figures import labelled, plot_histograms, plot_summary
 
 from .conftest import Study
 
@@ -36,7 +28,7 @@ def test_thinned_roc_points_keep_the_area(study: Study, monkeypatch: pytest.Monk
         rows = table[(table["arm"] == arm) & (table["machine"] == machine) & (table["backend"] == "native")]
         exact = roc_auc_score(rows["anomaly"], rows["score"])
         assert np.trapezoid(curve["tpr"], curve["fpr"]) == pytest.approx(exact, abs=1e-12)  # 80 clips: nothing to thin
-    monkeypatch.setattr(figures, "ROC_POINTS", 30)
+    monkeypatch.setattr(curves, "ROC_POINTS", 30)
     for _, curve in roc_points(labelled(scores, labels)).groupby(["arm", "machine"]):
         assert len(curve) <= 30
         assert curve[["fpr", "tpr"]].iloc[[0, -1]].to_numpy().tolist() == [[0, 0], [1, 1]]

@@ -15,7 +15,8 @@ from auscult.evaluation.comparison import differences
 from auscult.evaluation.evaluate import replicate
 from auscult.results import results as module
 from auscult.results.readme import short_table
-from auscult.results.results import COST_COLUMNS, NOT_RUN, ArmFiles, arm_costs, write_results
+from auscult.results.results import COST_COLUMNS, NOT_RUN, ArmFiles, Folders, arm_costs, write_results
+from auscult.results.text import markdown_table
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Evaluate
@@ -35,7 +36,8 @@ def profile(dataset: str = "tiny", **other: Any) -> Profile:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two arms: stgram_mfn with seeds 1 and 2, tfst_os_scl with seed 1; costs of all but one. No figures are drawn."""
-    monkeypatch.setattr(module, "_plots", lambda *_: None)
+    for name in ("_plots", "_arm_plots", "write_picture"):
+        monkeypatch.setattr(module, name, lambda *_: None)
     scores, labels = build()
     labels.to_parquet(tmp_path / "labels.parquet")
     for arm, seeds in (("stgram_mfn", (1, 2)), ("tfst_os_scl", (1,))):
@@ -71,14 +73,15 @@ def files(folder: Path, *arms: str) -> dict[str, ArmFiles]:
     return {arm: ArmFiles(folder / "scores" / f"{arm}.parquet", models(arm)) for arm in arms}
 
 
-def results(folder: Path, *arms: str, reference: str = "", of: Profile | None = None) -> Path:
+def results(folder: Path, *arms: str, reference: str = "", of: Profile | None = None) -> Folders:
     evaluate = Evaluate(replicates=30, reference=reference)
-    write_results(of or profile(), evaluate, files(folder, *arms), folder / "labels.parquet", folder / "out", TABLES)
-    return folder / "out"
+    out = Folders(folder / "out", folder / "cached")
+    write_results(of or profile(), evaluate, files(folder, *arms), folder / "labels.parquet", out, TABLES)
+    return out
 
 
 def rows(markdown: str, heading: str = MEAN) -> list[list[str]]:
-    lines = markdown.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
+    lines = markdown.split(f"### {heading}\n\n")[1].split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -86,23 +89,23 @@ def test_everything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()  # with its figures, this once; `ae` was not run and has none
     out = results(folder, "ae", "stgram_mfn", "tfst_os_scl")
     arms = ("stgram_mfn", "tfst_os_scl")
-    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
-        "summary.csv", "differences.csv", "costs.csv", "ae.json", *(f"{arm}.json" for arm in arms),
-        *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "md", "tex")),
+    assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "table.md", "auc.png", "metrics.json"}
+    assert {str(path.relative_to(out.cached)) for path in out.cached.rglob("*") if path.is_file()} == {
+        "summary.csv", "differences.csv", "costs.csv", *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "tex")),
         "plots/auc.png", "plots/roc.png", "plots/roc.csv", "plots/curves.csv", *(f"plots/scores_{arm}.png" for arm in arms),
         *(f"plots/training_{arm}.{kind}" for arm in arms for kind in ("png", "csv")),
     }  # fmt: skip
-    summary = pd.read_csv(out / "summary.csv")
+    summary = pd.read_csv(out.cached / "summary.csv")
     assert set(summary.loc[summary["arm"] == "stgram_mfn", "seeds"]) == {2}
     assert summary.loc[summary["arm"] == "tfst_os_scl", "std"].isna().all()
-    history = pd.read_csv(out / "plots" / "training_stgram_mfn.csv")
+    history = pd.read_csv(out.cached / "plots" / "training_stgram_mfn.csv")
     assert dict(zip(history["scope"], history["train_loss"], strict=True)) == {"seed 1": 0.5, "seed 2": 1.0}
 
 
 def test_differences_are_written_for_the_reference_that_was_asked_for(folder: Path) -> None:
     for reference, expected in (("", "tfst_os_scl"), ("stgram_mfn", "stgram_mfn")):
         out = results(folder, "stgram_mfn", "tfst_os_scl", reference=reference)
-        written = pd.read_csv(out / "differences.csv")
+        written = pd.read_csv(out.cached / "differences.csv")
         assert set(written["reference"]) == {expected}
         assert set(written["reference_backend"]) == {"native"}
         scores = pd.concat(
@@ -115,12 +118,12 @@ def test_differences_are_written_for_the_reference_that_was_asked_for(folder: Pa
         results(folder, "stgram_mfn", reference="ae")
 
 
-def test_without_an_own_score_the_reference_is_its_first_back_end(folder: Path) -> None:
+def test_without_a_native_score_the_reference_is_its_first_back_end(folder: Path) -> None:
     scores = pd.read_parquet(folder / "scores" / "tfst_os_scl.parquet")
     put_scores(folder, "spectral_knn", scores[scores["backend"] == "knn"])
     out = results(folder, "stgram_mfn", "spectral_knn")
-    assert set(pd.read_csv(out / "differences.csv")["reference_backend"]) == {"knn"}
-    assert "`spectral_knn` (kNN)" in (out / "table2.md").read_text()
+    assert set(pd.read_csv(out.cached / "differences.csv")["reference_backend"]) == {"knn"}
+    assert "`spectral_knn` (kNN)" in (out.committed / "table.md").read_text()
 
 
 def test_costs_are_means_over_what_was_measured(folder: Path) -> None:
@@ -133,35 +136,53 @@ def test_costs_are_means_over_what_was_measured(folder: Path) -> None:
     assert of.loc["ae"].drop(["device", "seeds"]).isna().all()
     assert of["seeds"].to_dict() == {"stgram_mfn": 2, "tfst_os_scl": 1, "ae": 0}
     out = results(folder, "stgram_mfn", "tfst_os_scl")
-    assert rows((out / "table2.md").read_text())[0][-4:] == ["1.31", "310", "15.0", "400"]
-    assert "measured on a desk" in (out / "table2.md").read_text()
+    assert rows((out.committed / "table.md").read_text())[0][-2:] == ["1.31", "310"]
+    measured = arm_costs(files(folder, "stgram_mfn", "tfst_os_scl"))
+    pd.testing.assert_frame_equal(pd.read_csv(out.cached / "costs.csv"), measured, check_dtype=False)
+
+
+def test_what_is_committed_is_the_same_whatever_a_run_took(folder: Path) -> None:
+    def committed() -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes() for path in results(folder, "stgram_mfn", "tfst_os_scl").committed.iterdir()
+        }
+
+    before = committed()
+    for path in (folder / "models").rglob("*.cost.json"):
+        path.write_text(json.dumps({"train_seconds": 987.6, "peak_memory_mib": 5.5, "device": "another desk"}))
+    for path in (folder / "models").rglob("*.embed.json"):
+        path.write_text(json.dumps({"parameters": 1_305_210, "macs_per_clip": 3.1e8, "clips_per_second": 1.5}))
+    assert committed() == before
+    assert "987.6" in (folder / "cached" / "costs.csv").read_text()
 
 
 def test_an_arm_without_a_score_file_keeps_its_row(folder: Path) -> None:
     out = results(folder, "ae", "stgram_mfn", "tfst_os_scl")
-    text = (out / "table2.md").read_text()
+    text = (out.committed / "table.md").read_text()
     ae = rows(text)[0]
-    assert ae[:2] == ["`ae`", "own score<sup>1</sup>"]
+    assert ae[:2] == ["`ae`", "native score<sup>1</sup>"]
     assert ae[2:6] == ["not run"] * 4
     assert f"<sup>1</sup> {NOT_RUN}" in text
-    assert "ae" not in set(pd.read_csv(out / "summary.csv")["arm"])
-    assert json.loads((out / "ae.json").read_text()) == {}
-    readme = short_table(pd.read_csv(out / "summary.csv"), [("auc", "mean")], pd.read_csv(out / "costs.csv"))
-    assert [line.split(" | ")[2] for line in readme.splitlines() if "`ae`" in line] == ["not run"]
-    assert len(readme.splitlines()) == 2 + 3  # one row per arm: its own score
+    assert "ae" not in set(pd.read_csv(out.cached / "summary.csv")["arm"])
+    few = json.loads((out.committed / "metrics.json").read_text())
+    assert few["ae"] == {}
+    sizes = {arm: numbers.get("parameters", float("nan")) for arm, numbers in few.items()}
+    readme = markdown_table(short_table(pd.read_csv(out.committed / "summary.csv"), [("auc", "mean")], sizes))
+    assert [line.split(" | ")[2] for line in readme if "`ae`" in line] == ["not run"]
+    assert len(readme) == 2 + 3  # one row per arm: its native score
 
 
 def test_the_reference_is_the_last_arm_that_has_scores(folder: Path) -> None:
     differences = pd.read_csv(
-        results(folder, "stgram_mfn", "tfst_os_scl", "ae") / "differences.csv"
+        results(folder, "stgram_mfn", "tfst_os_scl", "ae").cached / "differences.csv"
     )  # `ae` was not run
     assert set(differences["reference"]) == {"tfst_os_scl"}
 
 
 def test_a_reference_that_was_not_run_leaves_differences_empty(folder: Path) -> None:
     out = results(folder, "stgram_mfn", "ae", reference="ae")
-    assert set(pd.read_csv(out / "differences.csv")["verdict"]) == {"undefined"}
-    assert {row[6] for row in rows((out / "table2.md").read_text())} == {"\u2013", "reference"}
+    assert set(pd.read_csv(out.cached / "differences.csv")["verdict"]) == {"undefined"}
+    assert {row[6] for row in rows((out.committed / "table.md").read_text())} == {"\u2013", "reference"}
 
 
 def test_a_skipped_network_says_why(folder: Path) -> None:
@@ -171,9 +192,9 @@ def test_a_skipped_network_says_why(folder: Path) -> None:
     put_scores(folder, "clp_scf", scores.iloc[:0])
     put_model(folder, "clp_scf", 1, {"all": "no other machine to contrast"})
     out = results(folder, "mfn", "clp_scf", "tfst_os_scl")
-    text = (out / "table2.md").read_text()
+    text = (out.committed / "table.md").read_text()
     of = {tuple(row[:2]): row[2:6] for row in rows(text)}
-    mfn = of["`mfn`", "own score"]
+    mfn = of["`mfn`", "native score"]
     note = {
         line.split("</sup> ")[0]: line.split("</sup> ")[1].strip() for line in text.splitlines() if "</sup> " in line
     }
@@ -182,12 +203,14 @@ def test_a_skipped_network_says_why(folder: Path) -> None:
     assert (
         note[mfn[3].removeprefix("undefined").removesuffix("</sup>")] == "undefined: fan: not trained: one class only"
     )
-    none = of["`clp_scf`", "own score"]
+    none = of["`clp_scf`", "native score"]
     assert len(set(none)) == 1
     assert (
         note[none[0].removeprefix("not trained").removesuffix("</sup>")] == "not trained: no other machine to contrast"
     )
-    summary = pd.read_csv(out / "summary.csv").set_index(["arm", "backend", "convention", "machine", "metric"])["value"]
+    summary = pd.read_csv(out.cached / "summary.csv").set_index(["arm", "backend", "convention", "machine", "metric"])[
+        "value"
+    ]
     assert pd.isna(summary["mfn", "native", "per_unit", "mean", "auc"])
     assert (
         summary["mfn", "native", "per_unit", "pump", "auc"]
@@ -198,15 +221,15 @@ def test_a_skipped_network_says_why(folder: Path) -> None:
 def test_a_seed_without_scores_is_said(folder: Path) -> None:
     scores = pd.read_parquet(folder / "scores" / "stgram_mfn.parquet")
     put_scores(folder, "stgram_mfn", scores[scores["seed"] == 1])
-    text = (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
+    text = (results(folder, "stgram_mfn", "tfst_os_scl").committed / "table.md").read_text()
     assert "1 of 2 training seeds; 2: no scores" in text
-    assert rows(text)[0][1] == "own score<sup>1</sup>"
+    assert rows(text)[0][1] == "native score<sup>1</sup>"
 
 
 def test_a_machine_that_no_arm_could_learn_is_said(folder: Path) -> None:
     """It has no column, so an average over the others must not pass for one over all."""
     put_model(folder, "stgram_mfn", 3, {"valve": "one class only"})
-    text = (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
+    text = (results(folder, "stgram_mfn", "tfst_os_scl").committed / "table.md").read_text()
     assert "valve: not trained: one class only; no arm has scores of it, and no average holds it" in text
 
 
@@ -223,9 +246,10 @@ def test_where_every_arm_was_left_out_the_reasons_are_the_result(folder: Path) -
         put_scores(folder, arm, scores.iloc[:0])
         put_model(folder, arm, 1, {"all": reason})
     out = results(folder, "mfn", "ae")
-    assert {path.name for path in out.iterdir()} == {"summary.csv", "mfn.json", "ae.json", "not_trained.md"}
-    assert len(pd.read_csv(out / "summary.csv")) == 0
-    text = (out / "not_trained.md").read_text()
+    assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "metrics.json", "table.md"}
+    assert {path.name for path in out.cached.iterdir()} == {"summary.csv", "costs.csv"}
+    assert len(pd.read_csv(out.committed / "summary.csv")) == 0
+    text = (out.committed / "table.md").read_text()
     assert "* `mfn`: not trained: one class only\n* `ae`: not trained: a checkpoint is missing" in text
     (folder / "models" / "ae" / "1" / "config.yaml").write_text("skipped: {valve: one class only}")
     with pytest.raises(AuscultError, match="no arm has any scores"):
@@ -238,14 +262,14 @@ def test_a_profile_with_domains(folder: Path) -> None:
     for arm in ("stgram_mfn", "tfst_os_scl"):
         put_scores(folder, arm, scores[scores["arm"] == arm].drop(columns="arm").assign(seed=1))
     out = results(folder, "stgram_mfn", "tfst_os_scl", of=profile("dcase2023", scheme="dcase2022"))
-    assert "AUC (source), development set" in (out / "table2.md").read_text()
-    assert "difference to `tfst_os_scl`" in (out / "table2.md").read_text()
+    assert "AUC (source), development set" in (out.committed / "table.md").read_text()
+    assert "difference to `tfst_os_scl`" in (out.committed / "table.md").read_text()
 
 
 def test_printed_values_stand_beside_the_papers_own_data(folder: Path) -> None:
     out = results(folder, "stgram_mfn", "tfst_os_scl", of=profile("dcase2020"))
-    assert "printed: TFSTgram(OS-SCL)" in (out / "table2.md").read_text()
-    assert "printed:" not in (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
+    assert "printed: TFSTgram(OS-SCL)" in (out.committed / "table.md").read_text()
+    assert "printed:" not in (results(folder, "stgram_mfn", "tfst_os_scl").committed / "table.md").read_text()
 
 
 def put_both_sets(folder: Path) -> None:
@@ -257,18 +281,18 @@ def put_both_sets(folder: Path) -> None:
 
 def test_a_set_without_labels_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a challenge is until its end: the development set is complete, the evaluation set has scores only."""
+    before = (results(folder, "stgram_mfn", "tfst_os_scl").committed / "table.md").read_text()
     monkeypatch.undo()
-    before = (results(folder, "stgram_mfn", "tfst_os_scl") / "table2.md").read_text()
     put_both_sets(folder)
     out = results(folder, "stgram_mfn", "tfst_os_scl")
-    text = (out / "table2.md").read_text()
+    text = (out.committed / "table.md").read_text()
     of_eval = rows(text, "AUC, evaluation set, per unit, then averaged")
     assert [row[2:6] for row in of_eval] == [["no labels"] * 4] * 4
     assert rows(text) == rows(before)
-    assert {path.name for path in (out / "plots").glob("*.png")} == {
+    assert {path.name for path in (out.cached / "plots").glob("*.png")} == {
         "auc.png", "roc.png", *(f"{kind}_{arm}.png" for arm in ("stgram_mfn", "tfst_os_scl") for kind in ("scores", "training"))
     }  # fmt: skip
-    summary = pd.read_csv(out / "summary.csv")
+    summary = pd.read_csv(out.cached / "summary.csv")
     assert set(summary["set"]) == {"dev", "eval", "all"}
     assert summary.loc[summary["set"] != "dev", "value"].isna().all()
     assert summary.loc[summary["set"] == "dev", "value"].notna().all()
@@ -281,15 +305,18 @@ def test_without_a_single_label_the_tables_say_so(folder: Path, monkeypatch: pyt
     labels = pd.read_parquet(folder / "labels.parquet")
     labels.iloc[:0].to_parquet(folder / "labels.parquet")
     out = results(folder, "ae", "stgram_mfn", "tfst_os_scl", of=profile(scheme=scheme))
-    assert len(pd.read_csv(out / "summary.csv")) == 0
-    assert len(pd.read_csv(out / "differences.csv")) == 0
-    assert len(pd.read_csv(out / "costs.csv")) == 3
+    assert len(pd.read_csv(out.cached / "summary.csv")) == 0
+    assert len(pd.read_csv(out.cached / "differences.csv")) == 0
+    assert len(pd.read_csv(out.cached / "costs.csv")) == 3
+    assert "No test clip has a label" in (out.committed / "table.md").read_text()
     for number in (2, 4):
-        for kind in ("md", "tex"):
-            assert "No test clip has a label" in (out / f"table{number}.{kind}").read_text()
-        assert len(pd.read_csv(out / f"table{number}.csv")) == 0
-    assert json.loads((out / "stgram_mfn.json").read_text()) == {}
-    assert {path.name for path in (out / "plots").glob("[ar]*.png")} == {"auc.png", "roc.png"}  # that dvc.yaml names
+        assert "No test clip has a label" in (out.cached / f"table{number}.tex").read_text()
+        assert len(pd.read_csv(out.cached / f"table{number}.csv")) == 0
+    assert json.loads((out.committed / "metrics.json").read_text())["stgram_mfn"] == {"parameters": 1_305_210}
+    assert {path.name for path in (out.cached / "plots").glob("[ar]*.png")} == {
+        "auc.png",
+        "roc.png",
+    }  # that dvc.yaml names
 
 
 def test_what_a_transductive_score_is_stands_below_the_table(folder: Path) -> None:
@@ -297,14 +324,14 @@ def test_what_a_transductive_score_is_stands_below_the_table(folder: Path) -> No
     renamed = scores[scores["backend"] == "knn"].assign(backend="knn_cosine_transductive")
     put_scores(folder, "tfst_os_scl", pd.concat([scores, renamed]))
     out = results(folder, "stgram_mfn", "tfst_os_scl")
-    text = (out / "table2.md").read_text()
+    text = (out.committed / "table.md").read_text()
     names = [row[1] for row in rows(text)]
-    assert names == ["own score", "kNN", "own score", "kNN", "kNN (cosine, transductive)<sup>1</sup>"]
+    assert names == ["native score", "kNN", "native score", "kNN", "kNN (cosine, transductive)<sup>1</sup>"]
     assert (
         "<sup>1</sup> not an official score: normalised with the mean and deviation of the test clips themselves"
         in text
     )
-    cells = pd.read_csv(out / "table2.csv")
+    cells = pd.read_csv(out.cached / "table2.csv")
     marked = cells["row_note"].notna()
     assert (marked == (cells["backend"] == "knn_cosine_transductive")).all()
 
@@ -317,7 +344,7 @@ def test_the_official_score_of_both_sets_is_captioned(folder: Path) -> None:
     more = labels.assign(clip_id=labels["clip_id"] + 10_000)
     pd.concat([labels, more]).to_parquet(folder / "labels.parquet")
     out = results(folder, "stgram_mfn", "tfst_os_scl", of=profile("dcase2023", scheme="dcase2022"))
-    text = (out / "table2.md").read_text()
+    text = (out.committed / "table.md").read_text()
     both = rows(text, "official score, harmonic mean of both sets, per unit, then averaged")
     dev = rows(text, "official score, development set, per unit, then averaged")
     assert len(both) == 4

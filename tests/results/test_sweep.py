@@ -13,6 +13,7 @@ import pytest
 
 from auscult.errors import AuscultError
 from auscult.results.sweep import Value, plot_sweep
+from auscult.settings.schema import Sweep
 
 COLUMNS = ["arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds"]
 MACHINES = ["fan", "valve", "ToyCar", "mean"]
@@ -42,6 +43,10 @@ SWEEPS: dict[str, dict[str, Value]] = {
 }
 
 
+def sweep(lines: Mapping[str, Mapping[str, Value]], metric: str = "auc") -> Sweep:
+    return Sweep(parameter="x", lines=lines, metric=metric)  # type: ignore[arg-type]
+
+
 def arms_of(values: Mapping[str, Value]) -> list[str]:
     return [arm for arm in values if arm != "missing"]
 
@@ -51,7 +56,7 @@ def arms_of(values: Mapping[str, Value]) -> list[str]:
 def test_drawn_and_twice_the_same(name: str, tmp_path: Path) -> None:
     values = SWEEPS[name]
     for folder in ("one", "two"):
-        plot_sweep(summary(arms_of(values)), tmp_path / folder / "sweep.png", "x", {"": values}, title="synthetic")
+        plot_sweep(summary(arms_of(values)), tmp_path / folder / "sweep.png", sweep({"": values}))
     one, two = ((tmp_path / folder / "sweep.png").read_bytes() for folder in ("one", "two"))
     assert one == two
     assert one.startswith(b"\x89PNG")
@@ -79,7 +84,14 @@ def lines(figure: Any) -> dict[str, Any]:
 def test_values_and_intervals(name: str, figures: list[Any], tmp_path: Path) -> None:
     values = SWEEPS[name]
     numbers = summary(list(values))
-    plot_sweep(numbers, tmp_path / "s.png", "x", {"": values}, "pauc", "pooled", backend="knn_cosine", set_name="eval")
+    plot_sweep(
+        numbers,
+        tmp_path / "s.png",
+        sweep({"": values}, "pauc"),
+        convention="pooled",
+        backend="knn_cosine",
+        set_name="eval",
+    )
     axis, drawn = figures[0].axes[0], lines(figures[0])
     assert list(drawn) == ["fan", "valve", "ToyCar", "average"]
     ticks = [text.get_text() for text in axis.get_xticklabels()]
@@ -99,7 +111,7 @@ def test_values_and_intervals(name: str, figures: list[Any], tmp_path: Path) -> 
 
 
 def spaces(figures: list[Any], values: dict[str, Value], tmp_path: Path) -> np.ndarray:
-    plot_sweep(summary(list(values)), tmp_path / "s.png", "x", {"": values})
+    plot_sweep(summary(list(values)), tmp_path / "s.png", sweep({"": values}))
     return np.diff(figures[-1].axes[0].get_xticks())
 
 
@@ -118,7 +130,7 @@ def test_a_line_per_family(figures: list[Any], tmp_path: Path) -> None:
     }
     numbers = summary(list(values))
     numbers = numbers[~(numbers["arm"].str.startswith("b") & (numbers["backend"] == "native"))]  # kNN alone
-    plot_sweep(numbers, tmp_path / "s.png", "x", families, machine="fan")
+    plot_sweep(numbers, tmp_path / "s.png", sweep(families), machine="fan")
     drawn = lines(figures[0])
     assert list(drawn) == ["first", "second (kNN (cosine))"]
     of = numbers.query("metric == 'auc' and convention == 'per_unit' and set == 'dev' and machine == 'fan'")
@@ -129,16 +141,16 @@ def test_a_line_per_family(figures: list[Any], tmp_path: Path) -> None:
 
 def test_a_missing_number_is_a_gap(figures: list[Any], tmp_path: Path) -> None:
     values: dict[str, Value] = {"a": 1, "missing": 2, "b": 3}
-    plot_sweep(summary(["a", "b"]), tmp_path / "s.png", "x", {"": values})
+    plot_sweep(summary(["a", "b"]), tmp_path / "s.png", sweep({"": values}))
     assert np.isnan(lines(figures[0])["average"].get_ydata()).tolist() == [False, True, False]
 
 
 def test_nothing_to_draw(figures: list[Any], tmp_path: Path) -> None:
-    plot_sweep(summary(["a"]), tmp_path / "s.png", "x", {"": {"missing": 2}})
+    plot_sweep(summary(["a"]), tmp_path / "s.png", sweep({"": {"missing": 2}}))
     assert [text.get_text() for text in figures[0].axes[0].texts] == ["no arm of this sweep has this number"]
 
 
 def test_two_arms_in_one_place(tmp_path: Path) -> None:
     with pytest.raises(AuscultError, match="two arms of one line have the value 2"):
-        plot_sweep(summary(["a", "b"]), tmp_path / "s.png", "x", {"": {"a": 2, "b": 2}})
-    plot_sweep(summary(["a", "b"]), tmp_path / "s.png", "x", {"one": {"a": 2}, "two": {"b": 2, "a": 3}})
+        plot_sweep(summary(["a", "b"]), tmp_path / "s.png", sweep({"": {"a": 2, "b": 2}}))
+    plot_sweep(summary(["a", "b"]), tmp_path / "s.png", sweep({"one": {"a": 2}, "two": {"b": 2, "a": 3}}))

@@ -1,4 +1,4 @@
-"""Printed numbers that contradict other printed numbers: what is said beside them, never a correction."""
+"""Printed numbers that contradict other printed numbers: what is said with them, never a correction."""
 
 from __future__ import annotations
 

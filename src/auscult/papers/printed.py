@@ -3,7 +3,7 @@
 The tables are `os_scl_table2` ... `os_scl_table6` (Huang, Fang, He, arXiv 2509.13853), `anopatch_table1` ... `3` (Jiang
 et al., Interspeech 2024) and `han_table01` ... `11` (Han et al., arXiv 2508.12230). Some printed aggregates do not follow
 from their rows; the misprints stay, so that a difference to the paper is a difference to what the paper says. What is
-known to be wrong is said beside the number (`misprints`).
+known to be wrong is said with the number (`misprints`).
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Every arm under every back-end of the sweep: backends/metrics/<profile>/<report>/ with summary.csv, a table and a heat map.
+"""Every arm under every back-end of the sweep: a summary, a table and a heat map.
 
 The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others, and
-the further own scores that some arms have, stand in summary.csv.
+the further native scores that some arms have, stand in the cached summary.csv.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +17,29 @@ import numpy as np
 import pandas as pd
 
 from auscult.evaluation.aggregation import CONVENTIONS
-from auscult.evaluation.evaluate import Key, replicate, summarise, undefined
+from auscult.evaluation.evaluate import SUMMARY_COLUMNS, Key, replicate, summarise, undefined
 from auscult.evaluation.metrics import Floats
-from auscult.files import atomic_file, atomic_folder
-from auscult.results.confusion import heat_panel
+from auscult.files import atomic_folder
+from auscult.results.cells import SETS
+from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
-from auscult.results.names import CONVENTIONS as CONVENTION_NAMES
-from auscult.results.nothing import all_left_out, write_nothing
-from auscult.results.render import LATEX, MARKDOWN, Block, Format, latex_text, markdown_text, number_text
-from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
-from auscult.results.style import panels, say
-from auscult.results.tables import UNLABELLED
+from auscult.results.results import NOT_RUN, ArmFiles, Folders, all_scores, arm_remarks, skipped
+from auscult.results.table import Cell, Column, Document, Row, Table, number
+from auscult.results.tables import UNLABELLED, caption_of
+from auscult.results.text import latex, markdown
 from auscult.scoring.fusion import ensemble
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import BackendSweep, Evaluate
 
-_SETS = ("dev", "eval", "all")
-
 
 def write_backends(
-    profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Path
+    profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Folders
 ) -> None:
-    """Evaluate all arms under all back-ends and write summary.csv, table.{csv,md,tex} and heatmap.png into `out`.
+    """Evaluate all arms under all back-ends.
+
+    Committed are summary.csv (the headline number), table.md and heatmap.png; cached are summary.csv (every number), table.csv
+    and table.tex.
 
     Args:
         profile: whose rules and name the results carry.
@@ -46,14 +48,15 @@ def write_backends(
         arms: arm -> its files, `scores` being its table of the sweep; in the order of the rows. One without scores
             keeps its row, which says why.
         labels: parquet of clip_id, anomaly, domain.
-        out: folder, replaced as a whole.
+        out: both are replaced as a whole.
 
     Raises:
         AuscultError: no arm has any scores, or they cannot be evaluated.
     """
     absent = skipped(arms)
-    if arms and all_left_out(arms, absent):
-        write_nothing(arms, absent, out)
+    if arms and all((arm, "all") in absent for arm in arms):
+        remarks = {arm: absent[arm, "all"] for arm in arms}
+        _write(pd.DataFrame(columns=SUMMARY_COLUMNS), Report([*arms], [], remarks), profile, sweep, out)
         return
     scores = all_scores(arms, absent)
     remarks = arm_remarks(arms, scores, absent)
@@ -77,14 +80,34 @@ def write_backends(
     for name in rows:
         if not (scores["arm"] == name).any():
             remarks[name] = absent.get((name, "all")) or remarks.get(name) or "; ".join(_of(absent, name)) or NOT_RUN
-    with atomic_folder(out) as part:
+    why = undefined(summary)
+    reasons = {Key(*row[:-1]): str(row[-1]) for row in why[[*Key._fields, "reason"]].itertuples(index=False)}
+    _write(summary, Report(rows, backends, remarks, reasons, evaluate.level), profile, sweep, out)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows and columns, and what is said of them: arm -> remark, number -> why it is undefined."""
+
+    arms: Sequence[str]
+    backends: Sequence[str]
+    remarks: Mapping[str, str]
+    reasons: Mapping[Key, str] = field(default_factory=dict)
+    level: float = 0.95
+
+
+def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Folders) -> None:
+    table = headline(summary, profile.rules)
+    document = backend_document(table, report, sweep, profile.name)
+    with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
         # Without domains `official` is `mean_auc_pauc` by another name; this file is large enough.
         kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
         kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
-        table = headline(summary, profile.rules)
         table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
-        _write_texts(part, table, undefined(summary), rows, backends, remarks, profile, sweep, evaluate.level)
-        plot_heatmap(table, part / "heatmap.png", rows, backends, remarks)
+        table.to_csv(small / "summary.csv", index=False, float_format="%.6g", lineterminator="\n")
+        (small / "table.md").write_text(markdown(document), encoding="utf-8")
+        (part / "table.tex").write_text(latex(document), encoding="utf-8")
+        plot_heatmap(table, small / "heatmap.png", list(report.arms), list(report.backends), report.remarks)
 
 
 def _of(absent: Mapping[tuple[str, str], str], arm: str) -> list[str]:
@@ -128,8 +151,8 @@ def plot_heatmap(
         figure.suptitle(f"{METRICS.get(metric, metric)} (%), per unit", fontsize=12)
 
 
-def _values(table: pd.DataFrame, arms: list[str], backends: list[str]) -> Floats:
-    wide = table.pivot(index="arm", columns="backend", values="value").reindex(index=arms, columns=backends)
+def _values(table: pd.DataFrame, arms: Sequence[str], backends: Sequence[str]) -> Floats:
+    wide = table.pivot(index="arm", columns="backend", values="value").reindex(index=list(arms), columns=list(backends))
     return wide.to_numpy(dtype=np.float64)
 
 
@@ -139,33 +162,22 @@ def _cover(axis: Any, row: int, columns: int, text: str) -> None:
     axis.text((columns - 1) / 2, row, text, ha="center", va="center", fontsize=7.5, color="#555555", zorder=5)
 
 
-def _write_texts(
-    folder: Path,
-    table: pd.DataFrame,
-    why: pd.DataFrame,
-    arms: list[str],
-    backends: list[str],
-    remarks: Mapping[str, str],
-    profile: Profile,
-    sweep: BackendSweep,
-    level: float,
-) -> None:
-    reasons = {Key(*row[:-1]): str(row[-1]) for row in why[[*Key._fields, "reason"]].itertuples(index=False)}
-    title = f"Every back-end on every arm, profile {profile.name}"
-    said = _preamble(level) if len(table) else [UNLABELLED]
-    for suffix, style, text_of in ((".md", MARKDOWN, markdown_text), (".tex", LATEX, latex_text)):
-        notes: dict[str, int] = {}
-        heads = [style.text(backend_name(name)) + _mark(_note(name, sweep), style, notes) for name in backends]
-        blocks = [
-            _block(table[(table["set"] == name) & (table["convention"] == how)], heads)
-            for name in _SETS
-            for how in CONVENTIONS
-            if ((table["set"] == name) & (table["convention"] == how)).any()
-        ]
-        for block, rows in blocks:
-            block.rows = _rows(rows, arms, backends, remarks, reasons, style, notes)
-        with atomic_file(folder / f"table{suffix}") as path:
-            path.write_text(text_of([block for block, _ in blocks], notes, title, said), encoding="utf-8")
+def backend_document(table: pd.DataFrame, report: Report, sweep: BackendSweep, profile: str) -> Document:
+    """A block per set and convention of `headline`: an arm per row, a back-end per column."""
+    columns = [Column("arm", "label"), Column("spread", "label")]
+    columns += [Column(backend_name(name)) for name in report.backends]
+    said = _preamble(report.level) if len(table) else [UNLABELLED]
+    said += [f"{backend_name(name)}: {note}." for name in report.backends if (note := _note(name, sweep))]
+    blocks = []
+    for name, how in product(SETS, CONVENTIONS):
+        rows = table[(table["set"] == name) & (table["convention"] == how)]
+        if len(rows):
+            key = (name, how, str(rows["metric"].iloc[0]))
+            blocks.append(Table(caption_of(*key), columns, _rows(rows, report), key))
+    if not report.backends:
+        said = ["No arm of this table has been trained here:"]
+        said.append("\n".join(f"* `{arm}`: {report.remarks[arm]}" for arm in report.arms))
+    return Document(f"Every back-end on every arm, profile {profile}", said, [("", blocks)])
 
 
 def _preamble(level: float) -> list[str]:
@@ -174,7 +186,7 @@ def _preamble(level: float) -> list[str]:
         "training seeds). All columns score the same embeddings; what the back-ends are: docs/backends.md.",
         "Spread: highest minus lowest number of the row, percentage points. The highest number of a row is not what its arm "
         "would reach: it was picked with the labels of these very clips. Last row: the mean over all arms that have a number "
-        "under every back-end; of the own scores only if all of these have one.",
+        "under every back-end; of the native scores only if all of these have one.",
     ]
 
 
@@ -183,50 +195,33 @@ def _note(name: str, sweep: BackendSweep) -> str:
     return BACKEND_NOTES.get(name if settings is None else settings.kind, "")
 
 
-def _block(rows: pd.DataFrame, heads: list[str]) -> tuple[Block, pd.DataFrame]:
-    one = rows.iloc[0]
-    metric = str(one["metric"])
-    caption = f"{METRICS.get(metric, metric)}, {set_name(one['set'], metric)}, {CONVENTION_NAMES[one['convention']]}"
-    return Block(caption, heads, labels=("arm", "spread")), rows
-
-
-def _rows(
-    table: pd.DataFrame,
-    arms: list[str],
-    backends: list[str],
-    remarks: Mapping[str, str],
-    reasons: Mapping[Key, str],
-    style: Format,
-    notes: dict[str, int],
-) -> list[tuple[str, str, list[str]]]:
-    """A line per arm, and the means."""
+def _rows(table: pd.DataFrame, report: Report) -> list[Row]:
+    """A row per arm, and the means."""
     cells = {(row.arm, row.backend): row for row in table.itertuples(index=False)}
-    values = _values(table, arms, backends)
-    lines = []
-    for arm, of_arm in zip(arms, values, strict=True):
-        known = of_arm[~np.isnan(of_arm)]
-        spread = f"{np.ptp(known):.1f}" if len(known) > 1 else ""
-        texts = []
-        for backend in backends:
-            cell: Any = cells.get((arm, backend))
-            if cell is None:
-                texts.append(style.text(UNKNOWN))
-            elif math.isnan(cell.value):
-                key = Key(arm, backend, cell.convention, cell.set, cell.machine, cell.metric)
-                texts.append("undefined" + _mark(reasons.get(key, ""), style, notes))
-            else:
-                texts.append(style.text("".join(number_text(cell))))
-        name = style.code(arm) + _mark(remarks.get(arm, ""), style, notes)
-        lines.append((name, spread, texts))
-    others = np.array([name != "native" for name in backends], dtype=bool)
+    values = _values(table, report.arms, report.backends)
+    rows = []
+    for arm, of_arm in zip(report.arms, values, strict=True):
+        head = [Cell(arm, style="code", note=report.remarks.get(arm, "")), Cell(_spread(of_arm))]
+        found = [_cell(cells.get((arm, backend)), report.reasons) for backend in report.backends]
+        rows.append(Row([*head, *found], arm))
+    others = np.array([name != "native" for name in report.backends], dtype=bool)
     whole = ~np.isnan(values[:, others]).any(axis=1)
     if whole.sum() > 1 and others.any():
-        means = values[whole].mean(axis=0)  # NaN under "native" if one of them has no own score
-        spread = f"{np.ptp(means[~np.isnan(means)]):.1f}"
-        texts = [style.text(UNKNOWN) if math.isnan(mean) else f"{mean:.1f}" for mean in means]
-        lines.append((f"mean over {whole.sum()} arms", spread, texts))
-    return lines
+        means = values[whole].mean(axis=0)  # NaN under "native" if one of them has no native score
+        texts = [UNKNOWN if math.isnan(mean) else f"{mean:.1f}" for mean in means]
+        rows.append(Row([Cell(text) for text in (f"mean over {whole.sum()} arms", _spread(means), *texts)]))
+    return rows
 
 
-def _mark(note: str, style: Format, notes: dict[str, int]) -> str:
-    return style.mark(notes.setdefault(note, len(notes) + 1)) if note else ""
+def _cell(row: Any, reasons: Mapping[Key, str]) -> Cell:
+    if row is None:
+        return Cell(UNKNOWN)
+    if math.isnan(row.value):
+        key = Key(row.arm, row.backend, row.convention, row.set, row.machine, row.metric)
+        return Cell("undefined", note=reasons.get(key, ""))
+    return number(row)
+
+
+def _spread(values: Floats) -> str:
+    defined = values[~np.isnan(values)]
+    return f"{np.ptp(defined):.1f}" if len(defined) > 1 else ""

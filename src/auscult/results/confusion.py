@@ -1,7 +1,9 @@
-"""Confusion of units for readers: heat maps, and a short table of the pairs that are confused most."""
+"""Confusion of units for readers: heat maps, and short tables of the pairs that are confused most."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,12 @@ from matplotlib.patches import Rectangle
 
 from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import machine_order
-from auscult.evaluation.metrics import Floats
-from auscult.files import atomic_file
-from auscult.results.style import panels, say
+from auscult.files import atomic_folder
+from auscult.results.figures import MAP, heat_panel, panels, say
+from auscult.results.table import Document, Table, plain_table
+from auscult.results.text import markdown
 from auscult.scoring.confusion import QUANTITIES, matrix
 
-MAP = matplotlib.colormaps["Blues"]  # one hue, light to dark: reads the same without colour vision, and on paper
-_MISSING = "#e2e2e2"
 _WORDS = {  # of the colour bar, the rows and the columns
     "accepted": ("clips accepted (%)", "normal test clips of unit", "detector of unit"),
     "nearest": ("false alarms (%)", "false alarms of unit", "nearest other unit"),
@@ -68,50 +69,30 @@ def _panel(axis: Axes, percent: pd.DataFrame) -> None:
         axis.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4))
 
 
-def heat_panel(
-    axis: Axes,
-    values: Floats,
-    rows: list[str],
-    columns: list[str],
-    limits: tuple[float, float] = (0, 100),
-    digits: int = 0,
-    size: float = 9.5,
-) -> None:
-    """Cells [rows, columns] as colours of `MAP` between `limits`, each with its number; grey and a dash for NaN."""
-    low, high = limits
-    axis.set_facecolor(_MISSING)
-    axis.imshow(np.ma.masked_invalid(values), cmap=MAP, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        number: Any = "-" if np.isnan(value) else f"{value:.{digits}f}"
-        colour = "#555555" if np.isnan(value) else "white" if value > low + 0.6 * (high - low) else "black"
-        axis.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
-    axis.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
-    axis.set_yticks(range(len(rows)), rows)
-    axis.tick_params(length=0)
-    axis.grid(visible=False)
-    axis.spines[:].set_visible(False)
+def write_confusions(tables: Mapping[str, pd.DataFrame], committed: Path, cached: Path) -> None:
+    """Of each arm the confusions as CSV and pictures into the folder `cached`; table.md of all arms into `committed`."""
+    with atomic_folder(committed) as small, atomic_folder(cached) as part:
+        for arm, table in tables.items():
+            table.to_csv(part / f"{arm}.csv", index=False, float_format="%.4f", lineterminator="\n")
+            for quantity in ("accepted", "auc"):
+                plot_confusion(table, part / f"{arm}_{quantity}.png", quantity, arm)
+        (small / "table.md").write_text(markdown(confusion_document(tables)), encoding="utf-8")
 
 
-def write_confusions(tables: dict[str, pd.DataFrame], out: Path) -> None:
-    """Of each arm the confusions as CSV, Markdown and pictures, into the folder `out`."""
-    for arm, table in tables.items():
-        table.to_csv(out / f"{arm}.csv", index=False, float_format="%.4f", lineterminator="\n")
-        write_confusion(table, out / f"{arm}.md", f"Units of a machine type taken for each other by `{arm}`")
-        for quantity in ("accepted", "auc"):
-            plot_confusion(table, out / f"{arm}_{quantity}.png", quantity, arm)
+def confusion_document(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Document:
+    """Of each arm a table of one row per machine type, then the `top` pairs of units that are confused most.
 
+    Pairs are ordered by the share accepted by the wrong detector; ties by AUC, lowest first.
 
-def write_confusion(table: pd.DataFrame, path: Path, title: str, top: int = 10) -> None:
-    """Write `confusion_markdown` to `path`, whole or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(confusion_markdown(table, title, top), encoding="utf-8")
-
-
-def confusion_markdown(table: pd.DataFrame, title: str, top: int = 10) -> str:
-    """One row per machine type, then the `top` pairs of units with the highest share accepted by the wrong detector.
-
-    Ties in that share are ordered by AUC, lowest first. Columns of `table` as from `scoring.confusion.confusion`, one arm.
+    Args:
+        tables: arm -> its confusions, columns as from `scoring.confusion.confusion`.
     """
+    said = ["Normal test clips only, in percent. Means are over units and over pairs."]
+    sections = [(f"`{arm}`", _tables(table, top)) for arm, table in tables.items()]
+    return Document("Units of a machine type taken for each other", said, sections)
+
+
+def _tables(table: pd.DataFrame, top: int) -> list[Table]:
     pair = ["machine", "unit", "other"]
     wide = pd.DataFrame(columns=pair)
     for quantity in QUANTITIES:
@@ -122,15 +103,20 @@ def confusion_markdown(table: pd.DataFrame, title: str, top: int = 10) -> str:
     pairs = wide[wide["unit"] != wide["other"]].merge(
         own[["machine", "unit", "accepted_value"]], on=["machine", "unit"], suffixes=("", "_own")
     )
-    lines = [f"# {title}", "", "Normal test clips only, in percent. Means are over units and over pairs.", ""]
-    lines += [
-        "| machine | units | clips | rejected by their own unit | accepted by another unit | lowest AUC of a pair |"
-    ]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
+    by_type = []
     for machine in sorted(own["machine"].unique(), key=machine_order):
         mine, crossed = own[own["machine"] == machine], pairs[pairs["machine"] == machine]
-        cells = [1 - mine["accepted_value"].mean(), crossed["accepted_value"].mean(), crossed["auc_value"].min()]
-        lines.append(f"| {machine} | {len(mine)} | {mine['accepted_clips'].sum():.0f} | {_cells(cells)} |")
+        shares = [1 - mine["accepted_value"].mean(), crossed["accepted_value"].mean(), crossed["auc_value"].min()]
+        by_type.append([machine, str(len(mine)), f"{mine['accepted_clips'].sum():.0f}", *map(_percent, shares)])
+    heads = [
+        "machine",
+        "units",
+        "clips",
+        "rejected by their own unit",
+        "accepted by another unit",
+        "lowest AUC of a pair",
+    ]
+    first = replace(plain_table(heads, by_type), caption="Machine types")
 
     pairs["place"] = pairs["machine"].map(machine_order)
     worst = (
@@ -140,21 +126,21 @@ def confusion_markdown(table: pd.DataFrame, title: str, top: int = 10) -> str:
         )
         .head(top)
     )
-    lines += ["", "## Strongest confusions", ""]
     if pairs.empty:
-        return "\n".join([*lines, "Every machine type has one unit: there is none to take it for.", ""])
+        return [first, Table("Every machine type has one unit: there is none to take it for", [], [])]
     if worst.empty:
-        return "\n".join([*lines, "No normal clip was accepted by another unit's detector.", ""])
-    lines += [
-        "| machine | clips of unit | detector of unit | accepted | accepted by their own | AUC | false alarms | nearest to it |"
-    ]
-    lines += ["|---|---|---|---:|---:|---:|---:|---:|"]
-    for row in worst.itertuples(index=False):
-        shares = _cells([row.accepted_value, row.accepted_value_own, row.auc_value])  # type: ignore[list-item]
-        nearest = _cells([row.nearest_value])  # type: ignore[list-item]
-        lines.append(f"| {row.machine} | {row.unit} | {row.other} | {shares} | {row.nearest_clips:.0f} | {nearest} |")
-    return "\n".join([*lines, ""])
+        return [first, Table("No normal clip was accepted by another unit's detector", [], [])]
+    heads = ["machine", "clips of unit", "detector of unit", "accepted", "accepted by their own", "AUC", "false alarms"]
+    strongest = [
+        [
+            str(row.machine), str(row.unit), str(row.other), _percent(row.accepted_value), _percent(row.accepted_value_own),
+            _percent(row.auc_value), f"{row.nearest_clips:.0f}", _percent(row.nearest_value),
+        ]
+        for row in worst.itertuples(index=False)
+    ]  # fmt: skip
+    second = plain_table([*heads, "nearest to it"], strongest, labels=3)
+    return [first, replace(second, caption="Strongest confusions")]
 
 
-def _cells(values: list[float]) -> str:
-    return " | ".join("-" if np.isnan(value) else f"{100 * value:.1f}" for value in values)
+def _percent(value: Any) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.1f}"

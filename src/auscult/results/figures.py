@@ -1,26 +1,131 @@
-"""Figures from data frames to PNG files, and the points behind the ROC curves for `dvc plots`."""
+"""Pictures of results with one look: off-screen, colour-blind safe, same bytes for the same numbers. Curves: `curves`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.lines import Line2D
-from numpy.typing import NDArray
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from auscult.evaluation.evaluate import joined, machine_order
-from auscult.evaluation.metrics import roc
+from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_file
 from auscult.results.names import CONVENTIONS, METRICS, SETS, backend_name
-from auscult.results.style import ANOMALY, COLOURS, MARKERS, NORMAL, add_legend, look, panels, say
 
-ROC_POINTS = 200
-ROC_ARMS = 6  # more lines than this cannot be told apart in one panel
-_GREY = "#c4c4c4"
+# Okabe and Ito's palette without its yellow, which is too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+NORMAL, ANOMALY = COLOURS[0], COLOURS[1]
+MAP = matplotlib.colormaps["Blues"]  # one hue, light to dark: reads the same without colour vision, and on paper
+_MISSING = "#e2e2e2"
+
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same on every machine
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "figure.constrained_layout.use": True,
+}
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour, line style and marker of the `index`-th series; distinguishable without colour, never the same twice in 28."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": LINES[(index + index // len(COLOURS)) % len(LINES)],
+        "marker": MARKERS[index % len(MARKERS)],
+    }
+
+
+@contextmanager
+def panels(
+    count: int,
+    path: Path,
+    size: tuple[float, float] = (3.4, 3.0),
+    columns: int = 3,
+    legend: Sequence[str] = (),
+) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """A figure with `count` panels of `size` inches, and room for the entries of a legend, saved as PNG on success."""
+    count = max(1, count)
+    across = min(columns, count)
+    down = -(-count // across)
+    width = max(across * size[0], 4.6)
+    rows = -(-len(legend) // _legend_columns(legend, width)) if legend else 0
+    with plt.rc_context(_SETTINGS):
+        figure, axes = plt.subplots(down, across, squeeze=False, figsize=(width, down * size[1] + 0.15 + 0.24 * rows))
+        flat = list(axes.flat)
+        for unused in flat[count:]:
+            unused.set_visible(False)
+        try:
+            yield figure, flat[:count]
+            with atomic_file(path) as temporary:
+                # Without its software entry the file holds nothing but pixels.
+                figure.savefig(temporary, dpi=150, metadata={"Software": None})
+        finally:
+            plt.close(figure)
+
+
+def add_legend(figure: Figure, entries: Mapping[str, Any], where: str = "lower") -> None:
+    """One legend for all panels, "lower" or "upper", in as many columns as the width of the figure allows."""
+    columns = _legend_columns(list(entries), figure.get_figwidth())
+    loc: Any = f"outside {where} center"
+    figure.legend(list(entries.values()), list(entries), loc=loc, ncols=columns)
+
+
+def say(axis: Axes, text: str) -> None:
+    """Say on an empty panel why it is empty."""
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="#555555", wrap=True)
+
+
+def _legend_columns(entries: Sequence[str], width: float) -> int:
+    longest = max((len(entry) for entry in entries), default=1)
+    return max(1, min(len(entries), int(width / (0.085 * longest + 0.75))))
+
+
+def heat_panel(
+    axis: Axes,
+    values: Floats,
+    rows: list[str],
+    columns: list[str],
+    limits: tuple[float, float] = (0, 100),
+    digits: int = 0,
+    size: float = 9.5,
+) -> None:
+    """Cells [rows, columns] as colours of `MAP` between `limits`, each with its number; grey and a dash for NaN."""
+    low, high = limits
+    axis.set_facecolor(_MISSING)
+    axis.imshow(np.ma.masked_invalid(values), cmap=MAP, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        number, colour = f"{value:.{digits}f}", "black"
+        if np.isnan(value):
+            number, colour = "-", "#555555"
+        elif value > low + 0.6 * (high - low):
+            colour = "white"
+        axis.text(column, row, number, ha="center", va="center", fontsize=size, color=colour)
+    axis.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 3 else 0)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
 
 
 def labelled(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
@@ -34,86 +139,6 @@ def labelled(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return table[table["seed"] == table.groupby("arm")["seed"].transform("first")]
 
 
-def roc_points(table: pd.DataFrame, backend: str = "native", set_name: str = "dev") -> pd.DataFrame:
-    """Points of the pooled ROC curve (all units of a machine type) of every arm, for one back-end and set.
-
-    Args:
-        table: of `labelled`. An arm without this back-end is shown with the first one it has.
-        backend: "native" is the arm's own score.
-        set_name: "dev" or "eval".
-
-    Returns:
-        Columns arm, backend, machine, fpr, tpr (fractions), at most `ROC_POINTS` rows per curve, kept at even steps along
-        its length, ends included. A machine where one class is missing has no rows.
-    """
-    frames = []
-    for (arm, machine), rows in table[table["set"] == set_name].groupby(["arm", "machine"], sort=False):
-        chosen = _backend(rows, backend)
-        rows = rows[rows["backend"] == chosen]
-        fpr, tpr, _ = roc(rows["score"], rows["anomaly"].astype(int))
-        if np.isnan([fpr[-1], tpr[-1]]).any():
-            continue
-        keep = _thinned(fpr, tpr)
-        frames.append(
-            pd.DataFrame({"arm": arm, "backend": chosen, "machine": machine, "fpr": fpr[keep], "tpr": tpr[keep]})
-        )
-    empty = pd.DataFrame(columns=["arm", "backend", "machine", "fpr", "tpr"])
-    return pd.concat(frames, ignore_index=True) if frames else empty
-
-
-def write_roc_csv(points: pd.DataFrame, path: Path) -> None:
-    """Write `roc_points` as a CSV that `dvc plots` can draw (x: fpr, y: tpr)."""
-    with atomic_file(path) as temporary:
-        points.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
-
-
-def plot_roc(points: pd.DataFrame, path: Path, max_fpr: float = 0.1, reference: str = "") -> None:
-    """One panel per machine type, one line per arm; the part that the pAUC looks at is shaded.
-
-    Of more than `ROC_ARMS` arms, that many are told apart: the reference and those with the highest average area. The
-    others are thin grey lines behind them; their points are in the CSV.
-
-    Args:
-        points: of `roc_points`.
-        path: PNG.
-        max_fpr: end of the shaded part.
-        reference: arm that is told apart in any case.
-    """
-    machines = sorted(points["machine"].unique(), key=machine_order)
-    arms = list(dict.fromkeys(points["arm"]))
-    leaders = _leaders(points, arms, reference)
-    others = f"{len(arms) - len(leaders)} other arms"
-    names = [*leaders, *([others] if len(leaders) < len(arms) else [])]
-    with panels(len(machines), path, legend=names) as (figure, axes):
-        if not machines:
-            say(axes[0], "no machine has labelled clips of both classes")
-            return
-        lines: dict[str, Any] = {}
-        curves = {key: (curve["fpr"], curve["tpr"]) for key, curve in points.groupby(["machine", "arm"])}
-        for axis, machine in zip(axes, machines, strict=True):
-            axis.axvspan(0, max_fpr, color="#f0f0f0", zorder=0)
-            axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-            for arm in arms:
-                if arm not in leaders and (machine, arm) in curves:
-                    (lines[others],) = axis.plot(*curves[machine, arm], color=_GREY, linewidth=0.8)
-            for index, arm in enumerate(leaders):
-                (lines[arm],) = axis.plot(*curves.get((machine, arm), ([], [])), **{**look(index), "marker": None})
-            axis.set(title=machine, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-            axis.set(xlabel="false positive rate", ylabel="true positive rate")
-            axis.label_outer()
-        add_legend(figure, {name: lines[name] for name in names})
-
-
-def _leaders(points: pd.DataFrame, arms: list[str], reference: str) -> list[str]:
-    """At most `ROC_ARMS` of `arms`, in their order: the reference, then by the area averaged over machine types."""
-    areas = {
-        arm: sum(float(np.trapezoid(c["tpr"], c["fpr"])) for _, c in curves.groupby("machine"))
-        for arm, curves in points.groupby("arm")
-    }
-    ranked = sorted(arms, key=lambda arm: (arm != reference, -areas[arm]))  # an arm that lacks a machine ranks lower
-    return [arm for arm in arms if arm in ranked[:ROC_ARMS]]
-
-
 def plot_histograms(
     table: pd.DataFrame, arm: str, path: Path, backend: str = "native", set_name: str = "dev", bins: int = 40
 ) -> None:
@@ -124,7 +149,7 @@ def plot_histograms(
     without labelled clips of this set has a figure that says so.
     """
     rows = table[(table["arm"] == arm) & (table["set"] == set_name) & np.isfinite(table["score"])]
-    chosen = _backend(rows, backend) if len(rows) else backend
+    chosen = drawn_backend(rows, backend) if len(rows) else backend
     rows = rows[rows["backend"] == chosen]
     machines = sorted(rows["machine"].unique(), key=machine_order)
     with panels(len(machines), path, size=(3.4, 2.6), legend=("normal", "anomaly")) as (figure, axes):
@@ -150,57 +175,6 @@ def plot_histograms(
         add_legend(figure, classes, "upper")
 
 
-def plot_history(history: pd.DataFrame, path: Path, title: str = "") -> None:
-    """Training curves: one panel per quantity of the history, against the epoch.
-
-    Args:
-        history: columns epoch, then numbers per epoch (train_loss, valid_loss, learning_rate, ...); an optional column
-            `scope` names the model a row belongs to (a machine, when one is trained per machine) and gives one line each.
-            Columns that share what follows `train_` and `valid_` share a panel.
-        path: PNG.
-        title: above the figure.
-    """
-    quantities = [name for name in history.columns if name not in ("epoch", "scope") and history[name].notna().any()]
-    quantities = [name for name in quantities if pd.api.types.is_numeric_dtype(history[name])]
-    groups: dict[str, list[str]] = {}
-    for name in quantities:
-        groups.setdefault(name.removeprefix("train_").removeprefix("valid_"), []).append(name)
-    scopes = list(history.groupby("scope", sort=False)) if "scope" in history else [("", history)]
-    # With a few models the colour tells which one; with many it tells training from validation, and each line is thin.
-    few = 1 < len(scopes) <= len(COLOURS)
-    kinds = [kind for kind in ("train", "valid") if any(name.startswith(f"{kind}_") for name in quantities)]
-    many = f", {len(scopes)} models" if len(scopes) > len(COLOURS) else ""
-    entries: dict[str, Any] = {}
-    if few:
-        entries |= {str(scope): Line2D([], [], color=COLOURS[index]) for index, (scope, _) in enumerate(scopes)}
-    for kind in kinds:
-        colour = "#444444" if few else COLOURS[int(kind == "valid")]
-        text = "validation" if kind == "valid" else "training"
-        entries[text + many] = Line2D([], [], color=colour, linestyle="--" if kind == "valid" else "-")
-    with panels(len(groups), path, size=(4.6, 3.1), columns=2, legend=list(entries)) as (figure, axes):
-        if not groups:
-            say(axes[0], "nothing was trained")
-            return
-        for axis, (group, names) in zip(axes, groups.items(), strict=True):
-            for (index, (_, rows)), name in product(enumerate(scopes), names):
-                valid = name.startswith("valid_")
-                shown = rows[rows[name].notna()]
-                axis.plot(
-                    shown["epoch"],
-                    shown[name],
-                    color=COLOURS[index if few else int(valid)],
-                    linestyle="--" if valid else "-",
-                    linewidth=0.7 if many else 1.8,
-                    marker="o" if len(shown) == 1 else None,
-                )
-            axis.set(xlabel="epoch", ylabel="learning rate" if group == "lr" else group.replace("_", " "))
-            axis.locator_params(axis="x", integer=True)
-        if title:
-            figure.suptitle(title, fontsize=12)
-        if entries:
-            add_legend(figure, entries)
-
-
 def plot_summary(
     summary: pd.DataFrame,
     path: Path,
@@ -210,7 +184,7 @@ def plot_summary(
     machine: str = "mean",
     arms: Sequence[str] = (),
 ) -> None:
-    """One row per arm from top to bottom: one number with its interval, by the arm's own score and by the first other one.
+    """One row per arm from top to bottom: one number with its interval, by the arm's native score and by the first other one.
 
     Args:
         summary: long table of `evaluation.evaluate`.
@@ -269,11 +243,6 @@ def plot_summary(
         add_legend(figure, points, "upper")
 
 
-def _backend(rows: pd.DataFrame, backend: str) -> str:
+def drawn_backend(rows: pd.DataFrame, backend: str) -> str:
+    """`backend`, or the first that `rows` have."""
     return backend if (rows["backend"] == backend).any() else str(rows["backend"].iloc[0])
-
-
-def _thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> NDArray[np.intp]:
-    """At most `ROC_POINTS` indices at even steps of the distance travelled along the curve, both ends included."""
-    travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(fpr)) + np.abs(np.diff(tpr)))])
-    return np.unique(np.searchsorted(travelled, np.linspace(0, travelled[-1], ROC_POINTS)).clip(max=len(fpr) - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BACKENDS = {
-    "native": "own score",
+    "native": "native score",
     "knn": "kNN",
     "knn_cosine": "kNN (cosine)",
     "knn_euclidean": "kNN (Euclidean)",
@@ -38,12 +38,14 @@ COSTS = {
     "train_seconds": "train (s)",
     "clips_per_second": "clips/s",
 }
+SIZES = ("parameters", "macs_per_clip")
+"""Costs that are the same in every run, which committed tables may show."""
 UNKNOWN = "\u2013"  # a dash: not measured
 AGGREGATES = {"mean": "average", "hmean": "harmonic mean"}
 
 
 def backend_name(backend: str) -> str:
-    """Reader's name of a back-end; an unknown one is spelt out from its key, a variant of the own score says which."""
+    """Reader's name of a back-end; an unknown one is spelt out from its key, a variant of the native score says which."""
     if backend.startswith("native_"):
         return f"{BACKENDS['native']} ({backend.removeprefix('native_').replace('_', ' ')})"
     return BACKENDS.get(backend, backend.replace("_", " "))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,95 +13,116 @@ import pandas as pd
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.results.names import COSTS, METRICS, UNKNOWN, backend_name
-from auscult.results.render import amount_text
+from auscult.results.results import headline_backend
+from auscult.results.table import Cell, Column, Row, Table, amount_text, known, number, plain_table
+from auscult.results.text import markdown_table
+from auscult.settings.paths import Paths
 
-# Which numbers a profile's short table shows: (metric, machine), under the per-unit convention of the development set.
+# Which averages a profile's short table shows: (metric, average over machine types), per unit, of the development set.
 SHOWN = {
     "synthetic": [("auc", "mean"), ("pauc", "mean"), ("mauc", "mean")],
-    "dcase2023_valve": [("auc_source", "valve"), ("auc_target", "valve"), ("pauc", "valve"), ("official", "valve")],
+    "dcase2023_valve": [("auc_source", "mean"), ("auc_target", "mean"), ("pauc", "mean"), ("official", "hmean")],
 }
 
-SHOWN_COSTS = ("parameters", "train_seconds")
 
-
-def short_table(summary: pd.DataFrame, columns: list[tuple[str, str]], costs: pd.DataFrame | None = None) -> str:
-    """Markdown: one row per arm, by its own score or, when it has none, its first back-end.
+def short_table(
+    summary: pd.DataFrame,
+    columns: Sequence[tuple[str, str]],
+    parameters: Mapping[str, float] | None = None,
+    seconds: Mapping[str, str] | None = None,
+) -> Table:
+    """One row per arm, by its native score or, when it has none, its first back-end.
 
     Args:
         summary: long table of `evaluation.evaluate`.
         columns: (metric, machine) of each column; percent, standard deviation over training seeds, interval.
-        costs: of `results.arm_costs`; also says which arms there are, run or not.
+        parameters: arm -> number; also says which arms there are, run or not. None = no such column.
+        seconds: arm -> what training took, as it is written. None = no such column.
     """
     rows = summary[(summary["set"] == "dev") & (summary["convention"] == "per_unit")]
     values = {(r.arm, r.backend, r.metric, r.machine): r for r in rows.itertuples(index=False)}
-    amounts = {} if costs is None else {row["arm"]: row for row in costs.to_dict("records")}
-    head = ["arm", "score", *(METRICS.get(metric, metric) for metric, _ in columns)]
-    head += [COSTS[name] for name in SHOWN_COSTS] if amounts else []
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
-    for arm in dict.fromkeys([*amounts, *rows["arm"]]):
-        backends = list(dict.fromkeys(rows.loc[rows["arm"] == arm, "backend"]))
-        if backends:
-            backend = "native" if "native" in backends else backends[0]
-            cells = [backend_name(backend), *(_cell(values.get((arm, backend, *column))) for column in columns)]
-        else:
-            cells = ["", *["not run"] * len(columns)]
-        cells += [_amount(amounts.get(arm, {}), name) for name in SHOWN_COSTS] if amounts else []
-        lines.append("| " + " | ".join([f"`{arm}`", *cells]) + " |")
-    return "\n".join(lines)
+    heads = [Column("arm", "label"), Column("score", "label")]
+    heads += [Column(METRICS.get(metric, metric)) for metric, _ in columns]
+    heads += [] if parameters is None else [Column(COSTS["parameters"], "cost")]
+    heads += [] if seconds is None else [Column(COSTS["train_seconds"], "cost")]
+    lines = []
+    for arm in dict.fromkeys([*(parameters or ()), *rows["arm"]]):
+        backend = headline_backend(rows, arm)
+        ran = (rows["arm"] == arm).any()
+        cells = [Cell(arm, style="code"), Cell(backend_name(backend) if ran else "")]
+        for metric, machine in columns:
+            cells.append(_cell(values.get((arm, backend, metric, machine))) if ran else Cell("not run"))
+        if parameters is not None:
+            size = known(parameters.get(arm, math.nan))
+            cells.append(Cell(UNKNOWN if size is None else amount_text(size / 1e6)))
+        if seconds is not None:
+            cells.append(Cell(seconds.get(arm, UNKNOWN)))
+        lines.append(Row(cells, arm))
+    return Table("", heads, lines)
 
 
-def _cell(row: Any) -> str:
-    if row is None or pd.isna(row.value):
-        return "undefined"
-    spread = "" if pd.isna(getattr(row, "std", None)) else f" ± {row.std:.1f}"
-    return f"{row.value:.1f}{spread} [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+def _cell(row: Any) -> Cell:
+    return Cell("undefined") if row is None or pd.isna(row.value) else number(row)
 
 
-def _amount(amounts: Mapping[Hashable, Any], name: str) -> str:
-    amount = float(amounts.get(name, float("nan")))
-    return UNKNOWN if pd.isna(amount) else amount_text(amount / (1e6 if "(M)" in COSTS[name] else 1))
+def rounded(seconds: float) -> str:
+    """Two digits: more of them differ between equal runs.
+
+    >>> rounded(0.0612), rounded(57.3), rounded(1187)
+    ('0.061', '57', '1200')
+    """
+    return UNKNOWN if pd.isna(seconds) else f"{float(f'{seconds:.2g}'):.10g}"
 
 
 FIGURES = ("value", "reference", "ratio")
-BESIDE = ("epoch vs authors", "train_step", "loading", "gather", "pack")
+AGAINST_OTHERS = ("epoch vs authors", "train_step", "loading", "gather", "pack")
 """Benchmarks whose reference is another program; of the others it is a limit or a whole."""
 
 
-def speed_table(benchmarks: pd.DataFrame) -> str:
-    """Markdown: what users wait for, beside another program: wall time, with two threads or workers."""
+def speed_table(benchmarks: pd.DataFrame) -> Table:
+    """What users wait for, next to another program: wall time, with two threads or workers."""
     measured = benchmarks["reference"].notna() & ~benchmarks["unit"].str.contains("processor|of sound")
-    measured &= benchmarks["benchmark"].isin(BESIDE)
+    measured &= benchmarks["benchmark"].isin(AGAINST_OTHERS)
     rows = benchmarks[measured & ~benchmarks["variant"].str.contains(r"threads 1|1 worker|of 18 s")]
-    lines = ["| what | | ours | reference | ratio |", "|---|---|---:|---:|---:|"]
-    for row in rows.to_dict("records"):
-        cells = [f"{row['benchmark']}: {row['variant']}", row["unit"], *(f"{row[key]:g}" for key in FIGURES)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    lines = [
+        [f"{row['benchmark']}: {row['variant']}", str(row["unit"]), *(f"{row[key]:g}" for key in FIGURES)]
+        for row in rows.to_dict("records")
+    ]
+    return plain_table(["what", "", "ours", "reference", "ratio"], lines, labels=2)
 
 
-def _costs(folder: Path) -> pd.DataFrame | None:
-    path = folder / "costs.csv"
-    return pd.read_csv(path) if path.is_file() else None
+def updated(text: str, root: Path) -> str:
+    """`text` with the part between `<!-- results: NAME -->` or `<!-- benchmarks -->` and `<!-- end -->` made anew.
 
-
-def updated(text: str, metrics: Path) -> str:
-    """`text` with the part between `<!-- results: NAME -->` or `<!-- benchmarks -->` and `<!-- end -->` made anew."""
-    tables = {
-        f"results: {name}": short_table(pd.read_csv(metrics / name / "summary.csv"), columns, _costs(metrics / name))
-        for name, columns in SHOWN.items()
-    }
-    tables["benchmarks"] = speed_table(pd.read_csv(metrics / "benchmarks.csv"))
-    for name, table in tables.items():
+    Seconds are those of the cached results, or, where these are not at hand, those that the text has.
+    """
+    for name in (*(f"results: {profile}" for profile in SHOWN), "benchmarks"):
         before, opened, rest = text.partition(f"<!-- {name} -->\n")
-        _, closed, after = rest.partition("<!-- end -->")
+        old, closed, after = rest.partition("<!-- end -->")
         if not opened or not closed:
             raise AuscultError(f"README.md has no markers for `{name}`")
-        text = f"{before}{opened}{table}\n{closed}{after}"
+        if name == "benchmarks":
+            table = speed_table(pd.read_csv(root / "metrics" / "benchmarks.csv"))
+        else:
+            table = _results(Paths(name.removeprefix("results: "), root), old)
+        text = "\n".join([f"{before}{opened}" + "\n".join(markdown_table(table)), f"{closed}{after}"])
     return text
 
 
+def _results(paths: Paths, old: str) -> Table:
+    few = json.loads((paths.metrics() / "metrics.json").read_text(encoding="utf-8"))
+    parameters = {arm: numbers.get("parameters", math.nan) for arm, numbers in few.items()}
+    costs = paths.results() / "costs.csv"
+    if costs.is_file():
+        seconds = {str(row["arm"]): rounded(row["train_seconds"]) for row in pd.read_csv(costs).to_dict("records")}
+    else:
+        rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in old.splitlines()]
+        seconds = {row[0]: row[-1] for row in rows}
+    return short_table(pd.read_csv(paths.metrics() / "summary.csv"), SHOWN[paths.profile], parameters, seconds)
+
+
 def main(root: Path = Path()) -> None:
-    text = updated((root / "README.md").read_text(), root / "metrics")
+    text = updated((root / "README.md").read_text(), root)
     with atomic_file(root / "README.md") as part:
         part.write_text(text)
 

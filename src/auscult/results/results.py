@@ -1,44 +1,51 @@
-"""Everything under metrics/<profile>/: evaluation of all arms at once, so that differences between them are paired.
+"""The results of a report: evaluation of all arms at once, so that differences between them are paired.
 
-Into the folder go `summary.csv` (every number), `differences.csv` (every number against the reference arm), `costs.csv`,
-the tables, one JSON per arm, and `plots/`.
+Committed (`metrics/<profile>/`), small and the same after equal runs: `summary.csv` (headline numbers), `table.md`, `auc.png`,
+`metrics.json`. Cached (`data/<profile>/results/<report>/`): `summary.csv` (every number), `differences.csv`, `costs.csv` (what
+differs between equal runs), the tables as CSV and LaTeX, and `plots/`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from auscult.errors import AuscultError, listed
+from auscult.evaluation.aggregation import AGGREGATES
 from auscult.evaluation.comparison import best, differences
-from auscult.evaluation.evaluate import replicate, summarise, undefined
+from auscult.evaluation.evaluate import SUMMARY_COLUMNS, replicate, summarise, undefined
 from auscult.files import atomic_folder
-from auscult.results.curves import write_curves
-from auscult.results.figures import (
-    labelled,
-    plot_histograms,
-    plot_history,
-    plot_roc,
-    plot_summary,
-    roc_points,
-    write_roc_csv,
-)
+from auscult.results.cells import Evidence
+from auscult.results.curves import plot_history, plot_roc, read_history, roc_points, write_curves, write_roc_csv
+from auscult.results.figures import labelled, plot_histograms, plot_summary
 from auscult.results.names import COSTS
-from auscult.results.nothing import all_left_out, write_nothing
 from auscult.results.sweep import plot_sweep
-from auscult.results.tables import Beside, write_arm_json, write_tables
+from auscult.results.table import Document, known
+from auscult.results.tables import write_tables
+from auscult.results.text import markdown
 from auscult.settings.profile import Profile
 from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
 COST_COLUMNS = ["arm", *COSTS, "peak_memory_mib", "device", "seeds"]
+FEW = ("auc", "pauc", "mauc", "auc_source", "auc_target", "official")
+HEADLINE = (*FEW, "pauc_source", "pauc_target")
+PROJECT_TITLE = "The project's arms"
+
+
+class Folders(NamedTuple):
+    """Where results go: what is committed, and what DVC caches."""
+
+    committed: Path
+    cached: Path
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,14 @@ class ArmFiles:
     models: dict[int, Path]
 
     def cost(self, seed: int) -> Path:
-        """What training took: beside the model folder, for it differs between equal runs."""
-        return self._beside(seed, "cost")
+        """What training took: next to the model folder, for it differs between equal runs."""
+        return self._next_to(seed, "cost")
 
     def embed(self, seed: int) -> Path:
         """Size and speed of the network, measured while clips were embedded."""
-        return self._beside(seed, "embed")
+        return self._next_to(seed, "embed")
 
-    def _beside(self, seed: int, kind: str) -> Path:
+    def _next_to(self, seed: int, kind: str) -> Path:
         folder = self.models[seed]
         return folder.with_name(f"{folder.name}.{kind}.json")
 
@@ -71,11 +78,11 @@ def write_results(
     evaluate: Evaluate,
     arms: dict[str, ArmFiles],
     labels: Path,
-    out: Path,
+    out: Folders,
     tables: dict[str, TableSettings],
     study: Study | None = None,
 ) -> None:
-    """Evaluate all arms against `labels` and write summary, differences, costs, tables, JSON and plots into `out`.
+    """Evaluate all arms against `labels` and write what is committed and what is cached into the two folders `out`.
 
     An arm without scores keeps its rows, which say so; one whose networks were skipped says why (`skipped` in the
     `config.yaml` of its model folder: "all" or a machine type -> reason). A set without labels, as a challenge leaves it
@@ -87,7 +94,7 @@ def write_results(
         evaluate: replicates, level and reference arm ("" = the last of `arms` that has scores).
         arms: arm -> its files, in the order of the tables' rows.
         labels: parquet of clip_id, anomaly, domain.
-        out: folder, replaced as a whole.
+        out: both are replaced as a whole.
         tables: as for `tables.write_tables`.
         study: whose arms these are; None = the project's. It has the picture of its sweep, if it names one, and no
             pictures of single arms (their training curves are in MLflow).
@@ -95,9 +102,15 @@ def write_results(
     Raises:
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
-    absent = skipped(arms)
-    if arms and all_left_out(arms, absent):
-        write_nothing(arms, absent, out)
+    absent, costs = skipped(arms), arm_costs(arms)
+    title = f"{study.title if study else PROJECT_TITLE}, profile {profile.name}"
+    if arms and all((arm, "all") in absent for arm in arms):
+        with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
+            write_costs(costs, part)
+            write_summaries(pd.DataFrame(columns=SUMMARY_COLUMNS), costs.iloc[:0], small, part)
+            reasons = [f"* `{arm}`: {absent[arm, 'all']}" for arm in arms]
+            document = Document(title, ["No arm of this table has been trained here:", "\n".join(reasons)])
+            (small / "table.md").write_text(markdown(document), encoding="utf-8")
         return
     scores = all_scores(arms, absent)
     scored = [arm for arm in arms if (scores["arm"] == arm).any()]
@@ -109,9 +122,9 @@ def write_results(
     truth = pd.read_parquet(labels)
     result = replicate(scores, truth, profile.rules, evaluate.replicates, evaluate.seed, absent)
     summary = summarise(result, evaluate.level)
-    compared = (reference, _first_backend(scores, reference))
-    apart, costs = differences(result, compared, evaluate.level), arm_costs(arms)
-    beside = Beside(
+    compared = (reference, headline_backend(scores, reference))
+    apart = differences(result, compared, evaluate.level)
+    evidence = Evidence(
         arms=list(arms),
         best=best(result, evaluate.level),
         undefined=undefined(summary),
@@ -123,23 +136,67 @@ def write_results(
         level=evaluate.level,
         unlabelled=summary.empty,
     )
-    with atomic_folder(out) as part:
-        for name, frame, digits in (
-            ("summary", summary, "%.4f"),
-            ("differences", apart, "%.4f"),
-            ("costs", costs, "%.10g"),
-        ):
-            frame.to_csv(part / f"{name}.csv", index=False, float_format=digits, lineterminator="\n")
-        write_tables(summary, tables, part, profile.name, profile.dataset, beside)
-        for arm in arms:
-            write_arm_json(summary, arm, part / f"{arm}.json")
+    with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
+        write_costs(costs, part)
+        write_summaries(summary, costs, small, part)
+        apart.to_csv(part / "differences.csv", index=False, float_format="%.4f", lineterminator="\n")
+        document = write_tables(summary, tables, part, (profile.name, profile.dataset), evidence)
+        (small / "table.md").write_text(markdown(replace(document, title=title)), encoding="utf-8")
         table = labelled(scores, truth)
         _plots(part / "plots", list(arms), table, summary, reference, profile.rules.max_fpr)
+        write_picture(summary, list(arms), table["set"].unique(), small)
         write_curves({arm: _history(files) for arm, files in arms.items()}, part / "plots" / "curves.csv")
         if study is None:
             _arm_plots(part / "plots", arms, table)
         elif study.sweep is not None:
             _sweep_plots(part / "plots", study.sweep, summary)
+
+
+# ------------------------------------------------------------------------------------------------------- what is committed
+def write_summaries(summary: pd.DataFrame, costs: pd.DataFrame, committed: Path, cached: Path) -> None:
+    """`summary.csv`: every number into `cached`, the headline ones into `committed`, and there a few in `metrics.json`."""
+    summary.to_csv(cached / "summary.csv", index=False, float_format="%.4f", lineterminator="\n")
+    headline(summary).to_csv(committed / "summary.csv", index=False, float_format="%.6g", lineterminator="\n")
+    text = json.dumps(headline_metrics(summary, costs), indent=1)
+    (committed / "metrics.json").write_text(text + "\n", encoding="utf-8")
+
+
+def headline(summary: pd.DataFrame) -> pd.DataFrame:
+    """The averages over machine types of `HEADLINE`, by every back-end, set and convention."""
+    return summary[summary["metric"].isin(HEADLINE) & summary["machine"].isin(AGGREGATES)]
+
+
+def headline_metrics(summary: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Any]:
+    """For `dvc metrics` and `dvc exp show`: arm -> `parameters`, and set -> metric -> percent.
+
+    Averages over machine types, per unit, by the back-end that an arm is judged by; the official score as the challenge forms
+    it. Four decimals, None where a number is undefined.
+    """
+    found: dict[str, Any] = {}
+    for cost in costs.to_dict("records"):
+        size = cost["parameters"]
+        found[str(cost["arm"])] = {} if math.isnan(size) else {"parameters": round(size)}
+    numbers = summary[summary["metric"].isin(FEW) & (summary["convention"] == "per_unit")]
+    numbers = numbers[numbers["set"].isin(["dev", "eval"])]
+    for arm, rows in numbers.groupby("arm", sort=False):
+        of = rows[rows["backend"] == headline_backend(rows, str(arm))]
+        harmonic = (of["machine"] == "hmean").any()
+        official = (of["metric"] == "official") & (of["machine"] == ("hmean" if harmonic else "mean"))
+        for row in of[official | ((of["metric"] != "official") & (of["machine"] == "mean"))].itertuples(index=False):
+            of_set = found.setdefault(str(arm), {}).setdefault(str(row.set), {})
+            value = known(row.value)
+            of_set[str(row.metric)] = None if value is None else round(value, 4)
+    return found
+
+
+def write_costs(costs: pd.DataFrame, cached: Path) -> None:
+    """`costs.csv`: what differs between equal runs, and is therefore not committed."""
+    costs.to_csv(cached / "costs.csv", index=False, float_format="%.10g", lineterminator="\n")
+
+
+def write_picture(summary: pd.DataFrame, arms: list[str], sets: Iterable[str], committed: Path) -> None:
+    """`auc.png`, of the development set where it has labels."""
+    plot_summary(summary, committed / "auc.png", set_name=min(sets, default="dev"), arms=arms)
 
 
 def skipped(arms: Mapping[str, ArmFiles]) -> dict[tuple[str, str], str]:
@@ -193,8 +250,8 @@ def all_scores(arms: Mapping[str, ArmFiles], absent: Mapping[tuple[str, str], st
     return pd.concat(frames, ignore_index=True)
 
 
-def _first_backend(scores: pd.DataFrame, arm: str) -> str:
-    """The back-end an arm is judged by: its own score, or the first it has."""
+def headline_backend(scores: pd.DataFrame, arm: str) -> str:
+    """The back-end an arm is judged by: its native score, or the first it has."""
     backends = list(dict.fromkeys(scores.loc[scores["arm"] == arm, "backend"]))
     return "native" if "native" in backends or not backends else str(backends[0])
 
@@ -244,8 +301,7 @@ def _sweep_plots(folder: Path, sweep: Sweep, summary: pd.DataFrame) -> None:
     """One number against a parameter, per set."""
     for set_name in sorted(set(summary.loc[summary["value"].notna(), "set"]) & {"dev", "eval"}) or ["dev"]:
         suffix = "" if set_name == "dev" else f"_{set_name}"
-        path = folder / f"sweep{suffix}.png"
-        plot_sweep(summary, path, sweep.parameter, sweep.lines, sweep.metric, set_name=set_name)
+        plot_sweep(summary, folder / f"sweep{suffix}.png", sweep, set_name=set_name)
 
 
 def _arm_plots(folder: Path, arms: Mapping[str, ArmFiles], table: pd.DataFrame) -> None:
@@ -263,8 +319,7 @@ def _history(files: ArmFiles) -> pd.DataFrame:
     """Training curves of all seeds; with several the column `scope` says whose a row is."""
     frames = []
     for seed, folder in files.models.items():
-        path = folder / "history.csv"
-        frame = pd.read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
+        frame = read_history(folder / "history.csv")
         if len(frame) and len(files.models) > 1:
             scopes = frame["scope"].astype(str) if "scope" in frame else ["all"] * len(frame)
             frame["scope"] = [f"seed {seed}" if scope == "all" else f"{scope}, seed {seed}" for scope in scopes]

@@ -15,8 +15,9 @@ from auscult.errors import AuscultError, listed
 from auscult.evaluation.aggregation import AGGREGATES
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import Floats
+from auscult.results.figures import add_legend, look, panels, say
 from auscult.results.names import CONVENTIONS, METRICS, SETS, backend_name, machine_name
-from auscult.results.style import add_legend, look, panels, say
+from auscult.settings.schema import Sweep
 
 Value = float | str
 
@@ -31,15 +32,12 @@ class _Axis(NamedTuple):
 def plot_sweep(
     summary: pd.DataFrame,
     path: Path,
-    parameter: str,
-    lines: Mapping[str, Mapping[str, Value]],
-    metric: str = "auc",
-    convention: str = "per_unit",
+    sweep: Sweep,
     *,
+    convention: str = "per_unit",
     backend: str = "native",
     set_name: str = "dev",
     machine: str = "mean",
-    title: str = "",
 ) -> None:
     """Draw the metric of each arm at its value of the parameter, with bootstrap intervals.
 
@@ -49,18 +47,19 @@ def plot_sweep(
     Args:
         summary: long table of `evaluation.evaluate`. An undefined or missing number leaves a gap.
         path: PNG.
-        parameter: name and unit for the axis, such as "signal-to-noise ratio (dB)".
-        lines: name of a line -> arm -> value of the parameter, in the order to be shown; an arm may belong to several.
-            Numbers stand where they lie, on a logarithmic axis when they are positive and the largest is eight times the
-            smallest or more; if one is a string ("clean", "off"), all are evenly spaced in the order given.
-        metric, convention, set_name: which number.
+        sweep: the parameter, with its unit, the metric, and the lines: name -> arm -> value of the parameter, in the order
+            to be shown; an arm may belong to several. Numbers stand where they lie, on a logarithmic axis when they are
+            positive and the largest is eight times the smallest or more; if one is a string ("clean", "off"), all are evenly
+            spaced in the order given.
+        convention, set_name: which number.
         backend: which score; a line none of whose arms has it shows the first back-end its first arm has, and says so.
         machine: of several lines, the machine type or aggregate.
-        title: above the figure.
 
     Raises:
         AuscultError: two arms of one line at one value.
     """
+    metric = sweep.metric
+    lines: Mapping[str, Mapping[str, Value]] = sweep.lines
     families = len(lines) > 1
     for values in lines.values():
         _one_arm_per_value(values)
@@ -97,23 +96,19 @@ def plot_sweep(
         thin = 0
         for index, (name, (of, values)) in enumerate(series.items()):
             bold = not families and name == machine_name("mean")
-            style = (
-                {"color": "black", "linewidth": 3.2, "marker": "o", "markersize": 8}
-                if bold
-                else {**look(thin), "linewidth": 1.4}
-            )
-            thin += not bold
+            style: dict[str, Any] = {"color": "black", "linewidth": 3.2, "marker": "o", "markersize": 8}
+            if not bold:
+                style = {**look(thin), "linewidth": 1.4}
+                thin += 1
             shift = 0.0 if bold else (index - (len(series) - 1) / 2) * place.step
             drawn[name] = _line(axis, of, values, place, shift, style, bold)
-        _dress(axis, place, parameter)
+        _dress(axis, place, sweep.parameter)
         shown = f", {machine_name(machine)}" if families else ""
-        own = backend if backend in others or len(others) != 1 else others.pop()
+        shown_by = others.pop() if len(others) == 1 else backend
         how = "" if metric == "mauc" else f"{CONVENTIONS[convention].split(':')[0]}; "
         axis.set_ylabel(f"{METRICS.get(metric, metric)} (%){shown}, {SETS.get(set_name, set_name)}")
-        note = f"({how}{backend_name(own)}; bars{'' if families else ' and shade'}: bootstrap interval)"
-        axis.set_xlabel(f"{parameter}\n{note}")
-        if title:
-            axis.set_title(title)
+        note = f"({how}{backend_name(shown_by)}; bars{'' if families else ' and shade'}: bootstrap interval)"
+        axis.set_xlabel(f"{sweep.parameter}\n{note}")
         add_legend(figure, drawn, "upper")
 
 

@@ -67,10 +67,14 @@ class Paths:
         return self.data / "scores" / f"{arm}.parquet"
 
     def metrics(self, study: str = "") -> Path:
-        """Results of the project, or of a study."""
+        """What is committed of the results of the project, or of a study."""
         return (
             self.root / "studies" / study / "metrics" / self.profile if study else self.root / "metrics" / self.profile
         )
+
+    def results(self, report: str = "") -> Path:
+        """What is not committed of the results of the project ("" or "project"), of a study, or of another report."""
+        return self.data / "results" / (report or "project")
 
     def submission(self, arm: str) -> Path:
         """Scores and decisions in the challenge's format."""
@@ -81,7 +85,7 @@ class Paths:
         return self.data / "sweep" / f"{arm}.parquet"
 
     def backends(self, report: str) -> Path:
-        """Results of the sweep: of the "project", of a study, or of "all" arms."""
+        """What is committed of the results of the sweep: of the "project", of a study, or of "all" arms."""
         return self.root / "backends" / "metrics" / self.profile / report
 
     @property
@@ -90,6 +94,7 @@ class Paths:
         return self.root / "reports" / self.profile
 
     def confusion(self, study: str) -> Path:
+        """What is committed of the confusions between units."""
         return self.root / "studies" / study / "confusion" / self.profile
 
 

@@ -11,125 +11,167 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
 from auscult.files import atomic_file, digest
+from auscult.results.results import PROJECT_TITLE
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
 from auscult.settings.section import flat
 from auscult.tracking.values import param_text, run_curves, run_metrics
-from auscult.tracking.views import PROJECT, TAG, compare_link, overview, rows_of, view_link, views
 
-SERVER = "http://127.0.0.1:5000/"  # of `mlflow ui`, which listens to this machine alone
-HEADLINE = (
-    "`auc/fan`, `pauc/mean` ...: percent, development set, per unit then averaged, by the arm's own score if it has one"
+PROJECT = "project"
+"""Name of the group of runs that no study owns."""
+ABOUT = (
+    "One run per study, with its tables and pictures; below it one per arm. All rows of a study's tables, whoever owns them: "
+    "tags.`auscult.rows` LIKE '%,STUDY,%' in the search field."
 )
+HEADLINE = "`auc/fan`, `pauc/mean` ...: percent, development set, per unit then averaged, by the arm's native score if it has one"
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""With a server: tries after the first, and seconds until it answers, unless the environment says otherwise."""
 NOTE = 5000  # characters of a description: a tag holds no more
 
 
 def publish(project: Project, receipt: Path, study: str = "") -> None:
     """Write the run of every arm of the project, or of a study, and last `receipt` (which keys were published).
 
-    Without mlflow the receipt says so.
+    Without mlflow, or where the store does not answer, the receipt says so and a line on stderr what to do: what the other
+    stages made does not depend on it.
     """
+    again = f"dvc repro -s -f {f'studies/{study}/dvc.yaml:' if study else ''}publish"
     try:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError:
-        _write(
-            receipt,
-            {"published": None, "reason": "mlflow is not installed; install it and run: dvc repro -s -f publish"},
-        )
-        print("mlflow is not installed: results are in metrics/, nothing was published")
+        _not_published(receipt, "mlflow is not installed", f"install it and run: {again}")
         return
     store = project_root().resolve()
-    client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}"))
-    experiment = _experiment(client, f"auscult/{project.profile.name}", store)
-    metrics = project.paths.metrics(study)
-    summary = pd.read_csv(metrics / "summary.csv")
-    arms = [arm for arm in project.params.arms.values() if arm.study == study]
-    parent = _publish_study(client, experiment, project, study, metrics)
-    keys = []
-    for arm in arms:
-        plots = sorted((metrics / "plots").glob(f"*_{arm.name}.png"))
-        keys.append(_publish_arm(client, experiment, project, arm, summary[summary["arm"] == arm.name], plots, parent))
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    shown = _without_password(uri)
+    away = f"{shown} does not take the runs"
+    try:
+        for name, value in PATIENCE.items():  # mlflow's own is minutes per request
+            os.environ.setdefault(name, value)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        _not_published(receipt, f"{away}: {_one_line(error)}", f"once it does, run: {again}")
+        return
+    try:
+        keys = _publish_report(client, project, study, store)
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
+        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+            raise  # what was sent is wrong, not the place
+        _not_published(receipt, f"{away}: {_one_line(error)}", f"once it does, run: {again}")
+        return
     _write(receipt, {"published": keys})
-    print(f"{len(keys)} runs are up to date in {client.tracking_uri}")
-    server = SERVER
-    if client.tracking_uri.startswith("http"):
-        server = f"{client.tracking_uri.rstrip('/')}/"
-    else:
-        print(f"look at them with: mlflow ui --backend-store-uri {client.tracking_uri} --host 127.0.0.1")
-    for title, link in _publish_views(client, experiment, study).items():
-        print(f"  {title}: {server}{link}")
+    print(f"{len(keys)} runs are up to date in {shown}")
+    if not uri.startswith("http"):
+        print(f"look at them with: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
 
 
-def _publish_views(client: Any, experiment: str, study: str) -> dict[str, str]:
-    """Save the views of a study; title -> link of its views, and of the comparison of its newest runs."""
-    # The newest first, and of each arm the newest alone: the comparison page has room for so many.
-    found = client.search_runs([experiment], rows_of(study), order_by=["attributes.start_time DESC"], max_results=1000)
-    links = {}
-    for key, (title, content) in views(study, [(run.data.params, run.data.metrics) for run in found]).items():
-        client.set_experiment_tag(experiment, TAG + key, content)
-        links[title] = view_link(experiment, key)
-    tags = client.get_experiment(experiment).tags
-    saved = {json.loads(tags[tag])["name"]: view_link(experiment, tag[len(TAG) :]) for tag in tags if _ours(tag, tags)}
-    client.set_experiment_tag(experiment, "mlflow.note.content", overview(saved))
-    newest = {run.data.tags["auscult.arm"]: run.info.run_id for run in reversed(found)}
-    if not newest:  # rows are of other studies, which are not published yet
-        return links
-    return links | {f"{study or PROJECT}: all params side by side": compare_link(experiment, list(newest.values()))}
+def _not_published(receipt: Path, why: str, then: str) -> None:
+    _write(receipt, {"published": None, "reason": f"{why}; {then}"})
+    print(f"nothing was published (results are in metrics/ all the same): {why}; {then}", file=sys.stderr)
 
 
-def _ours(tag: str, tags: Mapping[str, str]) -> bool:
-    return tag.startswith(TAG) and '"createdAt": 0' in tags[tag]
+def _one_line(error: Exception) -> str:
+    return _without_password(" ".join(str(error).split()))[:200]
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _publish_report(client: Any, project: Project, study: str, store: Path) -> list[str]:
+    experiment = _experiment(client, f"auscult/{project.profile.name}", store)
+    client.set_experiment_tag(experiment, "mlflow.note.content", ABOUT)
+    results = project.paths.results(study)
+    summary = pd.read_csv(results / "summary.csv")
+    parent = _publish_study(client, experiment, project, study)
+    keys = []
+    for arm in project.params.arms.values():
+        if arm.study == study:
+            plots = sorted((results / "plots").glob(f"*_{arm.name}.png"))
+            rows = summary[summary["arm"] == arm.name]
+            keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, plots, parent)))
+    return keys
+
+
+class ArmResults(NamedTuple):
+    """Rows of summary.csv of an arm, its pictures, and the run of its study."""
+
+    rows: pd.DataFrame
+    plots: list[Path]
+    parent: str
 
 
 def _experiment(client: Any, name: str, store: Path) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
+    """The experiment of this name, made when absent. Of the project's own store only one whose files lie in this project.
+
+    The place of its files is fixed when an experiment is made. Where the project was moved or copied since, its runs stay as
+    they are under another name, and a new experiment takes their place: nothing is written where the project was before.
+    """
     kind = {"mlflow.experimentKind": "custom_model_development"}  # or the pages are those for language models
+    found = client.get_experiment_by_name(name)
+    if client.tracking_uri.startswith("http"):
+        return str(found.experiment_id if found else client.create_experiment(name, tags=kind))
     # An explicit place: the default is relative to whatever folder the process happens to run in.
-    return str(client.create_experiment(name, artifact_location=(store / "mlartifacts" / name).as_uri(), tags=kind))
+    place = (store / "mlartifacts" / name).as_uri()
+    if found and found.artifact_location != place and not os.environ.get("MLFLOW_TRACKING_URI"):
+        old = f"{name}, files in {found.artifact_location.removeprefix('file://')}"
+        client.rename_experiment(found.experiment_id, old)
+        print(
+            f"the project was moved or copied: its runs so far are the experiment `{old}`; publishing anew",
+            file=sys.stderr,
+        )
+        here = [one for one in client.search_experiments() if one.artifact_location == place]
+        found = here[0] if here else None
+        if found:  # it was here before
+            client.rename_experiment(found.experiment_id, name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place, tags=kind))
 
 
-def _publish_study(client: Any, experiment: str, project: Project, study: str, metrics: Path) -> str:
+def _publish_study(client: Any, experiment: str, project: Project, study: str) -> str:
     """Write the run whose children are the runs of a study: its tables and pictures as last made. Returns the run's id."""
-    profile = project.profile.name
+    profile, committed, cached = project.profile.name, project.paths.metrics(study), project.paths.results(study)
     key, name = f"{profile}/{study}/", study or PROJECT
     run = _run(client, experiment, key)
     run_id: str = run.info.run_id
-    title = project.params.studies[study].title if study else "The project's own arms"
-    tables = [file.read_text(encoding="utf-8") for file in sorted(metrics.glob("*.md"))]
+    title = project.params.studies[study].title if study else PROJECT_TITLE
+    table = (committed / "table.md").read_text(encoding="utf-8")
     tags = {
         "mlflow.runName": f"{name}/{profile}",
-        "mlflow.note.content": "\n\n".join([f"**{title}**", *tables])[:NOTE],
+        "mlflow.note.content": f"**{title}**\n\n{table}"[:NOTE],
         "auscult.kind": "study",
         "auscult.study": name,
         "auscult.profile": profile,
     }
     for tag, value in tags.items():
         client.set_tag(run_id, tag, value)
-    for file in sorted(metrics.glob("*.*")):
+    results = {file.name: file for folder in (committed, cached) for file in sorted(folder.glob("*.*"))}
+    for file in results.values():
         client.log_artifact(run_id, str(file), "results")
-    for file in sorted((metrics / "plots").glob("*.png")):
+    for file in sorted((cached / "plots").glob("*.png")):
         client.log_artifact(run_id, str(file), "plots")
     client.set_terminated(run_id, "FINISHED", end_time=run.info.start_time)  # a study takes what its arms take
     return run_id
 
 
-def _publish_arm(
-    client: Any, experiment: str, project: Project, arm: Arm, rows: pd.DataFrame, plots: list[Path], parent: str
-) -> str:
+def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, results: ArmResults) -> str:
     from mlflow.entities import Metric
 
     models = {seed: project.paths.model(arm.weights, seed) for seed in project.seeds}
@@ -149,7 +191,7 @@ def _publish_arm(
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
     now = int(time.time() * 1000)
     cost = _cost(project, arm)
-    final = run_metrics(rows) | {
+    final = run_metrics(results.rows) | {
         f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)
     }
     # Only what changed, so that a second publish adds no second point to a curve.
@@ -168,15 +210,15 @@ def _publish_arm(
     apart = {
         "auscult.rows": rows_tag,
         "auscult.method": str(config["settings"]["method"]),
-        "mlflow.parentRunId": parent,
+        "mlflow.parentRunId": results.parent,
     }
     for name, value in (_tags(project, key, cost, arm) | apart).items():
         if value:
             client.set_tag(run_id, name, value)
-    client.log_text(run_id, rows.to_csv(index=False), "summary.csv")
+    client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
-    for file in plots:
+    for file in results.plots:
         client.log_artifact(run_id, str(file), "plots")
     client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost.get("train_seconds", 0)))
     return key
@@ -192,7 +234,8 @@ def _cost(project: Project, arm: Arm) -> dict[str, Any]:
 
 
 def _run(client: Any, experiment: str, key: str) -> Any:
-    found = client.search_runs([experiment], f"tags.`auscult.key` = '{key}'", max_results=1)
+    quote = '"' if "'" in key else "'"
+    found = client.search_runs([experiment], f"tags.`auscult.key` = {quote}{key}{quote}", max_results=1)
     if found:
         return found[0]
     return client.create_run(experiment, tags={"auscult.key": key})
@@ -214,8 +257,6 @@ def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -
 
 
 def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
-    import torch
-
     clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
     evaluate = project.section("evaluate")
     return {
@@ -234,7 +275,7 @@ def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[st
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
         "device": str(cost["device"]),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        "torch": version("torch"),
         "pandas": pd.__version__,
     }
 

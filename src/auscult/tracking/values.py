@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def run_metrics(rows: pd.DataFrame) -> dict[str, float]:
         short = short[short["backend"] == short["backend"].iloc[0]]
     # Averages first: MLflow's tables and the axes it chooses go by the order of writing.
     short = short.sort_values("machine", key=lambda names: ~names.isin(AGGREGATES), kind="stable")
-    return {f"{r['metric']}/{r['machine']}": float(r["value"]) for r in records(short)} | out
+    out = {f"{r['metric']}/{r['machine']}": float(r["value"]) for r in records(short)} | out
+    return {metric_name(name): value for name, value in out.items()}
 
 
 def run_curves(model: Path, suffix: str = "") -> list[tuple[str, float, int]]:
@@ -47,10 +49,19 @@ def run_curves(model: Path, suffix: str = "") -> list[tuple[str, float, int]]:
     ]
 
 
+def metric_name(name: str) -> str:
+    """A name that MLflow takes: what it refuses, as the name of a machine type may hold, by its number in Unicode.
+
+    >>> metric_name("auc/pump (north)"), metric_name("auc/fan")
+    ('auc/pump _28_north_29_', 'auc/fan')
+    """
+    return re.sub(r"[^\w\-. :/]", lambda found: f"_{ord(found[0]):x}_", name)
+
+
 def curve_name(column: str, scope: str, suffix: str = "") -> str:
     """Brackets of a phase, "all (pretrain)", are not allowed in names."""
-    scope = str(scope).replace(" (", ".").replace(")", "")
-    return f"curve/{column}{suffix}" if scope == "all" else f"curve/{column}.{scope}{suffix}"
+    scope = re.sub(r" \(([^()]*)\)$", r".\1", str(scope))
+    return metric_name(f"curve/{column}{suffix}" if scope == "all" else f"curve/{column}.{scope}{suffix}")
 
 
 def param_text(value: Any) -> str:

@@ -84,14 +84,14 @@ def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
     ):
         put_arm(made, arm, gain, backends, anomaly)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_plots", "_arm_plots"):  # the page draws its own
+        for name in ("_plots", "_arm_plots", "write_picture"):  # the page draws its own
             patch.setattr(results, name, lambda *_: None)
         results.write_results(
             made.profile,
             Evaluate(replicates=20),
             arm_files(made, ARMS),
             made.paths.labels,
-            made.paths.metrics(),
+            results.Folders(made.paths.metrics(), made.paths.results()),
             made.params.tables(),
         )
     return made

@@ -108,7 +108,7 @@ def test_adapter_weights_are_those_of_each_layer_and_machine(packed: Path) -> No
         np.testing.assert_allclose(p[0], share / share.sum(), rtol=1e-5)
         np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
     assert not np.allclose(found["fan"][1], found["valve"][1], atol=1e-4)
-    # All clips of a machine: the mean over clips that are heard one by one.
+    # All clips of a machine: the mean over clips taken one by one.
     seen: list[np.ndarray] = []
     hook = adapters[1].register_forward_pre_hook(lambda m, x: seen.append(m.weights(x[0]).detach().mean(0).numpy()))
     with torch.no_grad():

@@ -14,11 +14,11 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from auscult.errors import AuscultError
+from auscult.results.curves import thinned
 from auscult.results.page.build import MARKER, write_report
 from auscult.results.page.context import marked
-from auscult.results.page.gather import gather, groups
-from auscult.results.page.limits import all_limits
-from auscult.results.page.plots import arm_data, thinned
+from auscult.results.page.gather import gather, groups, thresholds_of
+from auscult.results.page.plots import ROC_POINTS, arm_data
 from auscult.results.page.provenance import data_digests
 from auscult.settings.project import Project
 
@@ -50,7 +50,7 @@ def test_an_arm_that_was_not_run_says_so(page: Path) -> None:
 def test_the_tables_hold_the_numbers_of_the_csv(project: Project, page: Path) -> None:
     catalogue = re.findall(r'id="catalogue">(.*?)</script>', (page / "index.html").read_text(), re.S)
     tables = json.loads(catalogue[0])["tables"]
-    summary = pd.read_csv(project.paths.metrics() / "summary.csv")
+    summary = pd.read_csv(project.paths.results() / "summary.csv")
     checked = 0
     for table in tables:
         _, which, convention, metric = table["key"].split(".")
@@ -60,7 +60,9 @@ def test_the_tables_hold_the_numbers_of_the_csv(project: Project, page: Path) ->
         ]
         shown = {
             m[1]: m[0]
-            for m in re.findall(r"(<tr(?:(?!</tr>).)*<code>(\w+)</code>(?:(?!</tr>).)*own score.*?</tr>)", html, re.S)
+            for m in re.findall(
+                r"(<tr(?:(?!</tr>).)*<code>(\w+)</code>(?:(?!</tr>).)*native score.*?</tr>)", html, re.S
+            )
         }
         for row in rows[(rows["backend"] == "native") & (rows["machine"] == "mean")].itertuples():
             assert f"{row.value:.1f}" in shown[str(row.arm)], (table["key"], row.arm)
@@ -72,7 +74,7 @@ def test_the_tables_hold_the_numbers_of_the_csv(project: Project, page: Path) ->
 def test_curves_are_those_of_scikit_learn(project: Project, arm: str) -> None:
     context = gather(project)
     table = context.headline(arm)
-    data = arm_data(context, arm, all_limits(context, [arm])[arm])["groups"]["dev"]
+    data = arm_data(context, arm, thresholds_of(context, arm))["groups"]["dev"]
     for machine, found in data.items():
         assert [group["unit"] for group in found] == ["", "00", "02"]
         for group in found:
@@ -91,7 +93,7 @@ def test_a_thinned_curve_keeps_its_area() -> None:
     rng = np.random.default_rng(0)
     marks = rng.integers(0, 2, 5000)
     fpr, tpr, _ = roc_curve(marks, rng.normal(size=5000) + marks, drop_intermediate=False)
-    keep = thinned(fpr, tpr)
+    keep = thinned(fpr, tpr, ROC_POINTS)
     assert len(keep) <= 80
     assert np.trapezoid(tpr[keep], fpr[keep]) == pytest.approx(np.trapezoid(tpr, fpr), abs=2e-3)
     stairs = np.array([0.0, 0.0, 0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0, 1.0, 1.0])

@@ -6,9 +6,10 @@ import math
 
 import pandas as pd
 
+from auscult.results.cells import CELL_COLUMNS
+from auscult.results.names import COSTS
 from auscult.results.page.gather import Group
-from auscult.results.page.tables import block, choices
-from auscult.results.tables import CELL_COLUMNS
+from auscult.results.page.tables import blocks
 
 
 def cell(arm: str, machine: str, value: float, **more: object) -> dict[str, object]:
@@ -26,13 +27,17 @@ def test_printed_numbers_stand_beside_ours() -> None:
     printed = [cell("mine", m, math.nan, printed=text, **paper) for m, text in (("fan", "85.1"), ("mean", "84.25"))]
     other = [cell("", m, math.nan, printed="90.0", **{**paper, "printed_row": "Other"}) for m in ("fan", "mean")]
     group = Group("project", "Ours", pd.DataFrame(own + printed + other), "mine")
-    ((choice, cells),) = choices(group)
-    found = block(group, choice, cells, {"mine": "native"})
-    assert found.columns[:4] == ["fan", "average", "difference", "to the paper"]
-    mine, theirs = found.rows
-    assert [c.printed for c in mine.cells[:2]] == ["85.1", "84.25"]
-    assert (mine.cells[2].value, mine.cells[2].interval) == ("\u22121.2", "\u22122.0 to \u22120.5")
-    assert (mine.cells[3].value, mine.cells[3].sort, mine.cells[3].interval) == ("\u22121.8", 82.5 - 84.25, "of 84.25")
+    ((choice, found),) = blocks(group, pd.DataFrame(columns=["arm", *COSTS]), {"mine": "native"})
+    assert choice.key == "project.dev.pooled.auc"
+    heads = [column.title for column in found.table.columns]
+    assert heads[:6] == ["arm", "score", "fan", "average", "difference", "to the paper"]
+    assert heads[6:] == list(COSTS.values())
+    mine, theirs = found.table.rows
+    assert [c.printed for c in mine.cells[2:4]] == ["85.1", "84.25"]
+    difference, gap = mine.cells[4:6]
+    assert (difference.text, difference.interval, difference.mark) == ("-1.2", (-2.0, -0.5), "better")
+    assert (gap.text, gap.value, gap.difference) == ("-1.8", 82.5 - 84.25, "of 84.25")
+    assert found.is_headline(mine)
     assert theirs.arm == ""
-    assert theirs.score.startswith("Other")
-    assert [c.value for c in theirs.cells[:2]] == ["90.0", "90.0"]
+    assert theirs.cells[1].text.startswith("Other (")
+    assert [c.text for c in theirs.cells[2:4]] == ["90.0", "90.0"]

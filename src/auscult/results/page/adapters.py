@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auscult.data.store import ClipStore
     from auscult.training.modelfolder import Trained
 
-CLIPS = 4  # test clips per machine type that the network hears: seconds each, on a CPU
+CLIPS = 4  # test clips per machine type: seconds each, on a CPU
 SEED = 0
 
 
@@ -26,11 +26,7 @@ def adapter_maps(context: Context) -> str:
     parts: list[str] = []
     without: dict[str, list[str]] = {}
     for arm in context.params.arms:
-        if (
-            arm in (*context.arms, *context.left_out)
-            and context.params.arms[arm].method == "han"
-            and _has_adapter(context, arm)
-        ):
+        if arm in (*context.arms, *context.left_out) and _has_adapter(context, arm):
             title = context.titles.get(arm, arm)
             try:
                 body = _figures(_weights(context, arm))
@@ -56,8 +52,9 @@ def adapter_maps(context: Context) -> str:
 
 
 def _has_adapter(context: Context, arm: str) -> bool:
+    """Whether the network of an arm has group adapters: its settings put them somewhere."""
     settings = arm_settings(context.params, context.profile, arm)
-    return str(settings.group_adapter.position) != "none"  # type: ignore[attr-defined]
+    return getattr(getattr(settings, "group_adapter", None), "position", "none") != "none"
 
 
 def _weights(context: Context, arm: str) -> dict[str, Floats]:
@@ -73,7 +70,7 @@ def _weights(context: Context, arm: str) -> dict[str, Floats]:
 def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed: int = SEED) -> dict[str, Floats]:
     """Machine -> mean p [layers, groups] over `clips` clips of a store, drawn by the seed. Runs the network, on the CPU.
 
-    p is that of Eq. (5), of every chunk that the network hears; layers are the adapters in the order they are met in.
+    p is that of Eq. (5), of every chunk that the network embeds; layers are the adapters in the order they are met in.
 
     Raises:
         AuscultError: clips of another length than the model's.
@@ -87,11 +84,11 @@ def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed
     if store.samples != shape.samples:
         raise AuscultError(f"clips of {store.samples} samples, a model for {shape.samples}")
     network = trained.networks["all"]
-    heard: list[np.ndarray] = []
+    seen: list[np.ndarray] = []
 
     def listen(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         assert isinstance(module, GroupAdapter)
-        heard.append(module.weights(inputs[0]).double().mean(0).cpu().numpy())
+        seen.append(module.weights(inputs[0]).double().mean(0).cpu().numpy())
 
     hooks = [m.register_forward_pre_hook(listen) for m in network.modules() if isinstance(m, GroupAdapter)]
     rng, found = np.random.default_rng(seed), {}
@@ -99,10 +96,10 @@ def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed
         of_machine = store.index.groupby(store.index["machine"].astype(str)).indices
         for machine in sorted(map(str, of_machine), key=machine_order):
             rows = torch.from_numpy(np.sort(rng.permutation(of_machine[machine])[:clips]))
-            heard.clear()
+            seen.clear()
             with torch.inference_mode():
                 network.features(Batch(wave=store.wave(rows), valid=store.valid(rows)))  # type: ignore[operator]
-            found[machine] = np.stack(heard)
+            found[machine] = np.stack(seen)
     finally:
         for hook in hooks:
             hook.remove()

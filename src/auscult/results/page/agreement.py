@@ -29,7 +29,7 @@ STYLE = """<style>
 
 def section(context: Context) -> Section:
     """Correlations, common mistakes, and the clips that no arm gets right; needs two arms."""
-    table = score_matrix(context, plain_arms(context)[:ARMS])
+    table = score_matrix(context, context.plain_arms()[:ARMS])
     arms = [str(arm) for arm in table.columns if arm not in KEYS]
     if len(arms) < 2:
         return Section(TITLE, ANCHOR, '<p class="note">There are not two arms with scores to compare.</p>')
@@ -40,7 +40,7 @@ def section(context: Context) -> Section:
         f"<details><summary>{escape(machine)}</summary>{_heat(rho, titles, f'Rank correlation, {machine}')}</details>"
         for machine, rho in by_machine.items()
     )
-    left = len(plain_arms(context)) - len(arms)
+    left = len(context.plain_arms()) - len(arms)
     html = (
         f"{STYLE}<p>Spearman&#8217;s rank correlation of two arms&#8217; scores over the test clips of a machine type, "
         "unit by unit, then averaged: 1 where both put the clips into the same order, 0 where one says nothing of the other. "
@@ -48,19 +48,13 @@ def section(context: Context) -> Section:
         + (f'<p class="note">The first {len(arms)} arms of the page; {left} more are left out.</p>' if left else "")
         + _heat(mean, titles, "Rank correlation, mean over machine types")
         + more
-        + _mistakes(table, arms, titles, _names(context))
+        + _mistakes(table, arms, titles, context.clip_names)
     )
     return Section(TITLE, ANCHOR, html)
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
 KEYS = ("clip_id", "machine", "unit", "anomaly")
-
-
-def plain_arms(context: Context) -> list[str]:
-    """Arms that are tested as they were trained: an arm under noise agrees with itself."""
-    known = context.params.arms
-    return [arm for arm in context.arms if arm not in known or known[arm].condition is None]
 
 
 def score_matrix(context: Context, arms: Sequence[str]) -> pd.DataFrame:
@@ -196,13 +190,6 @@ def _heat(values: np.ndarray, titles: Sequence[str], caption: str, percent: bool
 
 def _scroll(table: str, label: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">{table}</div>'
-
-
-def _names(context: Context) -> dict[int, str]:
-    if not context.paths.clips.is_file():
-        return {}
-    clips = pd.read_parquet(context.paths.clips, columns=["clip_id", "path"])
-    return dict(zip(clips["clip_id"].astype(int), clips["path"].astype(str), strict=True))
 
 
 def _file(clip: int, names: Mapping[int, str]) -> str:

@@ -1,6 +1,6 @@
 """Writes the page: one folder that opens by a double click, without a network and without a server.
 
-`index.html` holds the text; what a reader may never ask for (other tables, the curves of each arm) lies beside it in small
+`index.html` holds the text; what a reader may never ask for (other tables, the curves of each arm) lies next to it in small
 scripts that are loaded when they are shown. Scripts and not JSON, for a browser does not let a local page read other files.
 """
 
@@ -16,12 +16,12 @@ from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.results.page import agreement, clips, maps
 from auscult.results.page.context import Context, Section, marked
-from auscult.results.page.gather import costs, gather, groups, ordered_arms
-from auscult.results.page.limits import all_limits
+from auscult.results.page.gather import costs, gather, groups, ordered_arms, thresholds_or_none
 from auscult.results.page.plots import arm_data, overview
 from auscult.results.page.provenance import provenance
-from auscult.results.page.tables import MARKS, block, choices
+from auscult.results.page.tables import MARKS, blocks
 from auscult.settings.project import Project
 
 SCRIPTS = ("page.js", "sort.js", "charts.js")
@@ -35,7 +35,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
     Args:
         out: folder; what is there must be a report, or empty.
         arms: those to show; none = every arm that has scores.
-        studies: whose tables are shown beside the project's own; None = all that hold one of the arms.
+        studies: whose tables are shown with the project's own; None = all that hold one of the arms.
 
     Returns:
         The page, `out`/index.html.
@@ -49,11 +49,8 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
     environment = _environment()
     context = gather(project, arms)
     found = groups(project, context.arms, studies)
-    blocks = {
-        choice.key: (choice, block(group, choice, cells, context.backends))
-        for group in found
-        for choice, cells in choices(group)
-    }
+    measured = costs(project, context.arms)
+    shown = {choice.key: (choice, one) for g in found for choice, one in blocks(g, measured, context.backends)}
     with atomic_folder(out) as part:
         (part / "assets").mkdir()
         (part / "data").mkdir()
@@ -61,24 +58,27 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
             (part / "assets" / name).write_text(_template(name), encoding="utf-8")
         (part / "assets" / "plotly.min.js").write_bytes(script)
         table = environment.get_template("table.html.j2")
-        for number, (choice, one) in enumerate(blocks.values()):
+        for number, (choice, one) in enumerate(shown.values()):
             text = table.render(block=one, marks=MARKS)
             _put(part / "data" / f"table{number}.js", f"table/{choice.key}", text)
-        thresholds = all_limits(context, context.arms, project.section("data").workers)
         for number, arm in enumerate(context.arms):
-            _put(part / "data" / f"arm{number}.js", f"arm/{arm}", arm_data(context, arm, thresholds[arm]))
+            _put(
+                part / "data" / f"arm{number}.js",
+                f"arm/{arm}",
+                arm_data(context, arm, thresholds_or_none(context, arm)),
+            )
         sections = more_sections(context)
         for section in sections:
             _write_files(part, section)
         page = environment.get_template("page.html.j2")
-        catalogue = _catalogue(context, blocks)
+        catalogue = _catalogue(context, shown)
         text = page.render(
             context=context,
             clips=_clips(context),
             groups=found,
             catalogue=catalogue,
-            overview=overview(found, costs(project, context.arms), context),
-            first=blocks[catalogue["first"]["key"]][1] if blocks else None,
+            overview=overview(found, measured, context),
+            first=shown[catalogue["first"]["key"]][1] if shown else None,
             marks=MARKS,
             sections=sections,
             left_out=_by_reason(context.left_out),
@@ -101,12 +101,6 @@ def project_rows(project: Project) -> list[str]:
 
 def more_sections(context: Context) -> list[Section]:
     """Sounds, maps and agreement; a section that cannot be made says why in its place."""
-    from auscult.results.page import (  # not for the processes that `limits` starts: these load PyTorch
-        agreement,
-        clips,
-        maps,
-    )
-
     found = []
     for module, menu in ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement")):
         try:
@@ -119,14 +113,14 @@ def more_sections(context: Context) -> list[Section]:
 
 
 # -------------------------------------------------------------------------------------------------------------- what is shown
-def _catalogue(context: Context, blocks: Mapping[str, Any]) -> dict[str, Any]:
+def _catalogue(context: Context, shown: Mapping[str, Any]) -> dict[str, Any]:
     """Which data file holds what, for the selects."""
     tables = [
         {
             "key": choice.key, "file": f"data/table{number}.js", "group": choice.group_title, "set": choice.set,
             "how": choice.convention.split(":")[0], "metric": choice.metric,
         }
-        for number, (choice, _) in enumerate(blocks.values())
+        for number, (choice, _) in enumerate(shown.values())
     ]  # fmt: skip
     arms = [{"name": arm, "file": f"data/arm{number}.js"} for number, arm in enumerate(context.arms)]
     wished = [table for table in tables if ".dev.per_unit." in table["key"]]
@@ -211,5 +205,6 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["marked"] = marked
+    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment

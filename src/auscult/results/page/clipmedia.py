@@ -85,7 +85,7 @@ class Media:
         return figure(picture, text, f"log-mel spectrogram: {heading}", self.seconds, self.edges)
 
     def compared(self, clip_id: int, other: int, third: int | None) -> str:
-        """Difference picture of two clips, with its strongest patch, in words beside what two normal clips differ by."""
+        """Difference picture of two clips, with its strongest patch, in words, with what two normal clips differ by."""
         steps = round(SHIFT_SECONDS * self.test.sample_rate * self.test.shape(FRONTEND)[1] / self.test.samples)
         diff, patch, shift = patch_of(self.mel(clip_id), self.mel(other), steps)
         name = f"{_name(clip_id)}-{_name(other).removeprefix('clips/')}.webp"

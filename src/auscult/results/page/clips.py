@@ -1,4 +1,4 @@
-"""Worst false alarms and misses: each clip beside the nearest normal training clip of its unit, and where the two differ."""
+"""Worst false alarms and misses: each clip next to the nearest normal training clip of its unit, and where the two differ."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from auscult.evaluation.metrics import Floats, auc
 from auscult.results.names import SETS, backend_name
 from auscult.results.page.clipmedia import FRONTEND, LIMIT_DB, Media
 from auscult.results.page.context import Context, Section, marked
-from auscult.results.page.limits import limits, request
+from auscult.results.page.gather import thresholds_of
 from auscult.results.page.spectrogram import STYLE
 from auscult.scoring.banks import Metric, groups
 from auscult.scoring.table import Embedded, read_embeddings
@@ -55,7 +55,7 @@ def section(context: Context) -> Section:
         except (AuscultError, OSError) as problem:
             parts.append(f"<h3>{escape(context.titles[arm])}</h3><p>Left out: {marked(str(problem))}</p>")
     media.set_levels([table for _, table in shown])
-    names = _names(context)
+    names = context.clip_names
     parts += [_arm(context, arm, table, media, names, first=not i) for i, (arm, table) in enumerate(shown)]
     return Section(TITLE, ANCHOR, STYLE + _introduction(context) + "".join(parts), media.files)
 
@@ -66,9 +66,7 @@ def best_arms(context: Context, limit: int = ARMS) -> list[str]:
 
     Among the project's own rows, where the context has any of them; arms without labelled clips of both kinds do not count.
     """
-    plain = [
-        arm for arm in context.arms if arm not in context.params.arms or context.params.arms[arm].condition is None
-    ]
+    plain = context.plain_arms()
     mean: dict[str, float] = {}
     for arm in [arm for arm in plain if arm in context.params.rows()] or plain:
         rows = context.headline(arm)
@@ -91,10 +89,8 @@ def worst(context: Context, arm: str, count: int = PER_KIND) -> pd.DataFrame:
         AuscultError, OSError: no embeddings of the arm's first seed, or a back-end that training clips have no scores by.
     """
     rows = context.headline(arm)
-    of = read_embeddings(
-        context.paths.embeddings(arm, int(rows["seed"].iloc[0]) if "seed" in rows else context.seeds[0])
-    )
-    chosen = limits(request(context, arm))
+    of = read_embeddings(context.paths.embeddings(arm, context.seed(arm)))
+    chosen = thresholds_of(context, arm)
     metric: Metric = "euclidean" if context.backends[arm] == "knn_euclidean" else "cosine"
     nearest, distance, beyond = nearest_training(of, metric)
     ids = np.append(of.train_meta["clip_id"].to_numpy(np.int64), NO_CLIP)  # row -1 is no clip
@@ -177,7 +173,7 @@ def _introduction(context: Context) -> str:
         "furthest below it. Where a machine has too few of these, clips on the right side of the threshold follow that stand in "
         "the wrong order: a normal clip above an anomaly of its unit, an anomaly below a normal clip. "
         f"The threshold is what a share of {rate:g} of the unit&#8217;s own training clips would exceed (no test "
-        "clip has a say in it); distances to it are in standard deviations of the unit&#8217;s scores. Beside each clip "
+        "clip has a say in it); distances to it are in standard deviations of the unit&#8217;s scores. Next to each clip "
         "stands the normal training clip of the same unit that the arm&#8217;s embedding puts nearest, then the difference of "
         f'the two log-mels: <span class="louder">louder</span> and <span class="quieter">quieter</span> than the normal clip, '
         f"full colour at {LIMIT_DB:g} dB, the framed patch is the strongest. Players of one machine share one gain. "
@@ -190,14 +186,6 @@ def machines(context: Context, arm: str) -> list[str]:
     """Machine types of an arm's test clips, in the order of the tables."""
     known = {str(machine) for machine in context.headline(arm)["machine"].unique()}
     return sorted(known, key=machine_order)
-
-
-def _names(context: Context) -> dict[int, str]:
-    """clip_id -> path below the data set; none where there is no manifest."""
-    if not context.paths.clips.is_file():
-        return {}
-    clips = pd.read_parquet(context.paths.clips, columns=["clip_id", "path"])
-    return dict(zip(clips["clip_id"].astype(int), clips["path"].astype(str), strict=True))
 
 
 def _arm(context: Context, arm: str, table: pd.DataFrame, media: Media, names: Mapping[int, str], first: bool) -> str:

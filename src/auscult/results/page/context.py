@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Context:
         scores: arm -> clip_id, set, machine, unit, domain, backend, score (higher = more anomalous), seed; columns of text
             are categories.
         labels: clip_id, anomaly (0, 1, or missing), domain (the true one). Empty where there is no file.
-        backends: arm -> the back-end it is judged by: its own score, or the first it has.
+        backends: arm -> the back-end it is judged by: its native score, or the first it has.
         seeds: training seeds; pictures show the first that an arm has scores of.
         left_out: arm -> why it has no scores, or lacks some.
     """
@@ -87,9 +88,25 @@ class Context:
         out["anomaly"] = pd.to_numeric(marks, errors="coerce").to_numpy(dtype="float64", na_value=float("nan"))
         return out
 
+    def seed(self, arm: str) -> int:
+        """The training seed that is shown of an arm: the first that it has scores of."""
+        rows = self.scores.get(arm)
+        return int(rows["seed"].iloc[0]) if rows is not None and len(rows) and "seed" in rows else self.seeds[0]
+
     def model(self, arm: str) -> Path:
         """Model folder of an arm's first seed (of the arm whose weights it tests); need not be there."""
-        rows = self.scores.get(arm)
-        seed = int(rows["seed"].iloc[0]) if rows is not None and len(rows) and "seed" in rows else self.seeds[0]
         weights = self.params.arms[arm].weights if arm in self.params.arms else arm
-        return self.paths.model(weights, seed)
+        return self.paths.model(weights, self.seed(arm))
+
+    @cached_property
+    def clip_names(self) -> Mapping[int, str]:
+        """clip_id -> path below the data set; none where there is no manifest."""
+        if not self.paths.clips.is_file():
+            return {}
+        clips = pd.read_parquet(self.paths.clips, columns=["clip_id", "path"])
+        return dict(zip(clips["clip_id"].astype(int), clips["path"].astype(str), strict=True))
+
+    def plain_arms(self) -> list[str]:
+        """Arms that are tested as they were trained: an arm under noise agrees with itself."""
+        known = self.params.arms
+        return [arm for arm in self.arms if arm not in known or known[arm].condition is None]

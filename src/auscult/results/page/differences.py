@@ -142,8 +142,7 @@ def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> st
 
 def decibels(level: float) -> str:
     """A level with its sign: "+9 dB", "−3 dB", "0 dB"."""
-    whole = round(level)
-    return f"{'+' if whole > 0 else chr(0x2212) if whole < 0 else ''}{abs(whole)} dB"
+    return f"{round(level):+d} dB".replace("+0", "0").replace("-", "\N{MINUS SIGN}")
 
 
 def hertz(low: float, high: float) -> str:

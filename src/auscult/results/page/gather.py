@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import Key
-from auscult.results.names import COSTS
+from auscult.results.names import SIZES
 from auscult.results.page.context import Context
-from auscult.results.results import NOT_RUN, ArmFiles, arm_costs, skipped
+from auscult.results.results import NOT_RUN, PROJECT_TITLE, ArmFiles, arm_costs, headline_backend, skipped
+from auscult.scoring.knn import LEFT_OUT
+from auscult.scoring.submission import Unit, thresholds
+from auscult.scoring.table import bank_rules
 from auscult.settings.project import Project
 from auscult.settings.section import near
 
@@ -29,7 +34,7 @@ class Group:
     Attributes:
         name: "project", a study, or `ALL`.
         title: what a reader calls it.
-        cells: rows as in the tables' CSV files (`reporting.tables.CELL_COLUMNS`).
+        cells: rows as in the tables' CSV files (`cells.CELL_COLUMNS`).
         reference: arm that differences are to; "" = there are none.
     """
 
@@ -67,8 +72,7 @@ def gather(project: Project, arms: Sequence[str] = ()) -> Context:
         if reasons:
             left_out[name] = "; ".join(reasons)
         scores[name] = table
-        known = [str(name) for name in table["backend"].unique()]
-        backends[name] = "native" if "native" in known else known[0]
+        backends[name] = headline_backend(table.assign(arm=name), name)
     if not scores:
         reasons = [f"{arm}: {why}" for arm, why in left_out.items()]
         raise AuscultError(f"no arm has any scores:{listed(reasons)}", str(paths.data / "scores"), "run `dvc repro`")
@@ -113,7 +117,7 @@ def _scores(path: Path) -> pd.DataFrame | None:
 
 
 def costs(project: Project, arms: Sequence[str]) -> pd.DataFrame:
-    """`reporting.results.arm_costs`. An arm that tests another's weights has the size of what it tests."""
+    """`results.arm_costs`. An arm that tests another's weights has the size of what it tests."""
     table = arm_costs(arm_files(project, arms))
     for name in arms:  # its own speed is measured under its own name
         own = project.params.arm(name)
@@ -127,6 +131,39 @@ def costs(project: Project, arms: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+# ------------------------------------------------------------------------------------------------------------ thresholds
+def thresholds_of(context: Context, arm: str) -> dict[Unit, float]:
+    """(machine, unit) -> the score beyond which a clip is called an anomaly (`submission.rate`), for the first seed of an arm.
+
+    Raises:
+        AuscultError: the back-end gives training clips no score.
+        OSError: the embeddings of the training clips are not there.
+    """
+    score, backend = context.params.section("score"), context.backends[arm]
+    folder = context.paths.embeddings(arm, context.seed(arm))
+    meta = pd.read_parquet(folder / "train.parquet")
+    if backend not in LEFT_OUT and backend not in meta:
+        what = f"back-end `{backend}` gives training clips no score, so there is no threshold"
+        raise AuscultError(what, str(folder / "train.parquet"))
+    train = np.empty((len(meta), 0), np.float32)  # native scores stand in the table: nobody needs the vectors
+    if backend in LEFT_OUT:
+        train = np.load(folder / "train.npy")
+    domains = bank_rules(score, context.profile.rules.domains)
+    rate = context.params.section("submission").rate
+    return thresholds(train, meta, backend, rate, score.k, domains, score.scope)
+
+
+def thresholds_or_none(context: Context, arm: str) -> dict[Unit, float]:
+    """`thresholds_of`; none where there are no embeddings, or, with the reason on stderr, no scores of training clips."""
+    try:
+        return thresholds_of(context, arm)
+    except FileNotFoundError:
+        return {}
+    except AuscultError as error:
+        print(f"{arm}: no thresholds: {error}", file=sys.stderr)
+        return {}
+
+
 # --------------------------------------------------------------------------------------------------------------- the tables
 def groups(project: Project, arms: Sequence[str], studies: Sequence[str] | None = None) -> list[Group]:
     """The tables of the project and of `studies` (None = all) as far as they hold two of `arms`, or every row they have; and
@@ -134,14 +171,14 @@ def groups(project: Project, arms: Sequence[str], studies: Sequence[str] | None 
     params = project.params
     found = []
     for study in ("", *(params.studies if studies is None else studies)):
-        cells = _cells(project.paths.metrics(study), list(params.tables(study)))
+        cells = _cells(project.paths.results(study), list(params.tables(study)))
         ours = cells["arm"].isin(arms) & (cells["printed_row"] == "")
         present = cells.loc[ours, "arm"].nunique()
         if not present or present < min(2, len(params.rows(study))):
             continue
         cells = cells[cells["arm"].isin(arms) | (cells["arm"] == "")]
         references = cells.loc[cells["verdict"] == "reference", "arm"]
-        title = params.studies[study].title if study else "The project's arms"
+        title = params.studies[study].title if study else PROJECT_TITLE
         found.append(Group(study or "project", title, cells, str(references.iloc[0]) if len(references) else ""))
     if len(found) > 1:
         found.append(_everything(found, arms))
@@ -161,7 +198,7 @@ def _everything(found: Sequence[Group], arms: Sequence[str]) -> Group:
 
 
 def _cells(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
-    """Rows of all tables of a folder of metrics; a metric that stands in two tables is taken once."""
+    """Rows of all tables of a folder of results; a metric that stands in two tables is taken once."""
     frames = []
     for name in tables:
         path = folder / f"{name}.csv"
@@ -169,7 +206,7 @@ def _cells(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
             frames.append(pd.read_csv(path, dtype={name: str for name in _TEXT_COLUMNS}))
     frames = [frame for frame in frames if len(frame)]
     if not frames:
-        return pd.DataFrame(columns=[*_TEXT_COLUMNS, "value", *COSTS])
+        return pd.DataFrame(columns=[*_TEXT_COLUMNS, "value", *SIZES])
     cells = pd.concat(frames, ignore_index=True)
     cells[list(_TEXT_COLUMNS)] = cells[list(_TEXT_COLUMNS)].fillna("")
     return cells.drop_duplicates([*Key._fields, "printed_table", "printed_row"], ignore_index=True)

@@ -94,8 +94,7 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
         OSError: the arm's embeddings are not there.
     """
     rows = context.headline(arm)
-    seed = int(rows["seed"].iloc[0]) if "seed" in rows else context.seeds[0]
-    of = read_embeddings(context.paths.embeddings(arm, seed))
+    of = read_embeddings(context.paths.embeddings(arm, context.seed(arm)))
     truth = rows.set_index("clip_id")[["anomaly", "domain"]].reindex(of.test_meta["clip_id"])
     anomaly, domain = truth["anomaly"].to_numpy(), truth["domain"].to_numpy()
     kind = np.select([anomaly == 0, anomaly == 1], ["normal", "anomaly"], "unlabelled")

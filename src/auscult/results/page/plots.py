@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import auc, roc
+from auscult.results.curves import read_history, thinned
 from auscult.results.names import COSTS, METRICS, backend_name
 from auscult.results.page.context import Context
 from auscult.results.page.gather import Group
-from auscult.results.page.limits import Limits
+from auscult.scoring.submission import Unit
 
 ROC_POINTS = 80
 BINS = 30
@@ -26,11 +26,11 @@ POOLED = ""
 
 
 # ------------------------------------------------------------------------------------------------------------------ an arm
-def arm_data(context: Context, arm: str, limits: Limits) -> dict[str, Any]:
+def arm_data(context: Context, arm: str, limits: Mapping[Unit, float]) -> dict[str, Any]:
     """Curves, histograms, decisions and training of one arm (first seed; training curves of all).
 
     Args:
-        limits: (machine, unit) -> threshold, of `limits.all_limits`; may lack units.
+        limits: (machine, unit) -> threshold, of `gather.thresholds_of`; may lack units.
 
     Returns:
         `score` (name of the back-end), `seed`, `groups`: set -> machine -> list of units, the pooled one first, each
@@ -39,7 +39,6 @@ def arm_data(context: Context, arm: str, limits: Limits) -> dict[str, Any]:
         `training`: quantity -> lines (`name`, `valid`, `x`, `y`).
     """
     table = context.headline(arm)
-    seed = int(table["seed"].iloc[0]) if "seed" in table else context.seeds[0]
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for names, rows in table.groupby(["set", "machine"], sort=True):
         which, machine = (str(name) for name in names)
@@ -53,16 +52,22 @@ def arm_data(context: Context, arm: str, limits: Limits) -> dict[str, Any]:
         which: {m: machines[m] for m in sorted(machines, key=machine_order)} for which, machines in found.items()
     }
     score = backend_name(context.backends[arm])
-    return {"arm": arm, "score": score, "seed": seed, "groups": ordered, "training": training(context, arm)}
+    return {
+        "arm": arm,
+        "score": score,
+        "seed": context.seed(arm),
+        "groups": ordered,
+        "training": training(context, arm),
+    }
 
 
-def _limits(rows: pd.DataFrame, machine: str, limits: Limits) -> NDArray[np.float64]:
+def _limits(rows: pd.DataFrame, machine: str, limits: Mapping[Unit, float]) -> NDArray[np.float64]:
     """Threshold of each clip's unit."""
     by_unit = {unit: limits.get((machine, str(unit)), np.nan) for unit in rows["unit"].unique()}
     return rows["unit"].map(by_unit).to_numpy(dtype=np.float64)
 
 
-def _domains(rows: pd.DataFrame, machine: str, limits: Limits) -> list[dict[str, Any]]:
+def _domains(rows: pd.DataFrame, machine: str, limits: Mapping[Unit, float]) -> list[dict[str, Any]]:
     """As the challenge forms the AUC of a domain: its normal clips against all anomalies."""
     out = []
     for domain in ("source", "target"):
@@ -82,7 +87,7 @@ def _group(unit: str, rows: pd.DataFrame, limit: NDArray[np.float64]) -> dict[st
         return {**out, "unlabelled": len(rows)}
     if 0 < marks.sum() < len(marks):
         fpr, tpr, _ = roc(scores, marks)
-        keep = thinned(fpr, tpr)
+        keep = thinned(fpr, tpr, ROC_POINTS)
         out |= {"auc": round(100 * auc(scores, marks), 2), "roc": [_short(fpr[keep], 4), _short(tpr[keep], 4)]}
     known = np.isfinite(limit)
     same = limit[known][0] if known.any() and np.all(limit == limit[known][0]) else np.nan
@@ -102,18 +107,6 @@ def _group(unit: str, rows: pd.DataFrame, limit: NDArray[np.float64]) -> dict[st
             if np.any(marks == mark):
                 out[name] = round(100 * float(np.mean(above[marks == mark])), 1)
     return out
-
-
-def thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64], points: int = ROC_POINTS) -> NDArray[np.intp]:
-    """At most `points` indices at even steps of the distance travelled along the curve, both ends included."""
-    corners = np.ones(len(fpr), dtype=bool)  # the middle of a straight step says nothing
-    corners[1:-1] = ~((fpr[:-2] == fpr[2:]) | (tpr[:-2] == tpr[2:]))
-    kept = np.flatnonzero(corners)
-    if len(kept) <= points:
-        return kept
-    travelled = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(fpr[kept])) + np.abs(np.diff(tpr[kept])))])
-    even = np.searchsorted(travelled, np.linspace(0, travelled[-1], points)).clip(max=len(kept) - 1)
-    return kept[np.unique(even)]
 
 
 # ---------------------------------------------------------------------------------------------------------------- training
@@ -138,14 +131,6 @@ def training(context: Context, arm: str) -> dict[str, list[dict[str, Any]]]:
                     points = {"x": shown["epoch"].tolist(), "y": [_significant(value) for value in shown[column]]}
                     out.setdefault(quantity, []).append(line | points)
     return out
-
-
-def read_history(path: Path) -> pd.DataFrame:
-    """history.csv of a model folder; empty where there is none, or nothing was trained."""
-    if not path.is_file() or path.stat().st_size <= 1:
-        return pd.DataFrame()
-    history = pd.read_csv(path)
-    return history if "epoch" in history else pd.DataFrame()
 
 
 # ------------------------------------------------------------------------------------------------------------ quality, cost

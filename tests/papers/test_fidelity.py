@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auscult.results.fidelity import document, ledger, parameter_count
+from auscult.papers.fidelity import document, ledger, parameter_count
 from auscult.settings.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -75,5 +75,5 @@ def test_switches_are_parameters(arm: str) -> None:
 
 
 def test_the_page_is_made_from_it() -> None:
-    """After a change of ledger, settings or results: python -m auscult.results.fidelity."""
+    """After a change of ledger, settings or results: python -m auscult.papers.fidelity."""
     assert (ROOT / "docs" / "fidelity.md").read_text() == document(ROOT)

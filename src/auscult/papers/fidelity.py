@@ -1,4 +1,4 @@
-"""docs/fidelity.md: how far each arm follows its source. `python -m auscult.results.fidelity` writes it.
+"""docs/fidelity.md: how far each arm follows its source. `python -m auscult.papers.fidelity` writes it.
 
 Printed numbers, our results, parameter counts and switches are looked up; what a source says and what differs stands in
 papers/fidelity.yaml. Networks are built at the size of the 2020 data, so this is the one module here that needs torch.
@@ -66,9 +66,9 @@ def document(root: Path = Path()) -> str:
     lines = [
         "# Fidelity",
         "",
-        "How far each arm follows its source. Made by `python -m auscult.results.fidelity` from `papers/fidelity.yaml`, the",
+        "How far each arm follows its source. Made by `python -m auscult.papers.fidelity` from `papers/fidelity.yaml`, the",
         "printed tables, the code and the committed results. *Printed* numbers are of DCASE 2020 Task 2, average over machine",
-        "types, as printed; *ours* are of the synthetic machines, own score, and stand here to show that the arm was run:",
+        "types, as printed; *ours* are of the synthetic machines, native score, and stand here to show that the arm was run:",
         "the two do not compare. Parameters are counted at the size of the 2020 data (41 units, 10 s), per network; a",
         "difference is an output layer that the source computes and nobody reads, which is not built here.",
         "",
