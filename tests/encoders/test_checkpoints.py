@@ -20,8 +20,8 @@ import yaml
 from safetensors.torch import save_file
 
 from auscult.cli import main
+from auscult.encoders import MODULES
 from auscult.encoders.checkpoints import Checkpoint, find, load_checkpoints, path_of, status
-from auscult.encoders.names import MODULES
 from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
 from support.projects import ROOT, stage_command, stage_environment

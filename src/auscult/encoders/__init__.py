@@ -1,15 +1,40 @@
-"""Pre-trained encoders by name, with random weights or those of a checkpoint."""
+"""Pre-trained encoders by name, with random weights or those of a checkpoint. A new one is a file beside this one, its name in
+`MODULES`, and an entry of checkpoints.yaml. Importing this imports no encoder, and no torch."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.checkpoints import find, path_of
-from auscult.encoders.names import MODULES
 from auscult.errors import AuscultError
 from auscult.settings.section import near
 from auscult.settings.sections import EncoderSettings
+
+if TYPE_CHECKING:
+    from auscult.encoders.base import Encoder, EncoderKind
+
+MODULES = {
+    "beats": "beats",
+    "wav2vec2": "speech",
+    "hubert": "speech",
+    "unispeech": "speech",
+    "wavlm": "speech",
+    "ast": "ast",
+    "clap": "clap",
+    "eat": "eat",
+    "ced": "ced",
+    "atst": "atst",
+    "atst_clip": "atst",
+    "imagebind": "imagebind",
+}
+"""Name of the encoder -> module that has it in its `ENCODERS`."""
+
+
+def encoder_file(name: str) -> Path:
+    """Source of an encoder."""
+    return Path(__file__).parent / f"{MODULES[name]}.py"
 
 
 def encoder_kind(name: str) -> EncoderKind:

@@ -39,9 +39,10 @@ class Encoder(nn.Module):
     spectrogram: bool = True
 
     def front_end(self, wave: Tensor) -> Tensor:
-        """float32 [B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].
+        """[B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].
 
-        Without parameters: nothing here is trained.
+        Without parameters: nothing here is trained. float32 in, float32 out; a spectrogram of float64 is computed and
+        returned in float64, as detectors want it (`Pretrained.exact_spectra`).
         """
         raise NotImplementedError
 

@@ -15,12 +15,13 @@ from torch.nn import functional
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, load_renamed, read_weights
 from auscult.errors import AuscultError
-from auscult.features.kaldi import kaldi_fbank
+from auscult.features.kaldi import KaldiBank, kaldi_fbank
 from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
-BINS, PATCH = 128, 16
-ROWS = BINS // PATCH
+PATCH = 16
+FRONT_END = KaldiBank(window="hanning")
+ROWS = FRONT_END.mels // PATCH
 MEAN, DEVIATION = -4.268, 4.569  # of AudioSet, as the training code has them
 
 PUBLISHED = {
@@ -71,7 +72,7 @@ class Eat(VitEncoder):
 
         The authors subtract the clip's mean first; the filter bank does that to every frame anyway.
         """
-        x = kaldi_fbank(wave, bins=BINS, window="hanning")
+        x = kaldi_fbank(wave, FRONT_END)
         frames = max(self.sizes["frames"], x.shape[1])
         x = functional.pad(x, (0, 0, 0, frames + -frames % PATCH - x.shape[1]))
         return (x - MEAN) / (2 * DEVIATION)

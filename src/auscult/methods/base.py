@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,11 @@ class Shape:
     unattributed: tuple[int, ...] = ()
 
 
+MaybeNone: TypeAlias = Any
+"""`Tensor | MaybeNone` (typeshed's idiom): a part that is None where the method did not ask for it."""
+
+
+@final
 @dataclass(frozen=True)
 class Batch:
     """One batch on the device. Parts the method does not ask for are None and were never computed.
@@ -51,12 +56,12 @@ class Batch:
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
-    label: Tensor | None = None
-    clip: Tensor | None = None
-    candidates: Tensor | None = None
-    wave: Tensor | None = None
+    label: Tensor | MaybeNone = None
+    clip: Tensor | MaybeNone = None
+    candidates: Tensor | MaybeNone = None
+    wave: Tensor | MaybeNone = None
     valid: Tensor | None = None
-    mel: Tensor | None = None
+    mel: Tensor | MaybeNone = None
 
     def mixed(self, partner: Tensor, lam: float) -> Batch:
         """lam * x + (1 - lam) * x[partner] of waveform and log-mel; the log-mel is mixed in dB, not recomputed."""
@@ -88,6 +93,9 @@ class Network(nn.Module):
 
     def merge(self) -> None:
         """Fold what was added for training into the weights it was added to; once, before embedding."""
+
+    def exact_spectra(self) -> None:
+        """From now on compute any spectra of its own in float64 (see `auscult.features.exact_spectrogram`); detectors ask so."""
 
     def start(self) -> None:
         """Take over the weights of a checkpoint, before training; the default has random weights."""
@@ -157,6 +165,8 @@ class Method:
         divisible: whether several processes can compute one loss together: it takes what it needs of the network through
             `distributed.sharded`, and all else follows from that and the batch.
         encoder_size: parameters of the encoder that is fine-tuned, given the settings; 0 = none.
+        distance: by which nearest neighbours of embeddings are found where the method has no score of its own.
+        exports_embedding: whether embeddings can be exported to ONNX; otherwise the method's own score alone.
         untrainable: why a network cannot be trained on these classes (name -> training clips), "" if it can. The arm
             goes on without that network, and its cells in the tables say why they are empty.
     """
@@ -171,6 +181,8 @@ class Method:
     phases: Callable[..., list[Phase]] | None = None
     divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0
+    distance: Literal["cosine", "euclidean"] = "cosine"
+    exports_embedding: bool = True
     untrainable: Callable[..., str] = always_trainable
 
     def trainings(self, settings: MethodSettings) -> list[Phase]:

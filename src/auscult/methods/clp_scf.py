@@ -77,12 +77,9 @@ class ContrastivePretraining(Network):
 
     def features(self, batch: Batch) -> Tensor:
         """Unit vectors [B, E] that attract or repel each other."""
-        assert batch.mel is not None
-        assert batch.wave is not None
         return normalize(self.rest(self.projection(self.stgram(batch.mel, batch.wave))))
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         z = distributed.sharded(self.features, batch)
         return {"loss": supcon(z, batch.label, self.temperature)}
 
@@ -104,8 +101,6 @@ class ClpScf(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """[B, E], not normalised."""
-        assert batch.mel is not None
-        assert batch.wave is not None
         return self.projection(self.stgram(batch.mel, batch.wave))
 
 

@@ -43,7 +43,6 @@ class Cnn10Classifier(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""
-        assert batch.mel is not None
         return self.project(self.cnn(batch.mel))
 
 

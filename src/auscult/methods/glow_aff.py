@@ -99,8 +99,6 @@ class GlowAff(Network):
         square = total.clone()
         windows: list[list[Tensor]] = [[] for _ in self.flows]
         for batch in batches:
-            assert batch.mel is not None
-            assert batch.label is not None
             mel = batch.mel.double()
             count += len(mel) * mel.shape[2]
             total, square = total + mel.sum((0, 2)), square + mel.square().sum((0, 2))
@@ -120,8 +118,6 @@ class GlowAff(Network):
                 flow(self._normalised(own), initialise=True)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.mel is not None
-        assert batch.label is not None
         units = torch.arange(len(self.flows), device=batch.label.device)[:, None]
         outliers = len(self.flows) > 1 and self.settings.outlier_weight > 0
         pick = _pick(batch.label, units, rng, outliers)  # [C, T + O]
@@ -141,8 +137,6 @@ class GlowAff(Network):
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """NLL per dimension under the flow of the own unit, mean over windows [B]; without the outlier term."""
-        assert batch.label is not None
-        assert batch.mel is not None
         units = torch.arange(len(self.flows), device=batch.label.device)
         return self._score(batch.mel, batch.label[:, None] == units)[1]
 
@@ -151,8 +145,6 @@ class GlowAff(Network):
 
         Both of the likeliest candidate's flow. Latent variables of a normal clip have mean 0 and root mean square 1.
         """
-        assert batch.mel is not None
-        assert batch.candidates is not None
         embedding, score = self._score(batch.mel, batch.candidates)
         return embedding, {"native": score}
 
@@ -161,6 +153,8 @@ class GlowAff(Network):
         windows = (
             self._normalised(mel).unfold(2, self.window, self.settings.hop).transpose(1, 2)
         )  # [B, W, mels, window]
+        if torch.compiler.is_exporting():
+            return mel.mean(2), self._score_of_all(windows)
         best = windows.new_full((len(mel),), math.inf)
         embedding = best.new_zeros(len(mel), 2 * sum(channels * rows for channels, rows, _ in self.flows[0].shapes))
         for unit, flow in enumerate(self.flows):
@@ -173,6 +167,12 @@ class GlowAff(Network):
                 embedding[part] = torch.where(better[:, None], pooled, embedding[part])
                 best[part] = torch.where(better, nll, best[part])
         return embedding, best
+
+    def _score_of_all(self, windows: Tensor) -> Tensor:
+        """As `_score` in words that ONNX has, where every unit is a candidate and nobody reads the embedding."""
+        rows = windows.flatten(0, 1)
+        each = [flow.nll(*flow(rows)).unflatten(0, (windows.shape[0], windows.shape[1])).mean(1) for flow in self.flows]
+        return torch.stack(each).amin(0)
 
     def _normalised(self, mel: Tensor) -> Tensor:
         return ((mel.float() - self.mean) / self.std).clamp(-LIMIT, LIMIT)
@@ -221,5 +221,6 @@ METHOD = Method(
     wave=lambda settings: False,
     window=window,
     hop=lambda settings: settings.hop,
+    exports_embedding=False,
     untrainable=untrainable,
 )

@@ -124,8 +124,6 @@ class Han(FineTuned):
         """Normalised embeddings [n, E], classes [n] and positions [n] of the unattributed training clips."""
         xs, labels, clips = [], [], []
         for batch in batches:
-            assert batch.label is not None
-            assert batch.clip is not None
             here = ~self.known[batch.label]
             if here.any():
                 xs.append(normalize(embed(batch))[here])
@@ -148,16 +146,13 @@ class Han(FineTuned):
 
     def slots(self, batch: Batch) -> Tensor:
         """Place of each clip in the head [B]; -1 for a clip that only the contrastive loss sees."""
-        assert batch.label is not None
         slots = self.slot[batch.label]
         if self._clusters is None:
             return slots
-        assert batch.clip is not None
         return torch.where(slots >= 0, slots, self._clusters[batch.clip.clamp(max=len(self._clusters) - 1)])
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Eq. (10): L_AAM + lambda L_DLCL."""
-        assert batch.label is not None
         x = self.training_embedding(batch, rng)
         aam = self.class_loss(x, self.slots(batch))
         if self.contrast is None:

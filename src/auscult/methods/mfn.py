@@ -43,7 +43,6 @@ class Mfn(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""
-        assert batch.mel is not None
         return self.mfn(batch.mel.unsqueeze(1))
 
 

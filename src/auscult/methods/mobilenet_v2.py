@@ -84,14 +84,10 @@ class SelfSupervisedMobileNetV2(Network):
             return self.classifier(features.float())
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.mel is not None
-        assert batch.label is not None
         return {"loss": cross_entropy(self.logits(distributed.sharded(self.features, batch.mel)), batch.label)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of each clip [B]: mean over its windows, at the hop of training."""
-        assert batch.mel is not None
-        assert batch.label is not None
 
         def nll(windows: Tensor) -> tuple[Tensor]:
             return (-self.logits(self.features(windows)).log_softmax(1),)
@@ -101,8 +97,6 @@ class SelfSupervisedMobileNetV2(Network):
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean features [B, 1280] of the windows of whole clips, and the scores of the likeliest candidate class [B]."""
-        assert batch.mel is not None
-        assert batch.candidates is not None
         names: list[str] = []
 
         def evaluate(windows: Tensor) -> tuple[Tensor, ...]:

@@ -72,7 +72,6 @@ class OsScl(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Unit vectors z [B, E] that both losses and the score see."""
-        assert batch.mel is not None
         channels = [batch.mel]
         if self.tgram is not None and batch.wave is not None:
             channels.append(self.tgram(batch.wave.unsqueeze(1)))
@@ -82,7 +81,6 @@ class OsScl(ArcFaceClassifier):
         return self.fph(self.mfn(x_tfst))  # II-A
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
         mixed, y_b, lam = mix(batch, mixup, rng)  # II-A
         z = distributed.sharded(self.features, mixed)

@@ -101,8 +101,6 @@ class ScAdacos(Network):
         frames = 0
         total, squares = torch.zeros(2, len(self.mel_mean), dtype=torch.float64, device=clips.device)
         for batch in batches:
-            assert batch.mel is not None
-            assert batch.label is not None
             mel = batch.mel.double()
             frames += mel.shape[0] * mel.shape[2]
             total += mel.sum((0, 2))
@@ -117,11 +115,9 @@ class ScAdacos(Network):
 
     def image(self, batch: Batch) -> Tensor:
         """z-scored log-mel [B, 1, mels, frames]."""
-        assert batch.mel is not None
         return ((batch.mel - self.mel_mean[:, None]) / self.mel_deviation[:, None]).unsqueeze(1)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         image, label = self.image(batch), batch.label
         # Not by one_hot, which looks at the largest label.
         shares = (label[:, None] == torch.arange(self.classes, device=label.device)).to(image.dtype)
@@ -141,7 +137,6 @@ class ScAdacos(Network):
         return {"loss": total, **parts}
 
     def valid_loss(self, batch: Batch) -> Tensor:
-        assert batch.label is not None
         image, shares = self.image(batch), one_hot(batch.label, self.classes).float()
         each = [mixed_cross_entropy(member.head(member.resnet(image), shares), shares) for member in self.members]
         return torch.stack(each).sum(0)
@@ -151,7 +146,6 @@ class ScAdacos(Network):
         labels: list[np.ndarray] = []
         seen: list[list[np.ndarray]] = [[] for _ in range(len(self.members) + 1)]
         for batch in batches:
-            assert batch.label is not None
             image = self.image(batch)
             labels.append(batch.label.cpu().numpy())
             vectors = [*(member.unit_embedding(image) for member in self.members), mean_spectrum(image)]
@@ -183,7 +177,6 @@ class ScAdacos(Network):
             "native_single": each[-1],
             "native_mean_spectrum": -self.spectra.nearest_log_density(mean_spectrum(image)),
         }
-        assert batch.candidates is not None
         others = ~batch.candidates
         return vectors[-1], {name: score.masked_fill(others, math.inf).amin(1) for name, score in by_class.items()}
 

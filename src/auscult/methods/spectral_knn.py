@@ -40,7 +40,6 @@ class SpectralKnn(Network):
 
     def pooled(self, batch: Batch) -> Tensor:
         """[B, mels * statistics]."""
-        assert batch.mel is not None
         pools = {"mean": lambda x: x.mean(2), "std": lambda x: x.std(2, correction=0), "max": lambda x: x.amax(2)}
         return torch.cat([pools[name](batch.mel) for name in self.pooling], dim=1)
 
@@ -60,4 +59,5 @@ METHOD = Method(
     scope="machine",
     mel=lambda settings: settings.frontend,
     wave=lambda settings: False,
+    distance="euclidean",  # the dimensions are z-scored
 )

@@ -41,8 +41,6 @@ class StgramMfn(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""
-        assert batch.mel is not None
-        assert batch.wave is not None
         return self.stgram(batch.mel, batch.wave)
 
 

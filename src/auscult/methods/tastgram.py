@@ -52,13 +52,10 @@ class Tastgram(ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""
-        assert batch.mel is not None
-        assert batch.wave is not None
         tgram = self.tgram(batch.wave.unsqueeze(1))
         return self.mfn(torch.stack([tgram, batch.mel, temporal_attention(batch.mel)], dim=1))
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         mixed, y_b, lam = mix(batch, self.mixup, rng)
         x = distributed.sharded(self.features, mixed)  # with the attention of the mixed log-mel
         return {"loss": mixed_cross_entropy(self.arcface, x, batch.label, y_b, lam, self.mixup.mode)}

@@ -72,7 +72,7 @@ class Glow(nn.Module):
         With `initialise` every activation normalisation is first set to give these windows zero mean and unit variance.
         """
         x, latent = window.unsqueeze(1), []
-        log_det = window.new_zeros(len(window))
+        log_det = window.new_zeros(window.shape[0])  # not len, which an export makes a constant of
         for number in range(len(self.levels)):
             x = functional.pixel_unshuffle(x, self.squeeze)
             for step in self.steps(number):

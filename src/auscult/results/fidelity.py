@@ -45,7 +45,7 @@ def parameter_count(params: Params, arm: str) -> int:
     """Trainable parameters of one network of an arm, at the size of the 2020 data. Nothing is allocated."""
     import torch
 
-    from auscult.features.logmel import FRONTENDS, frames
+    from auscult.features import FRONTENDS, frames
     from auscult.methods import load_method
     from auscult.methods.base import Shape
 

@@ -26,11 +26,7 @@ def adapter_maps(context: Context) -> str:
     parts: list[str] = []
     without: dict[str, list[str]] = {}
     for arm in context.params.arms:
-        if (
-            arm in (*context.arms, *context.left_out)
-            and context.params.arms[arm].method == "han"
-            and _has_adapter(context, arm)
-        ):
+        if arm in (*context.arms, *context.left_out) and _has_adapter(context, arm):
             title = context.titles.get(arm, arm)
             try:
                 body = _figures(_weights(context, arm))
@@ -57,7 +53,8 @@ def adapter_maps(context: Context) -> str:
 
 def _has_adapter(context: Context, arm: str) -> bool:
     settings = arm_settings(context.params, context.profile, arm)
-    return str(settings.group_adapter.position) != "none"  # type: ignore[attr-defined]
+    adapter = getattr(settings, "group_adapter", None)
+    return adapter is not None and adapter.position != "none"
 
 
 def _weights(context: Context, arm: str) -> dict[str, Floats]:
