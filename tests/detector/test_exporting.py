@@ -23,7 +23,7 @@ from auscult.detector.onnx.spectrum import ExportLogMel, framed
 from auscult.errors import AuscultError
 from auscult.features import LOG_MELS, exact_spectrogram, spectrogram
 from auscult.features.logmel import log_mel
-from auscult.methods import METHODS, load_method
+from auscult.methods import load_method
 from auscult.methods.base import Batch, Network, Shape
 from auscult.methods.glow_aff import GlowAff
 from auscult.methods.windows import mean_over_windows
@@ -181,12 +181,6 @@ def test_more_networks_than_one_are_refused(bundle: Bundle) -> None:
     )
     with pytest.raises(AuscultError, match="2 networks"):
         scorer(two, 8000, None)
-
-
-def test_the_documentation_has_a_line_for_every_method() -> None:
-    text = (ROOT / "docs" / "deploy.md").read_text()
-    for name in METHODS:
-        assert f"| `{name}` |" in text
 
 
 @needs_onnx

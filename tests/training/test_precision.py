@@ -50,8 +50,8 @@ PARTS = {
     "arcface": lambda x: seeded(ArcFace, 16, 3)(x, LABELS),
     "arcface of sub-centres": lambda x: seeded(ArcFace, 16, 3, 30.0, 0.7, 2)(x, LABELS),
     "adacos": lambda x: seeded(SubClusterAdaCos, 16, 3, 2)(x, functional.one_hot(LABELS, 3).float()),
-    "noise_supcon": lambda x: noise_supcon(x, LABELS),
-    "supcon": lambda x: supcon(x, LABELS),
+    "noise_supcon": lambda x: noise_supcon(x, LABELS, 0.02, 0.07, "mean"),
+    "supcon": lambda x: supcon(x, LABELS, 0.1),
     "dlcl": lambda x: seeded(DualLevelContrast, DlclSettings(codes=4, bank=8, start=1), 16)(x, LABELS > 0)["dlcl"],
     "mixtures": lambda x: mixtures().nearest_log_density(x),
     "attentive statistics": lambda x: seeded(AttentiveStatistics, 16)(x.view(2, 3, 16)),
@@ -122,7 +122,7 @@ class Mixed(Network):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(128, 16), nn.BatchNorm1d(16), nn.ReLU())
-        self.arcface = ArcFace(16, 4)
+        self.arcface = ArcFace(16, 4, 30.0, 0.7)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         mixed, other, lam = mix(batch, MixupSettings(), rng)

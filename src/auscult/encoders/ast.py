@@ -166,4 +166,4 @@ def load(encoder: Ast, path: Path) -> None:
     encoder.deviation = float(folder.preprocessor.get("std", encoder.deviation))
 
 
-ENCODERS = {"ast": EncoderKind(build, load)}  # type: ignore[arg-type]
+ENCODERS = {"ast": EncoderKind(build, load)}

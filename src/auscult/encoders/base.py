@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -70,7 +70,7 @@ class EncoderKind:
     """
 
     build: Callable[[EncoderSettings], Encoder]
-    load: Callable[[Encoder, Path], None]
+    load: Callable[[Any, Path], None]
 
 
 def sized(published: Mapping[str, int | float], settings: EncoderSettings, name: str) -> dict[str, int | float]:

@@ -104,7 +104,7 @@ def build(settings: EncoderSettings) -> BeatsEncoder:
     )
 
 
-def load(encoder: Encoder, path: Path) -> None:
+def load(encoder: BeatsEncoder, path: Path) -> None:
     """Weights of the authors' file {"cfg": ..., "model": ...}, or of its state dict alone (torch file or safetensors).
 
     The file's layerdrop, gradient decay and dropouts are not taken over: they are settings of a training, not of the
@@ -115,7 +115,6 @@ def load(encoder: Encoder, path: Path) -> None:
         AuscultError: not a readable file of weights; another architecture; keys missing, unexpected or of another shape;
             or copies of the shared bias table that differ.
     """
-    assert isinstance(encoder, BeatsEncoder)
     network, where = encoder.network, str(path)
     file = read_state(path)
     if "model" in file:

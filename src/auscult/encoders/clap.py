@@ -233,4 +233,4 @@ def load(encoder: Clap, path: Path) -> None:
     encoder.filters = mel_filters(*limits, slaney=given.get("truncation") != "fusion").to(encoder.filters)
 
 
-ENCODERS = {"clap": EncoderKind(build, load)}  # type: ignore[arg-type]
+ENCODERS = {"clap": EncoderKind(build, load)}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.encoders.base import Encoder, EncoderKind
+from auscult.encoders.base import EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, load_renamed, read_weights
 from auscult.errors import AuscultError
 from auscult.features.kaldi import KaldiBank, kaldi_fbank
@@ -106,7 +106,7 @@ def sine_table(steps: int, rows: int, width: int) -> Tensor:
     return torch.cat([row, step], dim=2).reshape(1, steps * rows, width)
 
 
-def load(encoder: Encoder, path: Path) -> None:
+def load(encoder: Eat, path: Path) -> None:
     """Weights from the hub's model.safetensors (pre-trained or fine-tuned), or from the authors' fairseq file.
 
     The latter holds its settings too, and mostly cannot be read without running code: then the error says how to convert it.
@@ -114,7 +114,6 @@ def load(encoder: Encoder, path: Path) -> None:
     Raises:
         AuscultError: see `read_weights` and `load_renamed`.
     """
-    assert isinstance(encoder, Eat)
     state = read_weights(path, '["model"]')
     if isinstance(state.get("model"), dict):
         state = state["model"]

@@ -141,6 +141,11 @@ class Phase:
     build: Callable[[Shape], Network]
 
 
+def own_frontend(settings: MethodSettings) -> str:
+    """The front-end a method's settings name, if they name one."""
+    return str(getattr(settings, "frontend", ""))
+
+
 def always_trainable(settings: MethodSettings, counts: Mapping[str, int]) -> str:
     return ""
 
@@ -158,7 +163,8 @@ class Method:
         settings: its pydantic model, whose defaults are the paper's values.
         build: network from settings and shape.
         scope: one network for all machines, or one per machine type.
-        mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none.
+        mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none, and by default what the
+            settings call `frontend`.
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
@@ -173,9 +179,9 @@ class Method:
 
     settings: type[MethodSettings]
     build: Callable[..., Network]
-    scope: Literal["all", "machine"]
-    mel: Callable[..., str]
-    wave: Callable[..., bool]
+    scope: Literal["all", "machine"] = "all"
+    mel: Callable[..., str] = own_frontend
+    wave: Callable[..., bool] = lambda settings: False
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
     phases: Callable[..., list[Phase]] | None = None

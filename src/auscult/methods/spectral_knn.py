@@ -2,6 +2,9 @@
 
 What a detector gets from the sound itself. Which pooling decides: a mean hides the short click of a bad valve, a
 maximum hides the slow drift of a fan.
+
+---
+deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
 """
 
 from __future__ import annotations
@@ -57,7 +60,5 @@ METHOD = Method(
     settings=SpectralKnnSettings,
     build=SpectralKnn,
     scope="machine",
-    mel=lambda settings: settings.frontend,
-    wave=lambda settings: False,
     distance="euclidean",  # the dimensions are z-scored
 )

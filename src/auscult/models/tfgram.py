@@ -25,7 +25,7 @@ class TFgram(nn.Module):
         block2_channels: width of the second block: 128 (authors' code) or 64 (paper, Table I).
     """
 
-    def __init__(self, frames: int = 313, block2_channels: int = 128) -> None:
+    def __init__(self, frames: int, block2_channels: int) -> None:
         super().__init__()
         self.frames = frames
         self.conv0 = FlatConv(1, 64, 11, stride=5, padding=5)
