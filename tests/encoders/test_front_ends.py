@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from auscult.encoders import MODULES, new_encoder
+from auscult.encoders import MODULES
+from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
 from auscult.methods.base import Shape
 from auscult.methods.frozen import Frozen, FrozenSettings

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from auscult.encoders import new_encoder
+from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Shape

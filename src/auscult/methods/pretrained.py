@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
-from auscult.encoders import new_encoder, read_checkpoint
+from auscult.encoders.base import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Network, Shape
 from auscult.settings.sections import EncoderSettings
