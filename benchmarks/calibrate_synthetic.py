@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from auscult.data.synthetic import SyntheticSource, generate_clips
-from auscult.features.logmel import log_mel
+from auscult.features import spectrogram
 
 SEVERITIES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5)
 SEEDS = (101, 102, 103)
@@ -44,8 +44,8 @@ Pooled = dict[str, NDArray[np.float64]]
 def pooled(source: SyntheticSource, machine: str, unit: str, partition: str, count: int) -> Pooled:
     """Pooled log-mel of `count` clips, pooling -> [count, 128 or 256]."""
     clips = generate_clips(source, machine, unit, partition, range(count))  # type: ignore[arg-type]
-    spectrogram = log_mel(torch.from_numpy(clips).float() / 32768, "osscl").double().numpy()  # [count, 128, frames]
-    mean, deviation, largest = spectrogram.mean(2), spectrogram.std(2), spectrogram.max(2)
+    mel = spectrogram(torch.from_numpy(clips).float() / 32768, "osscl").double().numpy()  # [count, 128, frames]
+    mean, deviation, largest = mel.mean(2), mel.std(2), mel.max(2)
     return {"mean": mean, "mean+std": np.concatenate([mean, deviation], axis=1), "max": largest}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from auscult.features.logmel import FRONTENDS, log_mel
+from auscult.features import FRONTENDS, spectrogram
 from measure import RATE, Row, in_child, packed_noise, row
 from record import record
 
@@ -28,7 +28,7 @@ def per_clip(frontend: str, batch: int, repeats: int) -> float:
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        log_mel(wave[0] if batch == 1 else wave, frontend, RATE)
+        spectrogram(wave[0] if batch == 1 else wave, frontend, RATE)
         times.append(time.perf_counter() - start)
     return 1000 * sorted(times[1:])[repeats // 2] / batch
 

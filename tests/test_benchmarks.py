@@ -20,7 +20,7 @@ import torch
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
-from auscult.features.logmel import log_mel
+from auscult.features import spectrogram
 from auscult.scoring.knn import nearest
 from auscult.settings.schema import Data
 from support.packed import tiny_profile
@@ -137,7 +137,7 @@ def test_gathering_beats_decoding_and_transforming(noise: tuple[ClipStore, list[
     rows = torch.from_numpy(np.random.default_rng(1).permutation(len(files)))
 
     def usual() -> torch.Tensor:
-        return torch.stack([log_mel(decoded(files[at]), "osscl") for at in rows.tolist()])
+        return torch.stack([spectrogram(decoded(files[at]), "osscl") for at in rows.tolist()])
 
     def gather() -> torch.Tensor:
         return store.mel(rows, "osscl")

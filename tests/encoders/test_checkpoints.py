@@ -20,11 +20,11 @@ import yaml
 from safetensors.torch import save_file
 
 from auscult.cli import main
+from auscult.encoders import MODULES
 from auscult.encoders.checkpoints import Checkpoint, find, load_checkpoints, path_of, status
-from auscult.encoders.names import MODULES
 from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
-from support.projects import ROOT, stage_command, stage_environment
+from support.projects import ROOT, stage_environment
 
 PAGE = "https://example.org/weights"
 
@@ -300,47 +300,6 @@ def test_unknown_name_and_no_file(root: Path, tmp_path: Path) -> None:
         status("knwon", root)
     with pytest.raises(AuscultError, match=re.escape("no checkpoints.yaml")):
         load_checkpoints(tmp_path / "nowhere")
-
-
-# ---------------------------------------------------------------------------------------------------------------- the stage
-def run_stage(root: Path, name: str) -> tuple[bytes, str]:
-    if not (root / "stages").exists():
-        (root / "stages").symlink_to(ROOT / "stages")
-    command, environment = stage_command("checkpoint", name), stage_environment()
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return (root / "checkpoints" / f"{name}.json").read_bytes(), result.stderr
-
-
-def test_the_stage_never_fails_and_leaves_the_same_bytes_for_the_same_files(root: Path, weights: bytes) -> None:
-    first, said = run_stage(root, "known")
-    assert json.loads(first) == {"name": "known", "state": "missing", "sha256": {}}
-    assert said == f"checkpoint `known` is missing: put x.pt into checkpoints/known (from {PAGE})\n"
-    path = put(root, "known", "x.pt", weights)
-    second, said = run_stage(root, "known")
-    assert json.loads(second)["sha256"] == {"x.pt": hashlib.sha256(weights).hexdigest()}
-    assert said == "checkpoint `known` is present\n"
-    os.utime(path, ns=(0, 0))
-    assert run_stage(root, "known")[0] == second
-    put(root, "known", "x.pt", b"")
-    wrong, said = run_stage(root, "known")
-    assert json.loads(wrong) == {"name": "known", "state": "wrong", "sha256": {}}
-    assert "x.pt: the weights file is empty" in said
-    path.unlink()
-    assert run_stage(root, "known")[0] == first
-    assert sorted(os.listdir(root / "checkpoints")) == ["known", "known.json"]
-
-
-def test_the_stage_keeps_what_it_found_when_the_files_are_gone(root: Path, weights: bytes) -> None:
-    """Who has the trained models need not have the checkpoint."""
-    path = put(root, "known", "x.pt", weights)
-    found, _ = run_stage(root, "known")
-    path.unlink()
-    kept, said = run_stage(root, "known")
-    assert kept == found
-    assert "is missing: put x.pt into" in said
-    put(root, "known", "x.pt", weights)
-    assert run_stage(root, "known")[0] == found
 
 
 # ----------------------------------------------------------------------------------------------------- docs/checkpoints.md

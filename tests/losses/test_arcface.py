@@ -83,7 +83,7 @@ def test_margin_lowers_every_cosine_and_keeps_the_order(margin: float) -> None:
 def test_parallel_embeddings_stay_finite(sign: float) -> None:
     """Rounding makes the cosine of a vector with itself exceed one in a good part of these trials."""
     x = torch.randn(500, 128, generator=torch.Generator().manual_seed(0))
-    head = ArcFace(128, 500, margin=0.7)
+    head = ArcFace(128, 500, 30.0, 0.7)
     with torch.no_grad():
         head.weight.copy_(sign * x)
     embedding, labels = x.clone().requires_grad_(), torch.arange(500)
@@ -96,7 +96,7 @@ def test_parallel_embeddings_stay_finite(sign: float) -> None:
 
 
 def test_zero_embedding_stays_finite() -> None:
-    head, x = ArcFace(16, 3), torch.zeros(2, 16, requires_grad=True)
+    head, x = ArcFace(16, 3, 30.0, 0.7), torch.zeros(2, 16, requires_grad=True)
     head(x, torch.tensor([0, 2])).sum().backward()
     assert x.grad.isfinite().all()
 
@@ -134,7 +134,7 @@ def test_confident_clips_keep_their_order_in_float32() -> None:
 
 
 def test_cosine_ignores_mixed_precision() -> None:
-    head, x = ArcFace(64, 5), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    head, x = ArcFace(64, 5, 30.0, 0.7), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(head.cosine(x), ArcFace.cosine(head, x.float()))
         assert head.cosine(x.bfloat16()).dtype == torch.float32
@@ -144,5 +144,5 @@ def test_cosine_ignores_mixed_precision() -> None:
 
 
 def test_parameter_count() -> None:
-    assert ArcFace(128, 41).weight.numel() == 5_248
-    assert ArcFace(128, 41, sub_centres=3).weight.numel() == 3 * 5_248
+    assert ArcFace(128, 41, 30.0, 0.7).weight.numel() == 5_248
+    assert ArcFace(128, 41, 30.0, 0.7, sub_centres=3).weight.numel() == 3 * 5_248

@@ -20,7 +20,7 @@ from support.fill import absolute_error, golden, tensor
 def test_golden(temperature: str) -> None:
     stored = golden("supcon")
     z, labels = tensor(stored["z_unit"]).requires_grad_(), torch.from_numpy(stored["labels"])
-    loss = noise_supcon(z, labels, float(temperature), float(stored["base_temperature"]))
+    loss = noise_supcon(z, labels, float(temperature), float(stored["base_temperature"]), "mean")
     loss.backward()
     assert loss.item() == pytest.approx(stored[f"loss_t{temperature}"], abs=1.5e-5)
     assert absolute_error(z.grad, stored[f"grad_t{temperature}"]) < 3e-6
@@ -54,14 +54,14 @@ def test_equals_loops(seed: int, labels: list[int], temperature: float) -> None:
     terms = equation_1(z, labels, temperature)
     ours = noise_supcon(z, torch.tensor(labels), temperature, base_temperature=None, reduction="sum")
     assert ours.item() == pytest.approx(sum(terms), rel=1e-9, abs=1e-9)
-    mean = noise_supcon(z, torch.tensor(labels), temperature, base_temperature=0.07)
+    mean = noise_supcon(z, torch.tensor(labels), temperature, base_temperature=0.07, reduction="mean")
     assert mean.item() == pytest.approx(sum(terms) / len(terms) * temperature / 0.07, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 1, 2], [1, 1], [0, 0, 0, 0]])
 def test_degenerate_batches_are_finite(labels: list[int]) -> None:
     z = functional.normalize(torch.ones(len(labels), 8)).requires_grad_()
-    loss = noise_supcon(z, torch.tensor(labels))
+    loss = noise_supcon(z, torch.tensor(labels), 0.02, 0.07, "mean")
     loss.backward()
     assert loss.isfinite()
     assert z.grad.isfinite().all()
@@ -74,8 +74,8 @@ def test_ignores_mixed_precision() -> None:
     z = functional.normalize(torch.randn(8, 32, generator=torch.Generator().manual_seed(0)))
     labels = torch.arange(8) % 3
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = noise_supcon(z, labels)
-    assert torch.equal(inside, noise_supcon(z, labels))
+        inside = noise_supcon(z, labels, 0.02, 0.07, "mean")
+    assert torch.equal(inside, noise_supcon(z, labels, 0.02, 0.07, "mean"))
 
 
 def clp_scf_loss(z: np.ndarray, labels: list[int], temperature: float) -> float:
@@ -109,7 +109,7 @@ def test_clp_scf_gradient() -> None:
 @pytest.mark.parametrize("labels", [[0], [0, 1, 2], [1, 1], [0, 0, 0, 0], [0, 0, 1]])
 def test_clp_scf_degenerate_batches(labels: list[int]) -> None:
     z = torch.ones(len(labels), 8, requires_grad=True)
-    loss = supcon(functional.normalize(z), torch.tensor(labels))
+    loss = supcon(functional.normalize(z), torch.tensor(labels), 0.1)
     loss.backward()
     assert z.grad.isfinite().all()
     # All clips alike: every positive has an equal share of the denominator.
@@ -121,7 +121,7 @@ def test_clp_scf_ignores_mixed_precision() -> None:
     z = functional.normalize(torch.randn(8, 32, generator=torch.Generator().manual_seed(0)))
     labels = torch.arange(8) % 3
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = supcon(z, labels)
-        low = supcon(z.bfloat16(), labels)
-    assert torch.equal(inside, supcon(z, labels))
+        inside = supcon(z, labels, 0.1)
+        low = supcon(z.bfloat16(), labels, 0.1)
+    assert torch.equal(inside, supcon(z, labels, 0.1))
     assert low.dtype == torch.float32

@@ -17,7 +17,7 @@ import auscult.training.arm
 from auscult.data.store import ClipStore
 from auscult.data.synthetic import write_tree
 from auscult.data.synthetic.source import SyntheticSource
-from auscult.encoders import new_encoder
+from auscult.encoders.base import new_encoder
 from auscult.encoders.beats import authors_key
 from auscult.errors import AuscultError
 from auscult.methods import load_method

@@ -21,7 +21,7 @@ def parameters(network: nn.Module) -> int:
 
 
 def test_parameter_count_of_the_code() -> None:
-    assert parameters(AdaCosResNet()) == 766_944
+    assert parameters(AdaCosResNet(128, 313, 128)) == 766_944
 
 
 @pytest.mark.parametrize("sub_clusters", [(1,), (1, 2)])
@@ -31,7 +31,7 @@ def test_each_sub_cluster_adds_a_centre_per_class(sub_clusters: tuple[int, ...])
 
 
 def test_stage_shapes() -> None:
-    network, shapes = AdaCosResNet().eval(), {}
+    network, shapes = AdaCosResNet(128, 313, 128).eval(), {}
     for name, child in network.named_children():
         child.register_forward_hook(lambda _, __, output, name=name: shapes.__setitem__(name, tuple(output.shape[1:])))
     with torch.inference_mode():
@@ -45,7 +45,7 @@ def test_stage_shapes() -> None:
 
 @pytest.mark.parametrize(("mels", "frames", "flat"), [(128, 32, 512), (128, 63, 512), (128, 400, 1024), (20, 17, 128)])
 def test_other_lengths(mels: int, frames: int, flat: int) -> None:
-    network = AdaCosResNet(mels, frames)
+    network = AdaCosResNet(mels, frames, 128)
     assert network.flat == flat
     assert network(tensor(v("image", (2, 1, mels, frames)))).shape == (2, 128)
 
@@ -79,7 +79,7 @@ def test_padding_never_wins_a_maximum() -> None:
 
 
 def test_penalised_kernels_are_convolutions_and_the_dense_layer() -> None:
-    network = AdaCosResNet()
+    network = AdaCosResNet(128, 313, 128)
     # 1 stem, 8 blocks of 2, 3 shortcuts, 1 dense layer
     assert len(kernels(network)) == 21
     names: list[Tensor] = [parameter for name, parameter in network.named_parameters() if parameter.dim() > 1]
@@ -89,7 +89,7 @@ def test_penalised_kernels_are_convolutions_and_the_dense_layer() -> None:
 def test_initial_weights_follow_keras() -> None:
     """Glorot's uniform bound, which the largest of many weights nearly reaches; biases start at zero."""
     torch.manual_seed(0)
-    weight = AdaCosResNet().embed.weight
+    weight = AdaCosResNet(128, 313, 128).embed.weight
     bound = math.sqrt(6 / (512 + 128))
     assert bound * 0.999 < weight.abs().max() <= bound
-    assert all(not layer.bias.any() for layer in kernels(AdaCosResNet()))
+    assert all(not layer.bias.any() for layer in kernels(AdaCosResNet(128, 313, 128)))

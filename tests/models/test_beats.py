@@ -24,7 +24,8 @@ CPU = torch.device("cpu")
 def network(sizes: Sizes = SMALL, **switches: float) -> Beats:
     """Seeded weights, with biases, gates and relative biases that matter."""
     torch.manual_seed(0)
-    result = Beats(sizes, **switches)
+    off = {"layerdrop": 0.0, "gradient_decay": 1.0, "activation_checkpointing": False}
+    result = Beats(sizes, **{**off, **switches})  # type: ignore[arg-type]
     with torch.no_grad():
         for name, parameter in result.named_parameters():
             if name.endswith("bias"):
@@ -263,7 +264,7 @@ def test_layerdrop_of_none_and_of_all() -> None:
 def test_first_weights() -> None:
     torch.manual_seed(0)
     sizes = replace(SMALL, layers=2, width=256, ffn=512, heads=4, position_kernel=16, position_groups=4)
-    model = Beats(sizes)
+    model = Beats(sizes, 0.0, 1.0, False)
     beta = (8 * 2) ** -0.25
     for block in model.layers:
         for part, gain in (("q", 1.0), ("k", 1.0), ("v", beta), ("out", beta)):

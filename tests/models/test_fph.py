@@ -15,7 +15,7 @@ from support.fill import fill
     [(0, 0), (4, 1_420), (8, 2_456), (16, 4_528), (32, 8_672), (64, 16_960), (128, 33_536)],
 )
 def test_parameter_counts(reduction: int, count: int) -> None:
-    assert sum(p.numel() for p in FeaturePerturbationHead(reduction=reduction).parameters()) == count
+    assert sum(p.numel() for p in FeaturePerturbationHead(128, reduction, "relu").parameters()) == count
 
 
 @pytest.mark.parametrize(("activation", "slope"), [("relu", 0.0), ("leaky_relu", 0.01)])
@@ -35,10 +35,10 @@ def test_activation_before_norm(activation: str, slope: float) -> None:
 
 def test_without_head_only_the_length_changes() -> None:
     x = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
-    out = FeaturePerturbationHead(reduction=0)(x)
+    out = FeaturePerturbationHead(128, 0, "relu")(x)
     torch.testing.assert_close(out * x.norm(dim=1, keepdim=True), x)
 
 
 def test_unknown_activation_is_refused() -> None:
     with pytest.raises(KeyError):
-        FeaturePerturbationHead(activation="gelu")  # type: ignore[arg-type]
+        FeaturePerturbationHead(128, 64, "gelu")  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def test_the_inverse_undoes_the_flow(
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_log_determinant_is_that_of_the_jacobian(coupling: Coupling) -> None:
     torch.manual_seed(0)
-    flow = shaken(Glow(8, 4, levels=2, steps=2, hidden=6, coupling=coupling).double())
+    flow = shaken(Glow(8, 4, levels=2, steps=2, hidden=6, squeeze=2, coupling=coupling).double())
     window = noise(1, 8, 4, dtype=torch.float64)
 
     def flat(x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_log_determinant_is_that_of_the_jacobian(coupling: Coupling) -> None:
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_only_an_affine_coupling_makes_the_volume_depend_on_the_window(coupling: Coupling) -> None:
     torch.manual_seed(0)
-    flow = shaken(Glow(8, 8, levels=2, steps=2, hidden=6, coupling=coupling))
+    flow = shaken(Glow(8, 8, levels=2, steps=2, hidden=6, squeeze=2, coupling=coupling))
     log_det = flow(noise(2, 8, 8))[1]
     assert (log_det[0] == log_det[1]) == (coupling == "additive")
 
@@ -73,7 +73,7 @@ def test_only_an_affine_coupling_makes_the_volume_depend_on_the_window(coupling:
 def test_nll_of_a_linear_flow_is_that_of_a_gaussian() -> None:
     """With idle couplings the flow is y = A x + b, so x is Gaussian with mean -A^-1 b and covariance (A^T A)^-1."""
     torch.manual_seed(0)
-    flow = Glow(4, 2, levels=1, steps=2, hidden=4).double()
+    flow = Glow(4, 2, levels=1, steps=2, hidden=4, squeeze=2, coupling="affine").double()
     with torch.no_grad():
         for name, weight in flow.named_parameters():
             if "net" not in name:
@@ -91,14 +91,14 @@ def test_nll_of_a_linear_flow_is_that_of_a_gaussian() -> None:
 def test_an_untrained_flow_gives_white_noise_its_entropy() -> None:
     """Rotations and idle couplings keep the length of a vector: NLL = |x|^2 / 2n + log(2 pi) / 2."""
     torch.manual_seed(0)
-    flow, window = Glow(16, 8, levels=2, steps=3, hidden=4), noise(4, 16, 8)
+    flow, window = Glow(16, 8, levels=2, steps=3, hidden=4, squeeze=2, coupling="affine"), noise(4, 16, 8)
     expected = window.square().flatten(1).mean(1) / 2 + math.log(2 * math.pi) / 2
     torch.testing.assert_close(flow.nll(*flow(window)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_initialisation_makes_every_activation_standard() -> None:
     torch.manual_seed(0)
-    flow = shaken(Glow(16, 8, levels=2, steps=3, hidden=4))
+    flow = shaken(Glow(16, 8, levels=2, steps=3, hidden=4, squeeze=2, coupling="affine"))
     window = 7 * noise(32, 16, 8) - 40
     flow(window, initialise=True)
     x = window.unsqueeze(1)
@@ -119,14 +119,14 @@ def test_initialisation_makes_every_activation_standard() -> None:
 
 def test_silence_is_initialised_to_something_finite() -> None:
     torch.manual_seed(0)
-    flow = Glow(16, 8, levels=2, steps=3, hidden=4)
+    flow = Glow(16, 8, levels=2, steps=3, hidden=4, squeeze=2, coupling="affine")
     flow(torch.zeros(4, 16, 8), initialise=True)
     assert torch.isfinite(flow.nll(*flow(noise(4, 16, 8)))).all()
 
 
 def test_shapes_and_size() -> None:
     torch.manual_seed(0)
-    flow = Glow(128, 32, levels=3, steps=12, hidden=128)
+    flow = Glow(128, 32, levels=3, steps=12, hidden=128, squeeze=2, coupling="affine")
     assert flow.shapes == [(2, 64, 16), (4, 32, 8), (16, 16, 4)]
     assert [z.shape[1:] for z in flow(noise(1, 128, 32))[0]] == [torch.Size(shape) for shape in flow.shapes]
 
@@ -141,4 +141,4 @@ def test_shapes_and_size() -> None:
 @pytest.mark.parametrize(("mels", "frames"), [(128, 30), (100, 32), (128, 0)])
 def test_a_window_the_squeezes_do_not_divide_is_refused(mels: int, frames: int) -> None:
     with pytest.raises(AuscultError, match="do not divide"):
-        Glow(mels, frames, levels=3, steps=1, hidden=4)
+        Glow(mels, frames, levels=3, steps=1, hidden=4, squeeze=2, coupling="affine")

@@ -25,7 +25,7 @@ def record_stages(network: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_golden_current_plan(channels: int, mode: str) -> None:
     stored = golden("mfn")
-    network = fill(MobileFaceNet(channels, aux_classes=41), f"mfn{channels}/").train(mode == "train")
+    network = fill(MobileFaceNet(channels, 128, 313, 128, "current", 41), f"mfn{channels}/").train(mode == "train")
     stages = record_stages(network)
     image = tensor(v(f"mfn{channels}/input", (4, channels, 128, 313)))
     embedding = network(image)
@@ -47,7 +47,7 @@ def test_golden_current_plan(channels: int, mode: str) -> None:
 
 def test_golden_original_plan() -> None:
     stored = golden("mfn_original_plan")
-    network = fill(MobileFaceNet(2, plan="original", aux_classes=41), "mfnorig/").eval()
+    network = fill(MobileFaceNet(2, 128, 313, 128, "original", 41), "mfnorig/").eval()
     embedding = network(tensor(v("mfnorig/input", (2, 2, 128, 313))))
     assert relative_error(embedding, stored["eval_embedding"]) < 1.2e-5
     assert relative_error(network.aux_fc(embedding), stored["eval_aux_logits"]) < 1.2e-5
@@ -56,8 +56,8 @@ def test_golden_original_plan() -> None:
 @pytest.mark.parametrize(
     ("file", "key", "network"),
     [
-        ("mfn", "c3_manifest", lambda: MobileFaceNet(3, aux_classes=41)),
-        ("mfn_original_plan", "manifest", lambda: MobileFaceNet(2, plan="original", aux_classes=41)),
+        ("mfn", "c3_manifest", lambda: MobileFaceNet(3, 128, 313, 128, "current", 41)),
+        ("mfn_original_plan", "manifest", lambda: MobileFaceNet(2, 128, 313, 128, "original", 41)),
     ],
 )
 def test_names_and_shapes_are_the_golden_ones(file: str, key: str, network: type) -> None:
@@ -70,28 +70,28 @@ def test_names_and_shapes_are_the_golden_ones(file: str, key: str, network: type
 
 
 def test_parameter_counts_as_published() -> None:
-    counts = [parameters(MobileFaceNet(channels, aux_classes=41)) for channels in (1, 2, 3)]
+    counts = [parameters(MobileFaceNet(channels, 128, 313, 128, "current", 41)) for channels in (1, 2, 3)]
     assert counts == [875_049, 875_625, 876_201]
-    assert parameters(MobileFaceNet(1)) == 875_049 - 5_289
-    original = parameters(MobileFaceNet(2, plan="original", aux_classes=41))
+    assert parameters(MobileFaceNet(1, 128, 313, 128, "current")) == 875_049 - 5_289
+    original = parameters(MobileFaceNet(2, 128, 313, 128, "original", 41))
     assert original == 1_064_681
 
 
 @pytest.mark.parametrize(("mels", "frames"), [(128, 63), (64, 32), (128, 313), (17, 33)])
 def test_any_image_size(mels: int, frames: int) -> None:
-    network = MobileFaceNet(1, mels=mels, frames=frames).eval()
+    network = MobileFaceNet(1, mels, frames, 128, "current").eval()
     assert network(torch.zeros(1, 1, mels, frames)).shape == (1, 128)
 
 
 def test_clips_do_not_influence_each_other_at_test_time() -> None:
-    network = fill(MobileFaceNet(2, mels=32, frames=48), "x/").eval()
+    network = fill(MobileFaceNet(2, 32, 48, 128, "current"), "x/").eval()
     image = torch.randn(5, 2, 32, 48, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([network(clip[None]) for clip in image])
     assert absolute_error(network(image), alone.detach().double().numpy()) < 1e-4 * alone.abs().max().item()
 
 
 def test_initial_values() -> None:
-    network = MobileFaceNet(1)
+    network = MobileFaceNet(1, 128, 313, 128, "current")
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             height, width = module.kernel_size

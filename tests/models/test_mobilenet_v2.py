@@ -34,8 +34,8 @@ def test_parameter_count_is_that_of_the_plan_written_out() -> None:
         inner = inputs * expansion
         total += (inputs * inner + 2 * inner) * (expansion > 1) + 9 * inner + 2 * inner + inner * outputs + 2 * outputs
     total += 160 * 1280 + 2 * 1280
-    assert total == sum(p.numel() for p in MobileNetV2().parameters())
-    blocks_built: Any = MobileNetV2().blocks
+    assert total == sum(p.numel() for p in MobileNetV2(0.5).parameters())
+    blocks_built: Any = MobileNetV2(0.5).blocks
     plan = [(block.dw.conv.in_channels, block.project.conv.out_channels) for block in blocks_built]
     assert plan == [(inputs * expansion, outputs) for inputs, expansion, outputs in blocks]
 
@@ -49,7 +49,7 @@ def test_parameter_count_is_that_of_the_plan_written_out() -> None:
     ],
 )
 def test_every_stride_halves_and_rounds_up(mels: int, frames: int, sizes: list[tuple[int, int]]) -> None:
-    network = MobileNetV2().eval()
+    network = MobileNetV2(0.5).eval()
     seen: list[tuple[int, ...]] = []
     for module in (network.stem, *network.blocks, network.head):
         module.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape[1:])))
@@ -103,7 +103,7 @@ def test_block_against_numpy(inputs: int, outputs: int, expansion: int, stride: 
 
 
 def test_network_against_numpy() -> None:
-    network: Any = fill(MobileNetV2(), "n/").eval()
+    network: Any = fill(MobileNetV2(0.5), "n/").eval()
     image = 2 * torch.randn(2, 3, 33, 20, generator=torch.Generator().manual_seed(1))
     x = _unit(image.double().numpy(), network.stem)
     for block in network.blocks:
@@ -114,7 +114,7 @@ def test_network_against_numpy() -> None:
 
 
 def test_images_do_not_influence_each_other_at_test_time() -> None:
-    network = fill(MobileNetV2(), "x/").eval()
+    network = fill(MobileNetV2(0.5), "x/").eval()
     image = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         alone = torch.cat([network(one[None]) for one in image])
@@ -123,7 +123,7 @@ def test_images_do_not_influence_each_other_at_test_time() -> None:
 
 def test_initial_weights_are_glorot_uniform() -> None:
     """Bounds as Keras computes them: a depthwise kernel counts nine times its channels in, nine out."""
-    for module in MobileNetV2().modules():
+    for module in MobileNetV2(0.5).modules():
         if isinstance(module, nn.Conv2d):
             k = module.kernel_size[0] ** 2
             fans = k * (module.in_channels + (1 if module.groups > 1 else module.out_channels))
@@ -142,7 +142,7 @@ def test_channels_are_multiples_of_eight_and_never_lose_more_than_a_tenth() -> N
 
 
 def test_gradient_reaches_every_weight() -> None:
-    network = MobileNetV2()
+    network = MobileNetV2(0.5)
     x: Tensor = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
     network(x).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())

@@ -12,7 +12,7 @@ from support.fill import fill, golden, relative_error, statistics, tensor, v
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_golden(mode: str) -> None:
     stored = golden("tfgram")
-    network = fill(TFgram(), "tfgram/").train(mode == "train")
+    network = fill(TFgram(313, 128), "tfgram/").train(mode == "train")
     with torch.no_grad():
         out = network(tensor(0.1 * v("tfgram/input", (2, 1, 160_000))))
     assert list(out.shape) == stored["shape"].tolist()
@@ -26,7 +26,7 @@ def test_golden(mode: str) -> None:
 
 
 def test_names_shapes_and_counts() -> None:
-    network = TFgram()
+    network = TFgram(313, 128)
     ours = {
         name: list(value.shape)
         for name, value in network.state_dict().items()
@@ -35,10 +35,10 @@ def test_names_shapes_and_counts() -> None:
     assert ours == {name.split("/")[1]: shape for name, shape, _ in golden("tfgram")["manifest"]}
     assert sum(p.numel() for p in network.parameters()) == 198_720
     # Table I of the paper, 64 channels in the second block.
-    assert sum(p.numel() for p in TFgram(block2_channels=64).parameters()) == 124_736
+    assert sum(p.numel() for p in TFgram(313, 64).parameters()) == 124_736
 
 
 @pytest.mark.parametrize("samples", [16_000, 32_000])
 def test_frames_follow_the_clip_length(samples: int) -> None:
     frames = 1 + samples // 512
-    assert TFgram(frames)(torch.zeros(2, 1, samples)).shape == (2, 128, frames)
+    assert TFgram(frames, 128)(torch.zeros(2, 1, samples)).shape == (2, 128, frames)

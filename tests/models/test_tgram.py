@@ -11,7 +11,7 @@ from support.fill import fill, golden, relative_error, statistics, tensor, v
 
 def test_golden() -> None:
     stored = golden("tgram")
-    network = fill(Tgram(), "tgram/").eval()
+    network = fill(Tgram(313, 128), "tgram/").eval()
     with torch.no_grad():
         out = network(tensor(0.1 * v("tgram/input", (2, 1, 160_000))))
     assert list(out.shape) == stored["shape"].tolist()
@@ -24,7 +24,7 @@ def test_golden() -> None:
 
 
 def test_names_shapes_and_count() -> None:
-    network = Tgram()
+    network = Tgram(313, 128)
     ours = {name: list(value.shape) for name, value in network.state_dict().items()}
     assert ours == {name.split("/")[1]: shape for name, shape, _ in golden("tgram")["manifest"]}
     assert sum(p.numel() for p in network.parameters()) == 280_406
@@ -34,4 +34,4 @@ def test_names_shapes_and_count() -> None:
 def test_frames_follow_the_clip_length(seconds: int) -> None:
     samples = 16_000 * seconds
     frames = 1 + samples // 512
-    assert Tgram(frames)(torch.zeros(1, 1, samples)).shape == (1, 128, frames)
+    assert Tgram(frames, 128)(torch.zeros(1, 1, samples)).shape == (1, 128, frames)

@@ -58,21 +58,27 @@ def test_block_is_pytorchs(norm_first: bool) -> None:
     torch.testing.assert_close(ours(x), theirs(x), atol=5e-6, rtol=0)
 
 
+def transformer(
+    layers: int, norm_first: bool = True, layerdrop: float = 0.0, checkpointing: bool = False
+) -> Transformer:
+    return Transformer([Block(WIDTH, HEADS, FFN, norm_first) for _ in range(layers)], layerdrop, checkpointing)
+
+
 def test_layers_and_output() -> None:
-    network = perturbed(Transformer(3, WIDTH, HEADS, FFN))
+    network = perturbed(transformer(3))
     x = tensor(v("vit/x", (2, 7, WIDTH)))
     y = x
     for i, block in enumerate(network.blocks):
         y = block(y)
         assert torch.equal(network(x, i + 1), y)
     assert torch.equal(network(x), network.norm(y))
-    post = perturbed(Transformer(2, WIDTH, HEADS, FFN, norm_first=False))
+    post = perturbed(transformer(2, norm_first=False))
     assert torch.equal(post(x), post(x, 2))
     assert not any(key.startswith("norm.") for key in post.state_dict())
 
 
 def test_layers_above_are_not_computed() -> None:
-    network = Transformer(3, WIDTH, HEADS, FFN)
+    network = transformer(3)
     calls: list[int] = []
     for i, block in enumerate(network.blocks):
         block.register_forward_hook(lambda module, inputs, output, i=i: calls.append(i))
@@ -85,7 +91,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     grads, kept = [], []
     for checkpointing in (False, True):
         torch.manual_seed(1)
-        network = perturbed(Transformer(2, WIDTH, HEADS, FFN, checkpointing=checkpointing)).train()
+        network = perturbed(transformer(2, checkpointing=checkpointing)).train()
         count: list[int] = []
         network.blocks[0].register_forward_pre_hook(lambda module, inputs, count=count: count.append(1))
         network(x).square().sum().backward()
@@ -97,7 +103,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 def test_layerdrop_leaves_out_layers_in_training_alone() -> None:
-    network = perturbed(Transformer(4, WIDTH, HEADS, FFN, layerdrop=0.5))
+    network = perturbed(transformer(4, layerdrop=0.5))
     x = tensor(v("vit/x", (1, 3, WIDTH)))
     assert torch.equal(network(x), network(x))
     network.train()
@@ -112,7 +118,7 @@ def test_layerdrop_leaves_out_layers_in_training_alone() -> None:
 
 def test_first_values() -> None:
     torch.manual_seed(0)
-    network = Transformer(1, 64, 4, 256, bias_kv=True)
+    network = Transformer([Block(64, 4, 256, bias_kv=True)], 0.0, False)
     initialise(network)
     assert network.blocks[0].ffn.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert network.blocks[0].ffn.fc1.bias.abs().max() == 0

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from auscult.encoders import new_encoder
+from auscult.encoders.base import new_encoder
 from auscult.encoders.beats import authors_key
 from auscult.settings.sections import EncoderSettings
 from auscult.training import modelfolder

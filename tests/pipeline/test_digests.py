@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from auscult.encoders.names import MODULES
+from auscult.encoders import MODULES
 from auscult.errors import AuscultError
 from auscult.methods import METHODS
 from auscult.pipeline.digests import SRC, Code

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from auscult.encoders import MODULES
 from auscult.encoders.checkpoints import load_checkpoints
-from auscult.encoders.names import MODULES
 from auscult.methods import load_method
 from auscult.papers import PRINTED_ROW, printed
 from auscult.results.names import METRICS

@@ -101,7 +101,10 @@ def contrast(clips: int) -> dict[str, Tensor]:
         def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
             z = distributed.sharded(lambda part: self.encoder(part.wave), batch)
             unit = nn.functional.normalize(z)
-            return {"loss": noise_supcon(unit, label, 0.5) + nn.functional.cross_entropy(self.centres(unit), label)}
+            return {
+                "loss": noise_supcon(unit, label, 0.5, 0.07, "mean")
+                + nn.functional.cross_entropy(self.centres(unit), label)
+            }
 
     loss = distributed.replicate(Toy(), partly=False)
     for update in (False, True):  # accumulated: twice the gradient, sent once

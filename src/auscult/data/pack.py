@@ -18,7 +18,7 @@ from auscult.data.audio import decode
 from auscult.data.parallel import in_threads
 from auscult.data.store import to_float
 from auscult.errors import AuscultError, listed
-from auscult.features.logmel import FRONTENDS, frames, log_mel
+from auscult.features import FRONTENDS, frames, spectrogram
 from auscult.files import atomic_folder
 from auscult.settings.profile import Profile
 from auscult.settings.schema import Data
@@ -95,7 +95,7 @@ def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> Non
 
                 def one(row: int, audio: np.ndarray = audio, write: Writer = write) -> None:
                     wave = to_float(torch.from_numpy(np.array(audio[row])))
-                    write(row, log_mel(wave, frontend, sample_rate).numpy())
+                    write(row, spectrogram(wave, frontend, sample_rate).numpy())
 
                 in_threads(one, range(len(audio)), workers, bar)
     finally:

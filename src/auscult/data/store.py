@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from auscult.errors import AuscultError
-from auscult.features.logmel import FRONTENDS, frames, log_mel
+from auscult.features import FRONTENDS, frames, spectrogram
 from auscult.training.memory import free_memory
 
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
@@ -112,7 +112,7 @@ class ClipStore:
         """
         if self._is_stored(frontend):
             return raw[frontend] if raw and frontend in raw else self._array(frontend).take(rows, first, width)
-        whole = log_mel(self.wave(rows, raw), frontend, self.sample_rate)
+        whole = spectrogram(self.wave(rows, raw), frontend, self.sample_rate)
         if first is None:
             return whole
         columns = self._sent(first)[:, None] + torch.arange(width, device=self.device)

@@ -204,7 +204,7 @@ def _train(
     native = np.isfinite(embed(trained, np.zeros((1, window), np.float32))[1]).all()
     if backend == "native" and not native:
         raise AuscultError(f"`{settings.method}` has no score of its own", fix="use knn_cosine or knn_euclidean")
-    own = "native" if native else "knn_euclidean" if settings.method == "spectral_knn" else "knn_cosine"
+    own = "native" if native else f"knn_{method.distance}"
     return trained, backend or own
 
 

@@ -18,7 +18,7 @@ from auscult.detector.stream import Channel
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
-from auscult.features.exact import exact_log_mel, make_exact
+from auscult.features import exact_spectrogram
 from auscult.files import atomic_file
 from auscult.methods import METHODS
 from auscult.methods.base import Batch
@@ -126,7 +126,7 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
             batch = Batch(
                 candidates=torch.ones(len(part), shape.classes, dtype=torch.bool),
                 wave=part if hears else None,
-                mel=exact_log_mel(part, frontend, shape.sample_rate) if frontend else None,
+                mel=exact_spectrogram(part, frontend, shape.sample_rate) if frontend else None,
             )
             vector, own = network.embed(batch)
             vectors.append(vector.float().numpy())
@@ -171,11 +171,9 @@ def load(folder: Path) -> Bundle:
 def load_network(folder: Path) -> modelfolder.Trained:
     """A trained network as a bundle uses it: branches merged, spectra in float64."""
     trained = modelfolder.load(folder)
-    encoder = getattr(trained.settings, "encoder", None)
     for network in trained.networks.values():
         network.merge()
-        if encoder is not None:
-            make_exact(network, encoder.name)
+        network.exact_spectra()
     return trained
 
 

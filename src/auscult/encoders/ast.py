@@ -25,7 +25,7 @@ from auscult.encoders.hub import (
 )
 from auscult.encoders.weights import load_strict
 from auscult.errors import AuscultError
-from auscult.features.kaldi import kaldi_fbank
+from auscult.features.kaldi import KaldiBank, kaldi_fbank
 from auscult.settings.sections import EncoderSettings
 
 NAME = "audio-spectrogram-transformer"
@@ -94,6 +94,7 @@ class Ast(HubEncoder):
         config = configured(library().ASTConfig, {**values, **_NO_DROPOUT}, where)
         model = built(library().ASTModel, config, where)
         self.config = config
+        self.filter_bank = KaldiBank(config.num_mel_bins, "hanning")
         self.width, self.depth = config.hidden_size, config.num_hidden_layers
         self.patches = model.embeddings.patch_embeddings.projection
         self.cls_token = model.embeddings.cls_token
@@ -114,7 +115,7 @@ class Ast(HubEncoder):
     def front_end(self, wave: Tensor) -> Tensor:
         """float32 [B, n] at 16 kHz -> log-mel filter bank [B, at most `frames`, bins], normalised as the authors do."""
         longest = _FRAME + (self.config.max_length - 1) * _HOP
-        mel = kaldi_fbank(wave[:, :longest], bins=self.config.num_mel_bins, window="hanning")
+        mel = kaldi_fbank(wave[:, :longest], self.filter_bank)
         return (mel - self.mean) / (2 * self.deviation)
 
     def tokens(self, x: Tensor, layer: int = 0) -> Tensor:
@@ -165,4 +166,4 @@ def load(encoder: Ast, path: Path) -> None:
     encoder.deviation = float(folder.preprocessor.get("std", encoder.deviation))
 
 
-ENCODERS = {"ast": EncoderKind(build, load)}  # type: ignore[arg-type]
+ENCODERS = {"ast": EncoderKind(build, load)}

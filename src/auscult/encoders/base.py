@@ -1,14 +1,17 @@
-"""What a pre-trained encoder is to the methods: waveforms in, tokens out, and where adapters may be put."""
+"""What a pre-trained encoder is to the methods: waveforms in, tokens out, and where adapters may be put; with random weights or
+those of a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from auscult.encoders import encoder_kind
+from auscult.encoders.checkpoints import find, path_of
 from auscult.errors import AuscultError
 from auscult.settings.section import near
 from auscult.settings.sections import EncoderSettings
@@ -39,9 +42,10 @@ class Encoder(nn.Module):
     spectrogram: bool = True
 
     def front_end(self, wave: Tensor) -> Tensor:
-        """float32 [B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].
+        """[B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].
 
-        Without parameters: nothing here is trained.
+        Without parameters: nothing here is trained. float32 in, float32 out; a spectrogram of float64 is computed and
+        returned in float64, as detectors want it (`Pretrained.exact_spectra`).
         """
         raise NotImplementedError
 
@@ -69,7 +73,7 @@ class EncoderKind:
     """
 
     build: Callable[[EncoderSettings], Encoder]
-    load: Callable[[Encoder, Path], None]
+    load: Callable[[Any, Path], None]
 
 
 def sized(published: Mapping[str, int | float], settings: EncoderSettings, name: str) -> dict[str, int | float]:
@@ -83,3 +87,31 @@ def sized(published: Mapping[str, int | float], settings: EncoderSettings, name:
             fix = f"use: {', '.join(published)}"
             raise AuscultError(f"encoder `{name}` has no size `{key}`{near(key, list(published))}", "encoder.size", fix)
     return {**published, **settings.size}
+
+
+def new_encoder(settings: EncoderSettings) -> Encoder:
+    """An encoder with random weights: of the published sizes, or its checkpoint's where they differ, or `settings.size`.
+
+    Raises:
+        AuscultError: unknown encoder or checkpoint, a checkpoint of another encoder, or sizes set beside a checkpoint, whose
+            weights have their own.
+    """
+    if settings.checkpoint:
+        entry = find(settings.checkpoint)
+        if entry.encoder != settings.name:
+            what = f"the checkpoint `{settings.checkpoint}` is one of `{entry.encoder}`, not of `{settings.name}`"
+            raise AuscultError(what, "encoder", f"set encoder.name to {entry.encoder}")
+        if settings.size:
+            fix = "leave `size` empty, or `checkpoint`"
+            raise AuscultError(f"the weights of `{settings.checkpoint}` have sizes of their own", "encoder.size", fix)
+        settings = settings.model_copy(update={"size": entry.size})
+    return encoder_kind(settings.name).build(settings)
+
+
+def read_checkpoint(encoder: Encoder, settings: EncoderSettings) -> None:
+    """Put the weights of `settings.checkpoint` into an encoder that `new_encoder` made from the same settings.
+
+    Raises:
+        AuscultError: the checkpoint is missing, damaged, or does not fit.
+    """
+    encoder_kind(settings.name).load(encoder, path_of(settings.checkpoint))

@@ -14,13 +14,13 @@ from torch import Tensor
 from auscult.encoders.base import Encoder, EncoderKind, Place, Role, sized
 from auscult.encoders.weights import load_strict, read_state
 from auscult.errors import AuscultError, listed
-from auscult.features.kaldi import frame_sizes, kaldi_fbank
+from auscult.features.kaldi import KaldiBank, kaldi_fbank
 from auscult.models.beats import Beats, Sizes
 from auscult.settings.sections import EncoderSettings
 
 log = logging.getLogger(__name__)
 
-BINS = 128
+FRONT_END = KaldiBank()
 MEAN, DEVIATION = 15.41663, 6.55582  # of the filter bank over the pre-training data; authors' code
 
 
@@ -34,9 +34,8 @@ class BeatsEncoder(Encoder):
         super().__init__()
         self.network = network
         sizes = network.sizes
-        window, hop = frame_sizes(self.sample_rate)
-        self.width, self.depth, self.rows = sizes.width, sizes.layers, BINS // sizes.patch
-        self.min_samples = window + (sizes.patch - 1) * hop  # 2800: one column of patches
+        self.width, self.depth, self.rows = sizes.width, sizes.layers, FRONT_END.mels // sizes.patch
+        self.min_samples = FRONT_END.size + (sizes.patch - 1) * FRONT_END.hop  # 2800: one column of patches
 
     def front_end(self, wave: Tensor) -> Tensor:
         """float32 [B, samples] in [-1, 1) at 16 kHz -> normalised filter bank [B, 1 + (samples - 400) // 160, 128].
@@ -49,7 +48,7 @@ class BeatsEncoder(Encoder):
                 f"a clip of {wave.shape[-1]} samples is too short for BEATs, which needs {self.min_samples}",
                 fix="leave out clips this short, or repeat them to the clip length of the profile",
             )
-        return (kaldi_fbank(wave * 32768, bins=BINS, sample_rate=self.sample_rate) - MEAN) / (2 * DEVIATION)
+        return (kaldi_fbank(wave * 32768, FRONT_END) - MEAN) / (2 * DEVIATION)
 
     def tokens(self, x: Tensor, layer: int = 0, padding: Tensor | None = None) -> Tensor:
         """[B, frames, 128] -> tokens [B, 8 * (frames // 16), D] after Transformer layer `layer`; 0 = the encoder's output.
@@ -91,7 +90,7 @@ def build(settings: EncoderSettings) -> BeatsEncoder:
     for part, whole, unit in (
         ("heads", "width", sizes.width),
         ("position_groups", "width", sizes.width),
-        ("patch", "number of mel bins", BINS),
+        ("patch", "number of mel bins", FRONT_END.mels),
     ):
         if unit % getattr(sizes, part):
             what = f"the {whole} ({unit}) is not a multiple of {part} ({getattr(sizes, part)})"
@@ -105,7 +104,7 @@ def build(settings: EncoderSettings) -> BeatsEncoder:
     )
 
 
-def load(encoder: Encoder, path: Path) -> None:
+def load(encoder: BeatsEncoder, path: Path) -> None:
     """Weights of the authors' file {"cfg": ..., "model": ...}, or of its state dict alone (torch file or safetensors).
 
     The file's layerdrop, gradient decay and dropouts are not taken over: they are settings of a training, not of the
@@ -116,7 +115,6 @@ def load(encoder: Encoder, path: Path) -> None:
         AuscultError: not a readable file of weights; another architecture; keys missing, unexpected or of another shape;
             or copies of the shared bias table that differ.
     """
-    assert isinstance(encoder, BeatsEncoder)
     network, where = encoder.network, str(path)
     file = read_state(path)
     if "model" in file:

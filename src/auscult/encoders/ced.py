@@ -19,7 +19,7 @@ from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
 MELS, PATCH = 64, 16
-FRONTEND = LogMel("ced", 512, hop=160, mels=MELS, pad_mode="reflect", mel_scale="htk", norm=None)
+FRONT_END = LogMel("ced", 512, hop=160, mels=MELS, pad_mode="reflect", mel_scale="htk", norm=None)
 
 PUBLISHED = {**BASE, "frames": 1012}  # longest window (10.1 s), that of pre-training
 NAMES = {
@@ -58,7 +58,7 @@ class Ced(VitEncoder):
         Not normalised: a trained batch norm over the bands, part of `tokens`, does that. Masks of zeros are thus 0 dB, as in
         the authors' training.
         """
-        return floored(log_mel(wave, FRONTEND).transpose(1, 2), 120.0)
+        return floored(log_mel(wave, FRONT_END).transpose(1, 2), 120.0)
 
     def tokens(self, x: Tensor, layer: int = 0) -> Tensor:
         """See `Encoder.tokens`. While the batch norm's own weights are frozen, so are its statistics."""

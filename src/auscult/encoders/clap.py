@@ -121,14 +121,16 @@ class Clap(Encoder):
         self.train(self.training)
 
     def front_end(self, wave: Tensor) -> Tensor:
-        """float32 [B, n] at 16 kHz -> log-mel power (dB) [B, 1001, 64], standardised per mel bin."""
+        """[B, n] at 16 kHz -> log-mel power (dB) [B, 1001, 64], standardised per mel bin."""
         samples = RATE * SECONDS
         with torch.autocast(wave.device.type, enabled=False):  # a logarithm of sums in bfloat16 would be coarse
             wave = audio.resample(wave[:, : self.sample_rate * SECONDS], self.sample_rate, RATE)
             wave = wave.repeat(1, samples // wave.shape[1])
             wave = nn.functional.pad(wave, (0, samples - wave.shape[1]))
-            spectrum = torch.stft(wave, FFT, HOP, window=self.window, pad_mode="reflect", return_complex=True)
-            power = spectrum.abs().square().transpose(1, 2) @ self.filters
+            spectrum = torch.stft(
+                wave, FFT, HOP, window=self.window.to(wave.dtype), pad_mode="reflect", return_complex=True
+            )
+            power = spectrum.abs().square().transpose(1, 2) @ self.filters.to(wave.dtype)
             decibel = 10 * torch.log10(power.clamp(min=1e-10))
             norm = self.network.batch_norm
             return (decibel - norm.running_mean) * torch.rsqrt(norm.running_var + norm.eps)
@@ -231,4 +233,4 @@ def load(encoder: Clap, path: Path) -> None:
     encoder.filters = mel_filters(*limits, slaney=given.get("truncation") != "fusion").to(encoder.filters)
 
 
-ENCODERS = {"clap": EncoderKind(build, load)}  # type: ignore[arg-type]
+ENCODERS = {"clap": EncoderKind(build, load)}

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.encoders.base import Encoder, EncoderKind
+from auscult.encoders.base import EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, load_renamed, read_weights
 from auscult.errors import AuscultError
-from auscult.features.kaldi import kaldi_fbank
+from auscult.features.kaldi import KaldiBank, kaldi_fbank
 from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
-BINS, PATCH = 128, 16
-ROWS = BINS // PATCH
+PATCH = 16
+FRONT_END = KaldiBank(window="hanning")
+ROWS = FRONT_END.mels // PATCH
 MEAN, DEVIATION = -4.268, 4.569  # of AudioSet, as the training code has them
 
 PUBLISHED = {
@@ -71,7 +72,7 @@ class Eat(VitEncoder):
 
         The authors subtract the clip's mean first; the filter bank does that to every frame anyway.
         """
-        x = kaldi_fbank(wave, bins=BINS, window="hanning")
+        x = kaldi_fbank(wave, FRONT_END)
         frames = max(self.sizes["frames"], x.shape[1])
         x = functional.pad(x, (0, 0, 0, frames + -frames % PATCH - x.shape[1]))
         return (x - MEAN) / (2 * DEVIATION)
@@ -105,7 +106,7 @@ def sine_table(steps: int, rows: int, width: int) -> Tensor:
     return torch.cat([row, step], dim=2).reshape(1, steps * rows, width)
 
 
-def load(encoder: Encoder, path: Path) -> None:
+def load(encoder: Eat, path: Path) -> None:
     """Weights from the hub's model.safetensors (pre-trained or fine-tuned), or from the authors' fairseq file.
 
     The latter holds its settings too, and mostly cannot be read without running code: then the error says how to convert it.
@@ -113,7 +114,6 @@ def load(encoder: Encoder, path: Path) -> None:
     Raises:
         AuscultError: see `read_weights` and `load_renamed`.
     """
-    assert isinstance(encoder, Eat)
     state = read_weights(path, '["model"]')
     if isinstance(state.get("model"), dict):
         state = state["model"]

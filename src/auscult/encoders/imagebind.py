@@ -14,12 +14,13 @@ from torch.nn import functional
 
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import VitEncoder, load_renamed, over_windows, read_weights
-from auscult.features.kaldi import kaldi_fbank
+from auscult.features.kaldi import KaldiBank, kaldi_fbank
 from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
 WINDOW = 32_000  # samples: 2 s
 FRAMES, BINS = 204, 128
+FRONT_END = KaldiBank(BINS, "hanning")
 PATCH, STRIDE = 16, 10
 ROWS, STEPS = (BINS - PATCH) // STRIDE + 1, (FRAMES - PATCH) // STRIDE + 1
 MEAN, DEVIATION = -4.268, 9.138
@@ -69,7 +70,7 @@ class ImageBind(VitEncoder):
             [(samples - WINDOW) * i // (count - 1) if i else 0 for i in range(count)], device=wave.device
         )
         windows = wave[:, starts[:, None] + torch.arange(min(WINDOW, samples), device=wave.device)].flatten(0, 1)
-        x = kaldi_fbank(windows, bins=BINS, window="hanning")
+        x = kaldi_fbank(windows, FRONT_END)
         x = functional.pad(x, (0, 0, 0, FRAMES - x.shape[1]))
         return ((x - MEAN) / DEVIATION).reshape(batch, count * FRAMES, BINS)
 

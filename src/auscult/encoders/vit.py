@@ -12,7 +12,7 @@ from torch import Tensor
 from auscult.encoders.base import Encoder, Place, Role, sized
 from auscult.encoders.weights import load_strict, read_state
 from auscult.errors import AuscultError
-from auscult.models.vit import Transformer
+from auscult.models.vit import Block, Transformer
 from auscult.settings.sections import EncoderSettings
 
 BASE: dict[str, int | float] = {"layers": 12, "width": 768, "heads": 12, "ffn": 3072}
@@ -47,14 +47,8 @@ class VitEncoder(Encoder):
             what = f"{heads} heads do not divide a width of {self.width}"
             raise AuscultError(what, "encoder.size", "choose a width that is a multiple of heads")
         self.check_layer(settings.layer)
-        self.transformer = Transformer(
-            *(self.depth, self.width, heads, ffn),
-            norm_first=self.norm_first,
-            bias=self.bias,
-            bias_kv=self.bias_kv,
-            layerdrop=settings.layerdrop,
-            checkpointing=settings.activation_checkpointing,
-        )
+        blocks = [Block(self.width, heads, ffn, self.norm_first, self.bias, self.bias_kv) for _ in range(self.depth)]
+        self.transformer = Transformer(blocks, settings.layerdrop, settings.activation_checkpointing)
 
     def linear_maps(self, role: Role) -> list[str]:
         """See `Encoder.linear_maps`."""

@@ -7,6 +7,7 @@ its mean removed and its treble raised, and the logarithm is natural.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -23,38 +24,62 @@ _FLOOR = torch.finfo(torch.float32).eps  # Kaldi's, also in float64: 1.1920929e-
 _PRE_EMPHASIS = 0.97
 
 
-def frame_sizes(sample_rate: int = 16_000, frame_length: float = 25.0, frame_shift: float = 10.0) -> tuple[int, int]:
-    """Window and hop in samples of a frame length and shift in ms; parts of a sample are dropped, as Kaldi does."""
-    return int(sample_rate * frame_length * 0.001), int(sample_rate * frame_shift * 0.001)
+@dataclass(frozen=True)
+class KaldiBank:
+    """Settings of Kaldi's filter bank.
+
+    Args:
+        mels: triangles of height one, their edges at equal distances in mel.
+        window: "hanning" (symmetric), or "povey", its power 0.85.
+        sample_rate: in Hz.
+        frame_length, frame_shift: in ms; parts of a sample are dropped.
+        low: lower edge of the lowest triangle in Hz.
+        high: upper edge of the highest in Hz; 0 or below counts from half the sampling rate.
+    """
+
+    mels: int = 128
+    window: Window = "povey"
+    sample_rate: int = 16_000
+    frame_length: float = 25.0
+    frame_shift: float = 10.0
+    low: float = 20.0
+    high: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Samples of a frame."""
+        return int(self.sample_rate * self.frame_length * 0.001)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return int(self.sample_rate * self.frame_shift * 0.001)
+
+    def frames(self, samples: int) -> int:
+        """Frames of a clip of `samples` samples: those that lie in it whole.
+
+        >>> KaldiBank().frames(160_000)
+        998
+        """
+        return 1 + (samples - self.size) // self.hop
+
+    def spectrogram(self, wave: Tensor, sample_rate: int | None = None) -> Tensor:
+        """`kaldi_fbank` with the axes of `log_mel`: [..., samples] at `sample_rate` -> [..., mels, frames]."""
+        clips = wave.reshape(-1, wave.shape[-1])
+        bank = kaldi_fbank(clips, replace(self, sample_rate=sample_rate or self.sample_rate)).mT
+        return bank.reshape(*wave.shape[:-1], *bank.shape[1:])
 
 
 @torch.no_grad()
-def kaldi_fbank(
-    wave: Tensor,
-    *,
-    bins: int = 128,
-    sample_rate: int = 16_000,
-    window: Window = "povey",
-    frame_length: float = 25.0,
-    frame_shift: float = 10.0,
-    low: float = 20.0,
-    high: float = 0.0,
-) -> Tensor:
+def kaldi_fbank(wave: Tensor, settings: KaldiBank) -> Tensor:
     """Natural logarithm of the power in triangles linear in mel(f) = 1127 ln(1 + f / 700).
 
     Args:
         wave: [B, samples] float32 or float64. Its scale counts: where a checkpoint wants 16-bit samples (BEATs), the
             caller multiplies by 32768.
-        bins: triangles, of height one, their edges at equal distances in mel.
-        sample_rate: of `wave` in Hz.
-        window: "hanning" (symmetric), or "povey", its power 0.85.
-        frame_length: in ms.
-        frame_shift: in ms.
-        low: lower edge of the lowest triangle in Hz.
-        high: upper edge of the highest in Hz; 0 or below counts from half the sampling rate.
 
     Returns:
-        [B, 1 + (samples - frame) // shift, bins], on the device and in the precision of `wave`; at least ln 2^-23 = -15.94.
+        [B, 1 + (samples - frame) // shift, mels], on the device and in the precision of `wave`; at least ln 2^-23 = -15.94.
         A triangle so narrow that no FFT line falls into it always has that value. No gradient flows back.
 
     Raises:
@@ -63,10 +88,13 @@ def kaldi_fbank(
 
     Source: Kaldi's compute-fbank-feats with dither 0 and no energy column, as torchaudio 2.11 computes it. Mixed precision
     is switched off inside: bfloat16 would be wrong by tenths.
+
+    >>> kaldi_fbank(torch.zeros(2, 16_000), KaldiBank()).shape
+    torch.Size([2, 98, 128])
     """
     if wave.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"kaldi_fbank needs float32 or float64 samples, not {wave.dtype}")
-    size, hop = frame_sizes(sample_rate, frame_length, frame_shift)
+    size = settings.size
     if wave.shape[-1] < size:
         raise AuscultError(
             f"a clip of {wave.shape[-1]} samples is shorter than one frame of the filter bank ({size} samples)",
@@ -74,8 +102,8 @@ def kaldi_fbank(
         )
     n_fft = 1 << (size - 1).bit_length()
     with torch.autocast(wave.device.type, enabled=False):
-        taper, bank = _constants(bins, sample_rate, window, size, n_fft, low, high, wave.device, wave.dtype)
-        frames = wave.unfold(-1, size, hop)  # [B, frames, size], a view
+        taper, bank = _constants(settings, n_fft, wave.device, wave.dtype)
+        frames = wave.unfold(-1, size, settings.hop)  # [B, frames, size], a view
         frames = frames - frames.mean(-1, keepdim=True)
         # In place from here on: on a CPU most of the time would go into fresh memory.
         padded = frames.new_zeros(*frames.shape[:-1], n_fft)
@@ -87,22 +115,14 @@ def kaldi_fbank(
 
 
 @lru_cache(maxsize=32)
-def _constants(
-    bins: int,
-    sample_rate: int,
-    window: Window,
-    size: int,
-    n_fft: int,
-    low: float,
-    high: float,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    """Window [size] and filter bank [n_fft / 2 + 1, bins], kept on the device for the next call."""
-    taper = torch.hann_window(size, periodic=False, dtype=dtype)
-    if window == "povey":
+def _constants(settings: KaldiBank, n_fft: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Window [size] and filter bank [n_fft / 2 + 1, mels], kept on the device for the next call."""
+    taper = torch.hann_window(settings.size, periodic=False, dtype=dtype)
+    if settings.window == "povey":
         taper = taper.pow(0.85)
     # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
-    bank, _ = get_mel_banks(bins, n_fft, float(sample_rate), low, high, 100.0, -500.0, 1.0)
+    bank, _ = get_mel_banks(
+        settings.mels, n_fft, float(settings.sample_rate), settings.low, settings.high, 100.0, -500.0, 1.0
+    )
     bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
     return taper.to(device), bank.T.contiguous().to(device, dtype)

@@ -1,7 +1,7 @@
 """Log-mel spectrograms: one pure function, the same on CPU and GPU, in float32 or float64.
 
-Published systems differ in FFT length, padding, mel scale and logarithm, and their scores depend on it; every variant
-is one line of `FRONTENDS`. No variant normalises its input or its output.
+Published systems differ in FFT length, padding, mel scale and logarithm, and their scores depend on it; the variants by name
+stand in auscult.features. No variant normalises its input or its output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class LogMel:
     """Settings of a log-mel spectrogram whose window is as long as its FFT and whose frames are centred.
 
     Args:
-        name: key in `FRONTENDS`.
+        name: for messages.
         n_fft: FFT and window length in samples.
         hop: samples between frames.
         mels: number of mel bands, spread over 0 Hz to half the sampling rate.
@@ -47,50 +47,39 @@ class LogMel:
     log: Literal["max", "add"] = "max"
     epsilon: float = 1e-10
 
+    def frames(self, samples: int) -> int:
+        """Frames of a clip of `samples` samples: one at every multiple of the hop.
 
-_DOUBLE_EPSILON = 2.0**-52  # sys.float_info.epsilon, which the NumPy-based baselines add before the logarithm
+        >>> LogMel("osscl", n_fft=2048).frames(160_000)
+        313
+        """
+        return 1 + samples // self.hop
 
-FRONTENDS: dict[str, LogMel] = {
-    variant.name: variant
-    for variant in (
-        # OS-SCL, authors' code (the paper gives only the shape 128 x 313).
-        LogMel("osscl", 2048),
-        # Noisy-ArcMix, authors' code: silence is -156.5 dB, not -100 dB.
-        LogMel("noisyarcmix", 2048, log="add", epsilon=_DOUBLE_EPSILON),
-        # STgram-MFN and the AE / IDNN code of the same group.
-        LogMel("stgram", 1024, pad_mode="reflect", mel_scale="htk", norm=None),
-        # DCASE 2020 baseline: its padding is librosa's default, which changed from reflect to zeros in librosa 0.10.
-        LogMel("dcase_reflect", 1024, pad_mode="reflect", log="add", epsilon=_DOUBLE_EPSILON),
-        LogMel("dcase_constant", 1024, log="add", epsilon=_DOUBLE_EPSILON),
-        # Sub-cluster AdaCos, authors' code: NumPy's Hann window, which is symmetric.
-        LogMel("sc_adacos", 1024, window="hann_symmetric", pad_mode="reflect"),
-    )
-}
+    def spectrogram(self, wave: Tensor, sample_rate: int | None = None) -> Tensor:
+        """See `log_mel`."""
+        return log_mel(wave, self, sample_rate)
 
 
-def frames(samples: int, frontend: str | LogMel) -> int:
-    """Number of frames of a clip of `samples` samples: centred frames, one at every multiple of the hop."""
-    return 1 + samples // _lookup(frontend).hop
-
-
-def log_mel(wave: Tensor, frontend: str | LogMel, sample_rate: int | None = None) -> Tensor:
+def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None) -> Tensor:
     """Log-mel spectrogram of clips.
 
     Args:
         wave: [..., samples] float32 or float64, usually in [-1, 1].
-        frontend: a name in `FRONTENDS` or the settings themselves.
+        settings: of the front-end.
         sample_rate: of `wave` in Hz, when it is not the front-end's own (16 kHz for every named one).
 
     Returns:
         [..., mels, frames] in dB, on the device and in the precision of `wave`.
 
     Raises:
-        AuscultError: unknown front-end, or a clip too short for it.
+        AuscultError: a clip too short for the front-end.
         TypeError: `wave` is neither float32 nor float64.
 
     Mixed precision is switched off inside: a filter bank applied in bfloat16 is wrong by tenths of a dB.
+
+    >>> log_mel(torch.zeros(2, 16_000), LogMel("osscl", n_fft=2048)).shape
+    torch.Size([2, 128, 32])
     """
-    settings = _lookup(frontend)
     if sample_rate is not None and sample_rate != settings.sample_rate:
         settings = replace(settings, sample_rate=sample_rate)
     if wave.dtype not in (torch.float32, torch.float64):
@@ -108,14 +97,6 @@ def log_mel(wave: Tensor, frontend: str | LogMel, sample_rate: int | None = None
         floored = mel.clamp(min=settings.epsilon) if settings.log == "max" else mel + settings.epsilon
         decibel = 10.0 * torch.log10(floored)
     return decibel.reshape(*wave.shape[:-1], *decibel.shape[1:])
-
-
-def _lookup(frontend: str | LogMel) -> LogMel:
-    if isinstance(frontend, LogMel):
-        return frontend
-    if frontend not in FRONTENDS:
-        raise AuscultError(f"unknown front-end '{frontend}'", fix=f"use one of {', '.join(FRONTENDS)}")
-    return FRONTENDS[frontend]
 
 
 def _check_length(samples: int, settings: LogMel) -> None:

@@ -26,7 +26,7 @@ class SubClusterAdaCos(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, dim: int, classes: int, sub_clusters: int = 1) -> None:
+    def __init__(self, dim: int, classes: int, sub_clusters: int) -> None:
         super().__init__()
         self.classes, self.sub_clusters = classes, sub_clusters
         self.weight = nn.Parameter(torch.empty(classes * sub_clusters, dim))

@@ -24,7 +24,7 @@ class ArcFace(nn.Module):
         sub_centres: centres per class; the nearest one counts. Rows of `weight` are class-major.
     """
 
-    def __init__(self, dim: int, classes: int, scale: float = 30.0, margin: float = 0.7, sub_centres: int = 1) -> None:
+    def __init__(self, dim: int, classes: int, scale: float, margin: float, sub_centres: int = 1) -> None:
         super().__init__()
         self.classes, self.scale, self.margin, self.sub_centres = classes, scale, margin, sub_centres
         self.weight = nn.Parameter(torch.empty(classes * sub_centres, dim))

@@ -3,7 +3,7 @@ everything inside the batch.
 
 OS-SCL, Eq. (1): the noise is in the labels: clips are mixed, yet each keeps the label of its first ingredient, even when
 that has the smaller share. Paper and code differ: Eq. (1) sums over anchors, the code takes the mean and multiplies it by
-temperature / 0.07, which at temperature 0.02 and batch 64 makes the term 224 times smaller. The default is the code.
+temperature / 0.07, which at temperature 0.02 and batch 64 makes the term 224 times smaller. The settings default to the code.
 
 CLP-SCF (code of its predecessor): the anchor itself is part of its denominator, anchors without a positive do not count,
 and there is no factor.
@@ -42,9 +42,9 @@ def supcon_terms(z: Tensor, labels: Tensor, temperature: float, with_itself: boo
 def noise_supcon(
     z_unit: Tensor,
     labels: Tensor,
-    temperature: float = 0.02,
-    base_temperature: float | None = 0.07,
-    reduction: Literal["mean", "sum"] = "mean",
+    temperature: float,
+    base_temperature: float | None,
+    reduction: Literal["mean", "sum"],
 ) -> Tensor:
     """OS-SCL, Eq. (1): pull clips of one class together.
 
@@ -66,7 +66,7 @@ def noise_supcon(
         return total if base_temperature is None else total * (temperature / base_temperature)
 
 
-def supcon(z_unit: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+def supcon(z_unit: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """CLP-SCF: mean over the anchors that have a positive; zero, with zero gradient, when none has.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,11 @@ class Shape:
     unattributed: tuple[int, ...] = ()
 
 
+MaybeNone: TypeAlias = Any
+"""`Tensor | MaybeNone` (typeshed's idiom): a part that is None where the method did not ask for it."""
+
+
+@final
 @dataclass(frozen=True)
 class Batch:
     """One batch on the device. Parts the method does not ask for are None and were never computed.
@@ -51,12 +56,12 @@ class Batch:
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
-    label: Tensor | None = None
-    clip: Tensor | None = None
-    candidates: Tensor | None = None
-    wave: Tensor | None = None
+    label: Tensor | MaybeNone = None
+    clip: Tensor | MaybeNone = None
+    candidates: Tensor | MaybeNone = None
+    wave: Tensor | MaybeNone = None
     valid: Tensor | None = None
-    mel: Tensor | None = None
+    mel: Tensor | MaybeNone = None
 
     def mixed(self, partner: Tensor, lam: float) -> Batch:
         """lam * x + (1 - lam) * x[partner] of waveform and log-mel; the log-mel is mixed in dB, not recomputed."""
@@ -88,6 +93,9 @@ class Network(nn.Module):
 
     def merge(self) -> None:
         """Fold what was added for training into the weights it was added to; once, before embedding."""
+
+    def exact_spectra(self) -> None:
+        """From now on compute any spectra of its own in float64 (see `auscult.features.exact_spectrogram`); detectors ask so."""
 
     def start(self) -> None:
         """Take over the weights of a checkpoint, before training; the default has random weights."""
@@ -133,6 +141,11 @@ class Phase:
     build: Callable[[Shape], Network]
 
 
+def own_frontend(settings: MethodSettings) -> str:
+    """The front-end a method's settings name, if they name one."""
+    return str(getattr(settings, "frontend", ""))
+
+
 def always_trainable(settings: MethodSettings, counts: Mapping[str, int]) -> str:
     return ""
 
@@ -150,27 +163,32 @@ class Method:
         settings: its pydantic model, whose defaults are the paper's values.
         build: network from settings and shape.
         scope: one network for all machines, or one per machine type.
-        mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none.
+        mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none, and by default what the
+            settings call `frontend`.
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
         divisible: whether several processes can compute one loss together: it takes what it needs of the network through
             `distributed.sharded`, and all else follows from that and the batch.
         encoder_size: parameters of the encoder that is fine-tuned, given the settings; 0 = none.
+        distance: by which nearest neighbours of embeddings are found where the method has no score of its own.
+        exports_embedding: whether embeddings can be exported to ONNX; otherwise the method's own score alone.
         untrainable: why a network cannot be trained on these classes (name -> training clips), "" if it can. The arm
             goes on without that network, and its cells in the tables say why they are empty.
     """
 
     settings: type[MethodSettings]
     build: Callable[..., Network]
-    scope: Literal["all", "machine"]
-    mel: Callable[..., str]
-    wave: Callable[..., bool]
+    scope: Literal["all", "machine"] = "all"
+    mel: Callable[..., str] = own_frontend
+    wave: Callable[..., bool] = lambda settings: False
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
     phases: Callable[..., list[Phase]] | None = None
     divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0
+    distance: Literal["cosine", "euclidean"] = "cosine"
+    exports_embedding: bool = True
     untrainable: Callable[..., str] = always_trainable
 
     def trainings(self, settings: MethodSettings) -> list[Phase]:

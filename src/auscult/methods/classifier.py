@@ -28,18 +28,15 @@ class ArcFaceClassifier(Network):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Cross-entropy of the clip's unit, with the margin on it."""
-        assert batch.label is not None
         x = distributed.sharded(self.features, batch)
         return {"loss": cross_entropy(self.arcface(x, batch.label), batch.label)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """As `loss`, of each clean clip: [B]."""
-        assert batch.label is not None
         return cross_entropy(self.arcface(self.features(batch), batch.label), batch.label, reduction="none")
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Features [B, E], and `margin_nll` of the units the clip may belong to: [B], >= 0."""
-        assert batch.candidates is not None
         x = self.features(batch)
         margin = self.arcface.margin if self.score_margin else 0.0
         return x, {"native": margin_nll(self.arcface.cosine(x), batch.candidates, self.arcface.scale, margin)}
@@ -54,7 +51,6 @@ def mix(batch: Batch, mixup: MixupSettings, rng: np.random.Generator) -> tuple[B
         Mixed clips that keep their own labels y_a, the labels y_b (int64 [B]) of what was mixed in, and lambda, the
         share of the former.
     """
-    assert batch.label is not None
     if mixup.mode == "none":
         return batch, batch.label, 1.0
     lam = float(rng.beta(mixup.alpha, mixup.alpha))

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from auscult.encoders import new_encoder
+from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Shape
@@ -146,20 +146,17 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         return total / (slots >= 0).sum().clamp(min=1)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         x = self.training_embedding(batch, rng)
         return {"loss": self.class_loss(x, self.slot[batch.label])}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """[B]; 0 for a clip whose class is left out of the head."""
-        assert batch.label is not None
         slots = self.slot[batch.label]
         logits = self.arcface(self.features(batch), slots.clamp(min=0))
         return cross_entropy(logits, slots, ignore_index=-1, reduction="none")
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """x [B, E] and, where every class has a place in the head, `margin_nll` of those the clip may belong to [B]."""
-        assert batch.candidates is not None
         x = self.features(batch)
         if not self.scores_itself:
             return x, {}

@@ -2,6 +2,25 @@
 
 Training-free systems differ in layer and pooling more than in anything else: GenRep (Saengthong and Shinozaki, 2024) takes an
 early layer of BEATs and keeps its frequency rows apart, others average the last one.
+
+---
+deploy: {difference: 1e-07, torch: 3767, onnxruntime: 2730, remark: BEATs; its filter bank uses ONNX's DFT. Other encoders
+  were not tried}
+fidelity:
+  frozen_beats:
+    arms: [frozen_beats_rows, frozen_beats_mean_std, frozen_beats_8, frozen_beats_8_rows, frozen_beats_8_mean_std,
+      frozen_beats_4, frozen_beats_4_rows, frozen_beats_4_mean_std, frozen_ced, frozen_eat, frozen_atst, frozen_ast,
+      frozen_imagebind, frozen_clap, frozen_wavlm]
+    source: "nobody's row; layer 4 and its rows follow Saengthong and Shinozaki, GenRep (arXiv 2409.05035)"
+    golden:
+      beats_tiny: tests/encoders/test_beats.py
+      kaldi_fbank: tests/features/test_kaldi.py
+    deviations:
+      - {what: weights, paper: "BEATs iteration 3+, fine-tuned on AudioSet labels", here: "iteration 3, self-supervised",
+         switch: encoder.checkpoint}
+      - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: as it is; `smote` of the back-ends
+         is of that kind}
+      - {what: scores, paper: standardised over the test clips, here: as they are}
 """
 
 from __future__ import annotations
@@ -47,7 +66,5 @@ class Frozen(Pretrained):
 METHOD = Method(
     settings=FrozenSettings,
     build=Frozen,
-    scope="all",
-    mel=lambda settings: "",
     wave=lambda settings: True,
 )

@@ -1,13 +1,55 @@
 """OS-SCL: one-stage supervised contrastive learning with label noise and perturbed features (Huang et al., ICASSP 2025).
 
 Reads in the paper's order: inputs (II-D), mixing and perturbation head (II-A), contrastive loss (II-B), classification
-(II-C), total (Eq. 4), score. Where paper and code disagree the default is the code, which made the printed numbers:
+(II-C), total (Eq. 4), score. Where paper and code disagree the default is the code, which made the printed numbers.
 
-* the score (margin cross-entropy of the clip's own unit), the 5 % split, the moving average and its shrink, the batch
-  norms of the head: only in the code (`score_margin`, `valid_fraction`, `ema`, always);
-* Eq. (1) is a sum without factor, the code a mean times tau / 0.07 (`supcon.reduction`, `supcon.base_temperature`);
-* TFgram's second block has 64 channels in Table I, 128 in the code (`tfgram_block2_channels`);
-* Eq. (2) puts ArcFace on the embedding, the code on the output of the perturbation head (always).
+---
+deploy: {difference: 5e-06, torch: 97, onnxruntime: 65, remark: adaptive maximum as a look-up of samples}
+fidelity:
+  tfst_os_scl:
+    source: "Huang, Fang, He, ICASSP 2025; code huangswt/OS-SCL 9aca394"
+    parameters: {source: 1377535, unused: 5289, words: the paper's 1.38 M}
+    golden:
+      osscl_tfst: tests/models/test_networks.py::test_osscl_training_step,
+        tests/models/test_networks.py::test_osscl_test_score
+      tfgram: tests/models/test_tfgram.py
+      tgram: tests/models/test_tgram.py
+      mfn: tests/models/test_mobilefacenet.py
+      arcface: tests/losses/test_arcface.py
+      noisy_arcmix: tests/losses/test_noisy_arcmix.py
+      supcon: tests/losses/test_supcon.py
+      ema: tests/training/test_ema.py
+      lr_schedule: tests/training/test_schedule.py
+      mel: tests/features/test_frontends.py
+    deviations:
+      - {what: anomaly score, paper: not stated, code: cross-entropy of the clip's own class with the training margin, here:
+         as the code, switch: os_scl.score_margin}
+      - {what: contrastive loss, paper: "Eq. (1): sum over anchors, no factor", code: mean over the batch times tau / 0.07 (at
+         batch 64 it is 1/224 of Eq. 1), here: as the code, switch: "supcon.reduction, supcon.base_temperature"}
+      - {what: TFgram block 2, paper: 64 channels (Table I), code: 128 channels; 1.38 M parameters need it, here: as the code,
+         switch: os_scl.tfgram_block2_channels}
+      - {what: moving average, paper: no decay given, code: "0.9999 over every float tensor, and live tensors shrink by 1 -
+         2e-6 a step", here: as the code, switch: "ema.decay, ema.shrink"}
+      - {what: perturbation head, paper: Eq. (2) puts ArcFace on the embedding, code: "ArcFace, contrastive loss and score all
+         on its normalised output; batch norm after the activation", here: as the code, switch: fph.reduction}
+      - {what: held-out split, paper: not stated, code: "random 5 %, lowest loss selects the epoch", here: "as the code,
+         another random generator", switch: "os_scl.valid_fraction, os_scl.selection"}
+      - {what: optimiser, paper: AdamW 1e-4, code: "weight decay 0.01, cosine to 1e-5", here: as the code, switch:
+         "os_scl.weight_decay, os_scl.lr_min"}
+      - {what: front-end, paper: 128 x 313, code: "FFT 2048, Slaney, zero padding, dB", here: as the code, switch:
+         os_scl.frontend}
+      - {what: mixing, paper: waveform and log-mel, code: "log-mel in dB, not recomputed; lambda not folded", here: as the
+         code, switch: mixup}
+      - {what: pooling of TFgram, paper: text says global max pooling, code: adaptive to 626 and 313 frames, here: "as the
+         code; shorter clips: to twice their frames, and to their frames"}
+      - {what: AUC of a machine type, paper: not stated, code: pooled over its units, here: both conventions}
+      - {what: last batch of one clip, code: crashes, here: joins its neighbour}
+  logmel_os_scl:
+    as: tfst_os_scl
+    parameters: {source: 897257, unused: 5289, words: the paper's 0.88 M leaves out perturbation head and ArcFace}
+    golden:
+      osscl_logmel: tests/models/test_networks.py::test_osscl_training_step,
+        tests/models/test_networks.py::test_osscl_test_score
 """
 
 from __future__ import annotations
@@ -66,13 +108,12 @@ class OsScl(ArcFaceClassifier):
         self.tgram = Tgram(shape.frames, shape.mels) if settings.inputs != "logmel" else None
         self.tfgram = TFgram(shape.frames, settings.tfgram_block2_channels) if settings.inputs == "tfst" else None
         channels = 1 + (self.tgram is not None) + (self.tfgram is not None)
-        self.mfn = MobileFaceNet(channels, shape.mels, shape.frames, settings.embedding)
+        self.mfn = MobileFaceNet(channels, shape.mels, shape.frames, settings.embedding, "current")
         self.fph = FeaturePerturbationHead(settings.embedding, settings.fph.reduction, settings.fph.activation)
         self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
 
     def features(self, batch: Batch) -> Tensor:
         """Unit vectors z [B, E] that both losses and the score see."""
-        assert batch.mel is not None
         channels = [batch.mel]
         if self.tgram is not None and batch.wave is not None:
             channels.append(self.tgram(batch.wave.unsqueeze(1)))
@@ -82,7 +123,6 @@ class OsScl(ArcFaceClassifier):
         return self.fph(self.mfn(x_tfst))  # II-A
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.label is not None
         mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
         mixed, y_b, lam = mix(batch, mixup, rng)  # II-A
         z = distributed.sharded(self.features, mixed)
@@ -96,8 +136,6 @@ class OsScl(ArcFaceClassifier):
 METHOD = Method(
     settings=OsSclSettings,
     build=OsScl,
-    scope="all",
-    mel=lambda settings: settings.frontend,
     wave=lambda settings: settings.inputs != "logmel",
     divisible=True,
     untrainable=two_classes,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
-from auscult.encoders import new_encoder, read_checkpoint
+from auscult.encoders.base import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Network, Shape
 from auscult.settings.sections import EncoderSettings
@@ -26,6 +26,7 @@ class Pretrained(Network):
         super().__init__()
         self.encoder = new_encoder(encoder)
         self.layer, self._settings, self._rate, self._started = encoder.layer, encoder, shape.sample_rate, False
+        self._exact = False
         self._published = [name for name, _ in _tensors(self.encoder)]
         self.check_length(shape.samples)
         if encoder.layer > self.encoder.depth:
@@ -48,12 +49,20 @@ class Pretrained(Network):
         with torch.no_grad(), torch.autocast(wave.device.type, enabled=False):
             if self._rate != self.encoder.sample_rate:
                 wave = resample(wave, self._rate, self.encoder.sample_rate)
-            return self.encoder.front_end(wave)
+            if not self._exact or not self.encoder.spectrogram:
+                return self.encoder.front_end(wave)
+            spectrogram = self.encoder.front_end(wave.double())
+            if spectrogram.dtype != torch.float64:
+                what = f"the front-end of encoder `{self._settings.name}` computes in {spectrogram.dtype} whatever it is given"
+                raise AuscultError(what, "Encoder.front_end", "let it compute in the precision of the waveform")
+            return spectrogram.float()
+
+    def exact_spectra(self) -> None:
+        self._exact = True
 
     @staticmethod
     def whole(batch: Batch) -> Tensor:
         """Waveforms [B, samples]; a recording that is shorter is repeated where the zeros were."""
-        assert batch.wave is not None
         if batch.valid is None:
             return batch.wave
         at = torch.arange(batch.wave.shape[1], device=batch.wave.device)

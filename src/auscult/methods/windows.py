@@ -35,6 +35,9 @@ def mean_over_windows(
     """
     views = windows(mel, width, hop)
     clips, count = views.shape[:2]
+    if torch.compiler.is_exporting():  # to ONNX: the number of chunks would become a constant
+        each = evaluate(views.flatten(0, 1))
+        return tuple(value.float().unflatten(0, (clips, count)).mean(1) for value in each)
     parts = []
     for row in torch.arange(clips * count, device=mel.device).split(chunk):
         values = evaluate(views[row // count, row % count])  # only here are windows copied
@@ -53,7 +56,6 @@ class WindowErrors(Network):
         raise NotImplementedError
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.mel is not None
         return {"loss": self.evaluate(batch.mel)[1].mean()}
 
     def valid_loss(self, batch: Batch) -> Tensor:
@@ -61,6 +63,5 @@ class WindowErrors(Network):
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean latent vector [B, D] over all windows of whole clips; own score: mean error over the same [B]."""
-        assert batch.mel is not None
         latent, error = mean_over_windows(self.evaluate, batch.mel, self.width)
         return latent, {"native": error}

@@ -32,7 +32,7 @@ class AdaCosResNet(nn.Module):
         embedding: size of the output.
     """
 
-    def __init__(self, mels: int = 128, frames: int = 313, embedding: int = 128) -> None:
+    def __init__(self, mels: int, frames: int, embedding: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, STAGES[0], 7, stride=2)
         self.stem_bn = Norm(STAGES[0])
@@ -45,8 +45,8 @@ class AdaCosResNet(nn.Module):
         self.embed = nn.Linear(self.flat, embedding)
         for layer in kernels(self):
             nn.init.xavier_uniform_(layer.weight)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, 1, mels, frames] -> [B, embedding]."""

@@ -20,7 +20,7 @@ class Autoencoder(nn.Module):
         bottleneck: width of the middle layer.
     """
 
-    def __init__(self, inputs: int = 640, outputs: int = 640, hidden: int = 128, bottleneck: int = 8) -> None:
+    def __init__(self, inputs: int, outputs: int, hidden: int = 128, bottleneck: int = 8) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * 4, bottleneck, *[hidden] * 4]
         for index in range(9):

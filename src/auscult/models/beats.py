@@ -60,13 +60,13 @@ class Beats(nn.Module):
 
     def __init__(
         self,
-        sizes: Sizes | None = None,
-        layerdrop: float = 0.0,
-        gradient_decay: float = 1.0,
-        activation_checkpointing: bool = False,
+        sizes: Sizes,
+        layerdrop: float,
+        gradient_decay: float,
+        activation_checkpointing: bool,
     ) -> None:
         super().__init__()
-        self.sizes = sizes = sizes or Sizes()
+        self.sizes = sizes
         self.layerdrop, self.gradient_decay = layerdrop, gradient_decay
         self.activation_checkpointing = activation_checkpointing
         self.patch = nn.Conv2d(1, sizes.embed, sizes.patch, stride=sizes.patch, bias=False)

@@ -20,7 +20,7 @@ class Cnn10(nn.Module):
         dropout: after each block and before the last layer.
     """
 
-    def __init__(self, mels: int, dropout: float = 0.2) -> None:
+    def __init__(self, mels: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
         self.bn0 = nn.BatchNorm1d(mels)

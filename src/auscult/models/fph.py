@@ -21,7 +21,7 @@ class FeaturePerturbationHead(nn.Module):
         activation: "relu" (TFSTgram model) or "leaky_relu" with slope 0.01 (Log-Mel model).
     """
 
-    def __init__(self, dim: int = 128, reduction: int = 64, activation: Literal["relu", "leaky_relu"] = "relu") -> None:
+    def __init__(self, dim: int, reduction: int, activation: Literal["relu", "leaky_relu"]) -> None:
         super().__init__()
         self.reduction = reduction
         if reduction:

@@ -32,11 +32,17 @@ class GlobalBatchNorm(_BatchNorm):
         like: a batch norm with weights, running statistics and a fixed momentum. State dicts of both have the same keys.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(self, like: _BatchNorm) -> None:
         super().__init__(0, like.eps, like.momentum)
-        assert like.affine
-        assert like.track_running_stats
-        assert like.momentum is not None
+        if not like.affine or like.momentum is None:
+            raise TypeError("only batch norms with weights and a fixed momentum can be shared out")
+        if like.running_mean is None or like.running_var is None or like.num_batches_tracked is None:
+            raise TypeError("only batch norms with running statistics can be shared out")
         self.num_features = like.num_features
         self.weight, self.bias = like.weight, like.bias
         self.running_mean, self.running_var = like.running_mean, like.running_var
@@ -50,10 +56,6 @@ class GlobalBatchNorm(_BatchNorm):
         """[B, channels, ...] -> the same shape; B is this process's, and may differ between processes."""
         if not self.training:
             return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         together = apart()
         mean, variance, values = global_statistics(x.detach(), together)
         with torch.no_grad():  # as PyTorch: the running variance is the unbiased one

@@ -47,8 +47,8 @@ class Glow(nn.Module):
         levels: int,
         steps: int,
         hidden: int,
-        squeeze: int = 2,
-        coupling: Coupling = "affine",
+        squeeze: int,
+        coupling: Coupling,
     ) -> None:
         super().__init__()
         if mels < 1 or frames < 1 or mels % squeeze**levels or frames % squeeze**levels:
@@ -72,7 +72,7 @@ class Glow(nn.Module):
         With `initialise` every activation normalisation is first set to give these windows zero mean and unit variance.
         """
         x, latent = window.unsqueeze(1), []
-        log_det = window.new_zeros(len(window))
+        log_det = window.new_zeros(window.shape[0])  # not len, which an export makes a constant of
         for number in range(len(self.levels)):
             x = functional.pixel_unshuffle(x, self.squeeze)
             for step in self.steps(number):
@@ -124,8 +124,8 @@ class Step(nn.Module):
             nn.init.normal_(convolution.weight, std=0.05)  # as Glow's code
         nn.init.zeros_(last.weight)  # every coupling starts as the identity
         for bias in (first.bias, middle.bias, last.bias):
-            assert bias is not None
-            nn.init.zeros_(bias)
+            if bias is not None:
+                nn.init.zeros_(bias)
         self.net = nn.Sequential(first, nn.ReLU(inplace=True), middle, nn.ReLU(inplace=True), last)
 
     def initialise(self, x: Tensor) -> None:

@@ -17,7 +17,12 @@ from torch.nn import functional
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` over [B, channels, height, width]."""
+    """`torch.nn.BatchNorm2d` over [B, channels, height, width], with running statistics and a momentum always."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, height, width] -> the same shape."""
@@ -27,11 +32,6 @@ class BatchNorm(nn.BatchNorm2d):
         if values < 2:
             raise ValueError("batch norm needs more than one value per channel to train: use a larger batch")
         mean, variance = _statistics(x.detach())
-        # For the type checker: none of them is ever None in this class.
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         with torch.no_grad():  # as PyTorch: the running variance is the unbiased one
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)

@@ -37,10 +37,10 @@ class MobileFaceNet(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        mels: int = 128,
-        frames: int = 313,
-        embedding: int = 128,
-        plan: str = "current",
+        mels: int,
+        frames: int,
+        embedding: int,
+        plan: str,
         aux_classes: int | None = None,
     ) -> None:
         super().__init__()

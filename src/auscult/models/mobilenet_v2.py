@@ -31,7 +31,7 @@ class MobileNetV2(nn.Module):
         width: factor on the channels of every layer but the last, which keeps its 1280 below width 1.
     """
 
-    def __init__(self, width: float = 0.5) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__()
         channels = scaled(32, width)
         self.features = scaled(FEATURES, max(1.0, width))

@@ -22,7 +22,7 @@ class Stgram(nn.Module):
         plan: of MobileFaceNet, "current" or "original".
     """
 
-    def __init__(self, mels: int = 128, frames: int = 313, embedding: int = 128, plan: str = "current") -> None:
+    def __init__(self, mels: int, frames: int, embedding: int, plan: str) -> None:
         super().__init__()
         self.tgram = Tgram(frames, mels)
         self.mfn = MobileFaceNet(2, mels, frames, embedding, plan)

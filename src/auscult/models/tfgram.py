@@ -25,7 +25,7 @@ class TFgram(nn.Module):
         block2_channels: width of the second block: 128 (authors' code) or 64 (paper, Table I).
     """
 
-    def __init__(self, frames: int = 313, block2_channels: int = 128) -> None:
+    def __init__(self, frames: int, block2_channels: int) -> None:
         super().__init__()
         self.frames = frames
         self.conv0 = FlatConv(1, 64, 11, stride=5, padding=5)
@@ -42,9 +42,20 @@ class TFgram(nn.Module):
         x = wave.unsqueeze(2).clone(memory_format=torch.channels_last)  # [B, 1, 1, 160000]
         x = functional.relu_(self.bn0(self.conv0(x)))  # [B, 64, 1, 32000]
         x = functional.relu_(functional.max_pool2d(self.block1(x), (1, 4)))  # [B, 64, 1, 8000]
-        x = functional.relu_(functional.adaptive_max_pool2d(self.block2(x), (1, 2 * self.frames)))  # [B, 128, 1, 626]
-        x = functional.relu_(functional.adaptive_max_pool2d(self.block3(x), (1, self.frames)))  # [B, 128, 1, 313]
+        x = functional.relu_(adaptive_max_pool(self.block2(x), 2 * self.frames))  # [B, 128, 1, 626]
+        x = functional.relu_(adaptive_max_pool(self.block3(x), self.frames))  # [B, 128, 1, 313]
         return x.squeeze(2)
+
+
+def adaptive_max_pool(x: Tensor, outputs: int) -> Tensor:
+    """[B, channels, 1, L] -> [B, channels, 1, outputs], each the maximum of samples floor(i L / n) to ceil((i + 1) L / n)."""
+    if not torch.compiler.is_exporting():
+        return functional.adaptive_max_pool2d(x, (1, outputs))
+    length = x.shape[3]  # ONNX has no such pooling: look the samples up, of shorter spans the last one again
+    spans = [range(i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs)]
+    longest = max(map(len, spans))
+    rows = [span[min(step, len(span) - 1)] for span in spans for step in range(longest)]
+    return x[..., torch.tensor(rows)].unflatten(3, (outputs, longest)).amax(4)
 
 
 class ConvBlock(nn.Module):

@@ -21,7 +21,7 @@ class Tgram(nn.Module):
         layers: rounds after the first convolution.
     """
 
-    def __init__(self, frames: int = 313, mels: int = 128, window: int = 1024, hop: int = 512, layers: int = 3) -> None:
+    def __init__(self, frames: int, mels: int, window: int = 1024, hop: int = 512, layers: int = 3) -> None:
         super().__init__()
         self.frame_conv = nn.Conv1d(1, mels, window, stride=hop, padding=window // 2, bias=False)
         self.layers = layers

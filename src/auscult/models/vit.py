@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -84,8 +86,7 @@ class Transformer(nn.Module):
     """Layers in a row.
 
     Args:
-        layers: how many.
-        width, heads, ffn, norm_first, bias, bias_kv: see `Block`.
+        blocks: the layers, first layer first, all of one width and order of norms.
         layerdrop: chance that a layer is left out in a training step.
         checkpointing: activations inside a layer are computed again in the backward pass instead of kept.
 
@@ -94,20 +95,15 @@ class Transformer(nn.Module):
 
     def __init__(
         self,
-        layers: int,
-        width: int,
-        heads: int,
-        ffn: int,
-        norm_first: bool = True,
-        bias: bool = True,
-        bias_kv: bool = False,
-        layerdrop: float = 0.0,
-        checkpointing: bool = False,
+        blocks: Sequence[Block],
+        layerdrop: float,
+        checkpointing: bool,
     ) -> None:
         super().__init__()
         self.layerdrop, self.checkpointing = layerdrop, checkpointing
-        self.blocks = nn.ModuleList(Block(width, heads, ffn, norm_first, bias, bias_kv) for _ in range(layers))
-        self.norm = nn.LayerNorm(width, eps=1e-6) if norm_first else nn.Identity()
+        self.blocks = nn.ModuleList(blocks)
+        last = blocks[-1]
+        self.norm = nn.LayerNorm(list(last.norm1.normalized_shape), eps=1e-6) if last.norm_first else nn.Identity()
 
     def forward(self, x: Tensor, layer: int = 0) -> Tensor:
         """[B, T, D] -> [B, T, D] after layer `layer` (1 = first), those above it not computed; 0 = after the last norm."""

@@ -1,11 +1,14 @@
-"""docs/fidelity.md: how far each arm follows its source. `python -m auscult.papers.fidelity` writes it.
+"""docs/fidelity.md: how far each arm follows its source; and the table of docs/deploy.md: what of each method can be exported.
 
-Printed numbers, our results, parameter counts and switches are looked up; what a source says and what differs stands in
-papers/fidelity.yaml. Networks are built at the size of the 2020 data, so this is the one module here that needs torch.
+`python -m auscult.papers.fidelity` writes both. Printed numbers, our results, parameter counts and switches are looked up;
+what a source says and what differs stands in the first lines of each method's file, below `---`, and in papers/fidelity.yaml
+for arms that are no method's own. Networks are built at the size of the 2020 data, so this is the one module here that needs
+torch.
 """
 
 from __future__ import annotations
 
+import ast
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pandas as pd
 import yaml
 
 from auscult.files import atomic_file
+from auscult.methods import METHODS, load_method
 from auscult.papers import PRINTED_ROW, printed
 from auscult.results.names import backend_name
 from auscult.settings.params import Params, arm_settings, load_params
@@ -27,10 +31,45 @@ OURS = ("synthetic",)
 """Profiles whose committed results are named."""
 
 
+def declared(method: str) -> dict[str, Any]:
+    """What a method's file says below `---` in its docstring; {} if nothing.
+
+    Keys: `fidelity` (arm -> entry, as in papers/fidelity.yaml) and `deploy` (its row of docs/deploy.md). A docstring, for what is
+    known of a system may be mended without its arms being trained again.
+    """
+    text = files("auscult.methods").joinpath(f"{method}.py").read_text()
+    return yaml.safe_load((ast.get_docstring(ast.parse(text)) or "").partition("\n---\n")[2]) or {}
+
+
 def ledger() -> dict[str, Any]:
-    """papers/fidelity.yaml: arm -> source, parameters, golden, deviations, and `arms`: others that this is true of."""
-    content: dict[str, Any] = yaml.safe_load(files("auscult.papers").joinpath("fidelity.yaml").read_text())
-    return content
+    """Arm -> source, parameters, golden, deviations, and `arms`: others that this is true of."""
+    found: dict[str, Any] = {}
+    for method in METHODS:
+        found |= declared(method).get("fidelity", {})
+    found |= yaml.safe_load(files("auscult.papers").joinpath("fidelity.yaml").read_text())
+    shared = ("source", "golden", "deviations")
+    entries = {}
+    for arm, entry in found.items():
+        other = found[entry["as"]] if "as" in entry else {}
+        entries[arm] = {"golden": {}, **{key: other[key] for key in shared if key in other}, **entry}
+        entries[arm]["deviates_as"] = "" if "deviations" in entry else entry["as"]
+    return entries
+
+
+DEPLOY = "| method | difference | torch (ms) | onnxruntime (ms) | remark |\n|---|---|---|---|---|\n"
+
+
+def with_deploy_table(page: str) -> str:
+    """docs/deploy.md with its table made anew: a row for each method whose file has one."""
+    before, _, rest = page.partition(DEPLOY)
+    after = rest[rest.index("\n\n") :]
+    rows = []
+    for method in METHODS:
+        row = declared(method).get("deploy")
+        if row:
+            cells = (row["difference"], row["torch"], row["onnxruntime"], row.get("remark", ""))
+            rows.append(f"| `{method}` | " + " | ".join(map(str, cells)) + " |")
+    return before + DEPLOY + "\n".join(rows) + after
 
 
 def plain_profile() -> Profile:
@@ -45,8 +84,7 @@ def parameter_count(params: Params, arm: str) -> int:
     """Trainable parameters of one network of an arm, at the size of the 2020 data. Nothing is allocated."""
     import torch
 
-    from auscult.features.logmel import FRONTENDS, frames
-    from auscult.methods import load_method
+    from auscult.features import FRONTENDS, frames
     from auscult.methods.base import Shape
 
     settings = arm_settings(params, plain_profile(), arm)
@@ -66,11 +104,12 @@ def document(root: Path = Path()) -> str:
     lines = [
         "# Fidelity",
         "",
-        "How far each arm follows its source. Made by `python -m auscult.papers.fidelity` from `papers/fidelity.yaml`, the",
-        "printed tables, the code and the committed results. *Printed* numbers are of DCASE 2020 Task 2, average over machine",
-        "types, as printed; *ours* are of the synthetic machines, native score, and stand here to show that the arm was run:",
-        "the two do not compare. Parameters are counted at the size of the 2020 data (41 units, 10 s), per network; a",
-        "difference is an output layer that the source computes and nobody reads, which is not built here.",
+        "How far each arm follows its source. Made by `python -m auscult.papers.fidelity` from the first lines of each",
+        "method's file, `papers/fidelity.yaml`, the printed tables, the code and the committed results. *Printed* numbers are of",
+        "DCASE 2020 Task 2, average over machine types, as printed; *ours* are of the synthetic machines, native",
+        "score, and stand here to show that the arm was run: the two do not compare. Parameters are counted at the size of the",
+        "2020 data (41 units, 10 s), per network; a difference is an output layer that the source computes and nobody reads,",
+        "which is not built here.",
         "",
         "| arm | AUC printed | pAUC printed | mAUC printed | mean of AUC and pAUC printed | AUC ours (synthetic) "
         "| parameters, source | ours | difference |",
@@ -156,6 +195,8 @@ def _section(params: Params, arm: str, entry: dict[str, Any]) -> list[str]:
         lines += [""]
     else:
         lines += ["No vectors of the authors' code are at hand.", ""]
+    if entry["deviates_as"]:
+        return [*lines, f"Differs from it as [`{entry['deviates_as']}`](#{entry['deviates_as']})."]
     lines += ["| what | paper | code | here | switch |", "|---|---|---|---|---|"]
     for item in entry["deviations"]:
         cells = [str(item.get(key, "")).replace("|", r"\|") for key in ("what", "paper", "code", "here")]
@@ -164,9 +205,16 @@ def _section(params: Params, arm: str, entry: dict[str, Any]) -> list[str]:
     return lines
 
 
+def pages(root: Path = Path()) -> dict[str, str]:
+    """What the pages below docs/ should be, by name."""
+    deploy = (root / "docs" / "deploy.md").read_text()
+    return {"fidelity.md": document(root), "deploy.md": with_deploy_table(deploy)}
+
+
 def main(root: Path = Path()) -> None:
-    with atomic_file(root / "docs" / "fidelity.md") as part:
-        part.write_text(document(root))
+    for name, text in pages(root).items():
+        with atomic_file(root / "docs" / name) as part:
+            part.write_text(text)
 
 
 if __name__ == "__main__":

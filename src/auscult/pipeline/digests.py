@@ -22,7 +22,7 @@ from auscult.pipeline.syntax import bound, module_without_words, text_of
 
 SRC = Path(__file__).parents[2]
 """The folder that holds the package."""
-CHOOSERS = ("auscult.methods", "auscult.encoders.names")
+CHOOSERS = ("auscult.methods", "auscult.encoders")
 """Modules that only say which names there are: the module that a name stands for is given as a start of its own, so that a
 new method or encoder is no change of the others."""
 

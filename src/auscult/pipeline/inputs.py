@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from auscult.encoders import encoder_file
 from auscult.encoders.checkpoints import status
-from auscult.encoders.names import encoder_file
 from auscult.errors import AuscultError
 from auscult.files import atomic_file, atomic_folder, digest
 from auscult.pipeline.digests import SRC, Code

@@ -13,8 +13,8 @@ import pandas as pd
 import yaml
 from safetensors.torch import load_file, save_file
 
+from auscult.encoders import encoder_file
 from auscult.encoders.checkpoints import path_of, status
-from auscult.encoders.names import encoder_file
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
 from auscult.methods import load_method

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.features.logmel import log_mel
+from auscult.features import spectrogram
 from auscult.results.page.differences import band_edges, best_shift, difference, in_words, patch_of, strongest_patch
 
 RATE = 16000
 
 
 def mel(wave: np.ndarray) -> np.ndarray:
-    values: np.ndarray = log_mel(torch.from_numpy(wave), "osscl").numpy()
+    values: np.ndarray = spectrogram(torch.from_numpy(wave), "osscl").numpy()
     return values
 
 

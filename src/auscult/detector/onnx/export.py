@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from auscult.detector.onnx.forms import export_forms
 from auscult.detector.onnx.network import Scorer, scorer
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
@@ -119,7 +118,7 @@ def write(model: Scorer, window: int, path: Path, metadata: dict[str, str]) -> N
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of packages that nobody needs
     dimension = torch.export.Dim("n", min=1, max=65536)
     try:
-        with export_forms(), torch.no_grad(), warnings.catch_warnings(), redirect_stdout(StringIO()):
+        with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model,

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from auscult.detector.onnx.spectrum import ExportLogMel
 from auscult.errors import AuscultError
-from auscult.features.logmel import FRONTENDS
-from auscult.methods import glow_aff
+from auscult.features import LOG_MELS
 from auscult.methods.base import Batch, Method, Network
 from auscult.training.modelfolder import Trained
 
@@ -65,7 +64,9 @@ class Scorer(nn.Module):
         if settings.lowpass_hz:
             raise AuscultError("a bundle with a low-pass (`lowpass_hz`) cannot be exported", fix="fit one without")
         name = method.mel(settings)
-        self.front_end = ExportLogMel(FRONTENDS[name], sample_rate) if name else None
+        if name and name not in LOG_MELS:
+            raise AuscultError(f"the front-end `{name}` cannot be exported", fix=f"use one of: {', '.join(LOG_MELS)}")
+        self.front_end = ExportLogMel(LOG_MELS[name], sample_rate) if name else None
         self.network, self.backend = network, backend
         self.register_buffer("candidates", torch.ones(1, classes, dtype=torch.bool))
 
@@ -87,8 +88,9 @@ def scorer(trained: Trained, sample_rate: int, bank: np.ndarray | None, k: int =
     Raises:
         AuscultError: more networks than one.
     """
-    if bank is not None and isinstance(next(iter(trained.networks.values())), glow_aff.GlowAff):
-        raise AuscultError("`glow_aff` is exported with its own score alone", fix="fit it with the back-end `native`")
+    if bank is not None and not trained.method.exports_embedding:
+        what = f"`{trained.settings.method}` is exported with its own score alone"
+        raise AuscultError(what, fix="fit it with the back-end `native`")
     if len(trained.networks) != 1:
         what = f"the model has {len(trained.networks)} networks ({', '.join(trained.networks)}), and a file holds one"
         raise AuscultError(what, fix="fit a bundle per machine")

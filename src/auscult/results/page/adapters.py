@@ -54,7 +54,8 @@ def adapter_maps(context: Context) -> str:
 def _has_adapter(context: Context, arm: str) -> bool:
     """Whether the network of an arm has group adapters: its settings put them somewhere."""
     settings = arm_settings(context.params, context.profile, arm)
-    return getattr(getattr(settings, "group_adapter", None), "position", "none") != "none"
+    adapter = getattr(settings, "group_adapter", None)
+    return adapter is not None and adapter.position != "none"
 
 
 def _weights(context: Context, arm: str) -> dict[str, Floats]:

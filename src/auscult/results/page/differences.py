@@ -9,7 +9,8 @@ from itertools import product
 import numpy as np
 
 from auscult.evaluation.metrics import Floats
-from auscult.features.logmel import FRONTENDS, LogMel, filter_bank
+from auscult.features import LOG_MELS
+from auscult.features.logmel import filter_bank
 
 WORTH = 0.1  # a shift counts when it takes this share off the mean squared difference (chosen)
 LOUDER = 1.0  # dB of overall level that are worth a word (chosen)
@@ -109,7 +110,7 @@ def patch_of(one: np.ndarray, other: np.ndarray, shift_frames: int) -> tuple[Flo
 def band_edges(frontend: str, sample_rate: int) -> Floats:
     """Hz [mels + 1] between which each band of a front-end is drawn: half-way between the peaks of its triangles."""
     # A fine grid: the front-end's own FFT has no line at most of the peaks.
-    fine: LogMel = replace(FRONTENDS[frontend], sample_rate=sample_rate, n_fft=16384)
+    fine = replace(LOG_MELS[frontend], sample_rate=sample_rate, n_fft=16384)
     peaks = np.linspace(0, sample_rate / 2, fine.n_fft // 2 + 1)[filter_bank(fine).argmax(1)]
     return np.concatenate([[0.0], (peaks[1:] + peaks[:-1]) / 2, [sample_rate / 2]])
 
