@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+import auscult
 from auscult.encoders import MODULES
 from auscult.errors import AuscultError
 from auscult.methods import METHODS
 from auscult.pipeline.digests import SRC, Code
-from auscult.pipeline.syntax import module_without_words
+from auscult.pipeline.syntax import CHECKED_BY_ANNOTATIONS, module_without_words
 
 
 @pytest.fixture
@@ -154,7 +158,7 @@ def test_a_change_reaches_what_imports_it(src: Path, module: str, old: str, new:
         ("def f(g): return g\ndef g(): pass", "def f(h): return g\ndef g(): pass"),
         ("x = [1, 2]\nx.sort()", "x = [1, 2]\nx.reverse()"),
         ("class A:\n    b: int = 1", "class A:\n    b: int = 2"),
-        ("class A(B):\n    b: int = 1", "class A(B):\n    b: float = 1"),
+        ("class A(Section):\n    b: int = 1", "class A(Section):\n    b: float = 1"),
         ("def f(x):\n    if x: raise ValueError('a')\n    return x", "def f(x):\n    return x"),
         ("x = 1.0", "x = 1"),
         ("x = None", "x = False"),
@@ -187,6 +191,23 @@ def test_two_functions_that_change_places_between_modules(tmp_path: Path) -> Non
         (package / "above.py").write_text(body)
         digests.add(Code(tmp_path).digest(package / "above.py"))
     assert len(digests) == 8
+
+
+def test_every_model_of_settings_is_known_by_its_base() -> None:
+    """The annotations of its fields count."""
+    for module in pkgutil.walk_packages(auscult.__path__, "auscult."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    todo, seen = [BaseModel], set()
+    while todo:
+        for model in todo.pop().__subclasses__():
+            if model.__module__.startswith("auscult.") and model not in seen:
+                assert model.__bases__[0].__name__.endswith(CHECKED_BY_ANNOTATIONS), model
+                seen.add(model)
+                todo.append(model)
+            elif model.__name__ == "Section":
+                todo.append(model)
+    assert len(seen) > 40
 
 
 # -------------------------------------------------------------------------------------------------------------- bad input

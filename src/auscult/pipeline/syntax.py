@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+CHECKED_BY_ANNOTATIONS = ("Section", "Settings", "BaseModel")
+"""How the bases of settings are called: a test holds every model of pydantic to it."""
 WITHOUT_MEANING = {"ctx", "kind", "type_comment", "type_ignores"}
 INSIDE = {"body", "elt", "key", "value", "generators"}
 """Fields that are evaluated in a node's own scope; defaults, decorators and base classes are not."""
@@ -50,13 +52,11 @@ class _WithoutWords(ast.NodeTransformer):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         # Settings are checked and converted by the annotations of their fields: these have a meaning.
-        kept = (
-            {id(line): line.annotation for line in node.body if isinstance(line, ast.AnnAssign)} if node.bases else {}
-        )
-        lines = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+        settings = any(ast.unparse(base).endswith(CHECKED_BY_ANNOTATIONS) for base in node.bases)
+        fields = [(line, line.annotation) for line in node.body if isinstance(line, ast.AnnAssign)] if settings else []
         self.generic_visit(node)
-        for line in lines:
-            line.annotation = kept.get(id(line), line.annotation)
+        for line, annotation in fields:
+            line.annotation = annotation
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
