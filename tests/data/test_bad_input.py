@@ -244,7 +244,7 @@ def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
     )  # fmt: skip
     part = project / "data" / "tiny" / "features"
     deadline = time.monotonic() + 120
-    while not list(part.glob(".train.*.part/audio/*.npy")):
+    while not list(part.glob(".train.*.part/train/audio/*.npy")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
