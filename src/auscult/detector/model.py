@@ -15,9 +15,8 @@ from auscult.detector.reading import plain_yaml, read_bytes, tensor_shapes
 from auscult.features.exact import make_exact
 from auscult.features.logmel import FRONTENDS, frames
 from auscult.methods import load_method
-from auscult.methods.base import Method, Network, Shape
+from auscult.methods.base import Network, Shape
 from auscult.settings.section import flat, validated
-from auscult.settings.training import MethodSettings
 from auscult.training import modelfolder
 
 _CONFIG, _WEIGHTS = 2**22, 2**29  # bytes
@@ -28,6 +27,8 @@ _ENCODER_SIZE = 20_000
 """Largest of the sizes of an encoder: the published ones end at 4096."""
 _ENCODER_BYTES = 2**29
 """Of what comes from a checkpoint and is not among the weights."""
+_ENCODER_PARTS = 3000
+"""Modules, weights and buffers of an encoder; the published ones have a thousand."""
 _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool,
@@ -73,7 +74,9 @@ def check_model(folder: Path, name: str, window: int, sample_rate: int) -> None:
         raise ValueError("an encoder has no such size")
     weights = tensor_shapes(folder / "weights.safetensors", _WEIGHTS)
     found = {key.removeprefix(f"{network}/"): each for key, each in weights.items()}
-    _compare(_built(method, settings, shape, len(weights)), found, bool(encoder and encoder.checkpoint))
+    with torch.device("meta"), _at_most(4 * len(weights) + (_ENCODER_PARTS if encoder else 200)):
+        built = method.build(settings, shape)
+    _compare(built, found, bool(encoder and encoder.checkpoint))
 
 
 def _check_shape(shape: Shape, frontend: str, classes: list[str]) -> None:
@@ -87,15 +90,9 @@ def _check_shape(shape: Shape, frontend: str, classes: list[str]) -> None:
         raise ValueError("the spectra of its front-end have another size")
 
 
-def _built(method: Method, settings: MethodSettings, shape: Shape, tensors: int) -> Network:
-    """The network without its values; given up where it has many more parts than there are `tensors` of weights."""
-    with torch.device("meta"), _at_most(4 * tensors + 5000):
-        network: Network = method.build(settings, shape)
-    return network
-
-
 @contextmanager
 def _at_most(parts: int) -> Iterator[None]:
+    """Give up the construction of a network of more modules, weights and buffers than that."""
     left = parts
 
     def count(owner: Any, name: str, part: Any) -> None:
