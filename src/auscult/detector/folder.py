@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
-from auscult.detector.stream import Channel
+from auscult.data.audio import Channel
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
