@@ -45,7 +45,7 @@ def watch(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.data.own.source import READ
+    from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
     from auscult.detector.journal import Journal
     from auscult.detector.stream import score_file

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import yaml
 
+from auscult.data.audio import Channel
 from auscult.detector.model import check_model
 from auscult.detector.model import load_network as load_network
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
-from auscult.detector.stream import Channel
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats

@@ -22,8 +22,8 @@ _FIRST_COLUMNS = (
     "time", "file", "size", "mtime_ns", "seconds", "score", "p_value", "anomalous", "start", "end", "bundle", "note",
 )  # fmt: skip
 COLUMNS = (*_FIRST_COLUMNS, "ctime_ns", "inode", "content")
-"""Of a line. `time`: when it was scored (UTC). `file`: below the folder. `note`: why there is no score, or a warning. `content`: a
-digest of the file. An output that was begun without the last three goes on without them."""
+"""Of a line. `time`: when it was scored (UTC). `file`: below the folder. `note`: why there is no score, or a warning.
+`content`: a digest of the file. An output that was begun without the last three goes on without them."""
 
 
 class State(NamedTuple):
@@ -56,7 +56,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
         self._file = os.open(self.path, flags, 0o666)
-        self._columns = COLUMNS
+        self._columns: tuple[str, ...] = COLUMNS
         self._done: dict[tuple[str, int, int], dict[tuple[int, int], str]] = {}
         self._begun_path = self.path.with_name(f"{self.path.name}.begun")
         try:

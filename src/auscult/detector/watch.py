@@ -132,8 +132,8 @@ class Watcher:
             if not rested and (known.problem or not finished(path)):
                 return False
             content = _digest(path) if self.journal.knows(known.state) else ""
-        except OSError as error:
-            return self._failed(known, error.strerror or str(error), "", rested)
+        except (OSError, AuscultError) as error:
+            return self._failed(known, _reason(error), "", rested)
         if self.journal.has_content(known.state, content):
             return True  # touched, moved back, or on a drive that was mounted anew
         deaths = self.journal.begin(known.state.file)
@@ -144,7 +144,7 @@ class Watcher:
                 return False
             content = content or _digest(path)
         except OSError as error:
-            return isinstance(error, FileNotFoundError) or self._failed(known, problem or str(error), "", rested)
+            return isinstance(error, FileNotFoundError) or self._failed(known, problem or _reason(error), "", rested)
         if found is None:
             return self._failed(known, problem, content, rested)
         row = {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
@@ -169,10 +169,8 @@ class Watcher:
             if math.isfinite(found.score):
                 return "", found
             return "the score is no finite number", None
-        except AuscultError as error:
-            return error.what, None
         except Exception as error:  # one file must not keep the others waiting, whatever is wrong with it
-            return f"{type(error).__name__}: {error}", None
+            return _reason(error), None
         finally:
             self.journal.end(name)
 
@@ -201,7 +199,7 @@ class Watcher:
                 if inside == self.folder:
                     raise
                 if not isinstance(error, FileNotFoundError):
-                    self._unreadable(inside, "/", error.strerror or str(error))
+                    self._unreadable(inside, "/", _reason(error))
                 continue
             for entry in entries:
                 if entry.name.startswith("."):
@@ -217,7 +215,7 @@ class Watcher:
                         self._unreadable(path, "", "a link to a folder, which is not followed")
                 except OSError as error:
                     if path.is_symlink() or not isinstance(error, FileNotFoundError):  # otherwise gone meanwhile
-                        self._unreadable(path, "", error.strerror or str(error))
+                        self._unreadable(path, "", _reason(error))
 
     def _unreadable(self, path: Path, mark: str, problem: str) -> None:
         """A line about an entry that is no file to be read, once."""
@@ -274,6 +272,14 @@ def _name(path: Path, folder: Path) -> str:
     """A record is a line of UTF-8, whatever a file system takes for a name; two names never become one."""
     name = path.relative_to(folder).as_posix().replace("\\", "\\\\")
     return name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AuscultError):
+        return error.what
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"
 
 
 def _digest(path: Path) -> str:
