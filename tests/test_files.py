@@ -21,11 +21,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def dead_process() -> int:
-    """The id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+HOLDER = """
+import sys, pathlib
+from auscult.files import atomic_file, atomic_folder
+with atomic_folder(pathlib.Path("out")) as folder, atomic_file(pathlib.Path("table.csv")) as file:
+    (folder / "half").touch()
+    file.touch()
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_file_appears_only_when_whole(tmp_path: Path) -> None:
@@ -83,20 +87,77 @@ def test_a_link_is_replaced_and_what_it_points_to_is_kept(tmp_path: Path) -> Non
     assert names(tmp_path) == ["elsewhere", "out"]
 
 
-def test_left_overs_of_a_killed_process_are_removed_and_of_a_living_one_kept(tmp_path: Path) -> None:
-    dead, alive = dead_process(), os.getppid()
-    for process in (dead, alive):
-        (tmp_path / f".out.{process}.part").mkdir()
-        (tmp_path / f".out.{process}.part" / "half").touch()
-        (tmp_path / f".table.{process}.part.csv").touch()
-    (tmp_path / f".out.{dead}-old.part").mkdir()
-    (tmp_path / f".out.{os.getpid()}.part").mkdir()  # an earlier process had our number
-    (tmp_path / f".outer.{dead}.part").mkdir()  # another output's
-    (tmp_path / f".table.{dead}.part.md").touch()
-    with atomic_folder(tmp_path / "out"), atomic_file(tmp_path / "table.csv") as part:
-        part.touch()
-    kept = {f".out.{alive}.part", f".table.{alive}.part.csv", f".outer.{dead}.part", f".table.{dead}.part.md"}
-    assert set(names(tmp_path)) == kept | {"out", "table.csv"}
+def test_what_a_living_process_has_begun_is_kept_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
+    """Whatever its id: in another container the same id is another process's, or nobody's."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], cwd=tmp_path, env=stage_environment(), text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    (tmp_path / ".out.0123abcd.part").mkdir()  # killed before it had a lock
+    others = {".out.1.part", ".outer.0123abcd.part", ".out.x.0123abcd.part"}
+    for name in others:
+        (tmp_path / name).mkdir()
+
+    def write() -> set[str]:
+        with atomic_folder(tmp_path / "out") as part, atomic_file(tmp_path / "table.csv") as file:
+            (part / "mine").touch()
+            file.write_text("mine")
+        assert names(tmp_path / "out") == ["mine"]
+        return {name for name in names(tmp_path) if name.endswith(".part")} - others
+
+    begun = write()
+    assert {name.rpartition(".")[0][:-9] for name in begun} == {".out", ".table.csv"}
+    process.kill()
+    process.communicate()
+    assert write() == set()
+    assert set(names(tmp_path)) == others | {"out", "table.csv"}
+
+
+REPLACER = """
+import os, pathlib, signal
+from auscult import files
+if {plain}:
+    files._exchanged = lambda new, path: False
+rename = os.replace
+def replace(source, target):
+    if {plain} and pathlib.Path(source).name == "out" and pathlib.Path(target).name == "out":
+        os.kill(os.getpid(), signal.SIGKILL)  # the old one is aside, and the new one not yet in its place
+    rename(source, target)
+os.replace = replace
+files._tidy = lambda folder, path: os.kill(os.getpid(), signal.SIGKILL)
+with files.atomic_folder(pathlib.Path("out")) as part:
+    (part / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_killed_while_a_folder_is_replaced(tmp_path: Path, plain: bool) -> None:
+    """The old one or the new one is there: at once where names can be exchanged, else after the next call."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    code = REPLACER.format(plain=plain)
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=stage_environment()).returncode == -9
+    assert (tmp_path / "out").exists() != plain
+    with pytest.raises(ValueError, match="given up"), atomic_folder(tmp_path / "out"):
+        raise ValueError("given up")
+    assert names(tmp_path / "out") == (["old"] if plain else ["new"])
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_modes_are_those_of_any_new_file(tmp_path: Path, mask: int) -> None:
+    """Also where a library makes files for their owner alone."""
+    before = os.umask(mask)
+    try:
+        with atomic_folder(tmp_path / "folder") as part, atomic_file(tmp_path / "a.bin") as file:
+            for path in (part / "private", part / "plain", file):
+                path.touch(0o600 if path.name != "plain" else 0o666)
+    finally:
+        os.umask(before)
+    made = [tmp_path / "a.bin", *(tmp_path / "folder").iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o666 & ~mask}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

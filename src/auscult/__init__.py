@@ -1,5 +1,6 @@
 """Reproducible experiment pipeline for machine anomalous sound detection (ASD)."""
 
+import getpass
 import os
 
 __version__ = "0.1.0"
@@ -8,3 +9,9 @@ __version__ = "0.1.0"
 # core that the awaited one needs: a training step on two busy cores took 145 ms per clip; after at most a thousand spins it
 # takes 21, and on an idle machine 10 either way. libgomp reads this once, when torch loads it.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# torch asks for the user's name when it is first used for training, and in a container the user id may have none.
+try:
+    getpass.getuser()
+except (KeyError, OSError, ImportError):
+    os.environ["LOGNAME"] = "nobody"

@@ -5,13 +5,17 @@ A new command is a file in `commands/` and a name in `COMMANDS`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Any
 
+from auscult import __version__
 from auscult.commands import Command
 from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
@@ -25,6 +29,8 @@ from auscult.errors import AuscultError
 
 __all__ = ["COMMANDS", "Command", "main"]
 
+_OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 COMMANDS = (fit, score, threshold, watch, export, bench, report, checkpoints)
 
 
@@ -32,30 +38,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name, None = the command line.
 
     Returns:
-        Exit status: the command's; 2 with one message on what a user can mend, 130 on Ctrl-C. With --json the message is also
-        an object on the standard output: `error`, `where`, `fix`.
+        Exit status: the command's; 2 with one message on what a user can mend, and for every fault of the program or the
+        system, for 1 is a verdict; 130 on Ctrl-C. With --json the message is also an object on the standard output:
+        `error`, `where`, `fix`.
     """
-    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may hold what this terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")
+    arguments = Namespace()
     try:
+        arguments = _parser().parse_args(argv)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
-    except AuscultError as error:
-        _complain(error, arguments)
-    except BrokenPipeError:  # the reader has seen enough (`| head`); Python's own flush at exit must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except AuscultError as error:
+        _complain(error, arguments)
     except OSError as error:
-        if error.filename is None or error.strerror is None:
-            raise
+        _complain_of_system(error, arguments)
+    except Exception:
+        traceback.print_exc()
+    return 2
+
+
+def _complain_of_system(error: OSError, arguments: Namespace) -> None:
+    if error.filename is not None and error.strerror is not None:
         fix = "check the path, its permissions and the disk"
         blocked = isinstance(error, (FileExistsError, NotADirectoryError))
         what = "there is a file where a folder is wanted" if blocked else error.strerror
-        _complain(AuscultError(what, str(error.filename), fix), arguments)
-    return 2
+        _complain(AuscultError(what, os.fsdecode(error.filename), fix), arguments)
+        return
+    if error.errno not in _OUTPUT_FAULTS:
+        traceback.print_exc()
+        return
+    # What is left of the output must not fail again when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno != errno.EPIPE:  # unless the reader has seen enough (`| head`)
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _complain(error: AuscultError, arguments: Namespace) -> None:
@@ -73,6 +94,7 @@ def _parser() -> ArgumentParser:
         epilog=f"examples:\n{example}\n\nauscult COMMAND --help tells more.",
         formatter_class=RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"auscult {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for command in COMMANDS:
         text = helps[command.__name__]
@@ -88,7 +110,9 @@ def _parser() -> ArgumentParser:
 
 
 def _paragraphs(command: Callable[..., Any]) -> list[str]:
-    lines = [line.strip() for line in (command.__doc__ or "").strip().splitlines()]
+    """Of a command's help, which is its docstring; `python -OO` has none."""
+    text = command.__doc__ or f"(no help by python -OO)\n\nExample: auscult {command.__name__} --help"
+    lines = [line.strip() for line in text.strip().splitlines()]
     return "\n".join(lines).split("\n\n")
 
 

@@ -28,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_numbers_for_programs_and_a_table(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "_apart", lambda work, *arguments: work(*arguments))  # a process takes seconds to start
+    monkeypatch.setattr(bench, "apart", lambda work, *arguments: work(*arguments))  # a process takes seconds to start
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     monkeypatch.setattr(bench, "_export", lambda folder, path: path)
     command = ["bench", str(bundle.folder), "--runs", "4", "--batch", "2"]
@@ -55,11 +55,11 @@ def test_runs_are_counted_after_the_warm_up() -> None:
 def test_work_in_a_process_of_its_own() -> None:
     import os
 
-    assert bench._apart(os.getpid) != os.getpid()
+    assert bench.apart(os.getpid) != os.getpid()
     with pytest.raises(AuscultError, match="no bundle here"):
-        bench._apart(bench._torch, Path("nowhere"), 1, 1, 1, 1)
+        bench.apart(bench._torch, Path("nowhere"), 1, 1, 1, 1)
     with pytest.raises(AuscultError, match="ended early"):
-        bench._apart(os._exit, 3)
+        bench.apart(os._exit, 3)
 
 
 def test_wrong_numbers_are_refused(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

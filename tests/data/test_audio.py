@@ -11,6 +11,7 @@ import scipy.signal
 import soundfile
 
 from auscult.data.audio import decode, probe
+from auscult.errors import AuscultError
 from support.trees import RATE, noise, write
 
 RNG = np.random.default_rng(11)
@@ -77,7 +78,7 @@ def test_channel_rule(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [RATE, 8000])
 def test_a_channel_that_is_not_there(tmp_path: Path, channels: int, rate: int) -> None:
     path = write(tmp_path / "a.wav", np.stack([AUDIO] * channels, axis=1), rate)
-    with pytest.raises(ValueError, match=rf"has {channels} channel\(s\), so no channel {channels}"):
+    with pytest.raises(AuscultError, match=rf"has {channels} channel\(s\), so no channel {channels}"):
         decode(path, RATE, 100, channels)
 
 
@@ -138,7 +139,7 @@ def cut(path: Path, keep: float) -> Path:
 @pytest.mark.parametrize("keep", [0.003, 0.5, 0.99])
 def test_a_truncated_wav(tmp_path: Path, subtype: str, keep: float) -> None:
     path = cut(write(tmp_path / "a.wav", AUDIO / 32768, subtype=subtype), keep)
-    with pytest.raises(ValueError, match=r"cut short: \d+ of \d+ bytes"):
+    with pytest.raises(AuscultError, match=r"cut short: \d+ of \d+ bytes"):
         probe(path)
 
 
@@ -147,9 +148,9 @@ def test_a_truncated_flac(tmp_path: Path, keep: float) -> None:
     """The header promises all of it, so only decoding can tell."""
     path = cut(write(tmp_path / "a.flac", noise(RNG, 3.0)), keep)
     assert soundfile.info(path).frames == 3 * RATE
-    with pytest.raises(ValueError, match=r"cut short|not a readable recording"):
+    with pytest.raises(AuscultError, match=r"cut short|not a readable recording"):
         probe(path)
-    with pytest.raises(ValueError, match=r"cut short|cannot be decoded"):
+    with pytest.raises(AuscultError, match=r"cut short|not a readable recording"):
         decode(path, RATE, 3 * RATE, 0)
 
 
@@ -165,14 +166,14 @@ def test_a_truncated_flac(tmp_path: Path, keep: float) -> None:
 def test_files_that_are_no_recordings(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(AuscultError, match=message):
         probe(path)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_zero_length(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"a{suffix}", np.zeros(0, np.int16))
-    with pytest.raises(ValueError, match=r"no samples|empty file"):
+    with pytest.raises(AuscultError, match=r"no samples|empty file"):
         probe(path)
 
 
@@ -183,7 +184,7 @@ def test_not_finite(tmp_path: Path, value: float, everywhere: bool) -> None:
     audio[slice(None) if everywhere else 77] = value
     path = write(tmp_path / "a.wav", audio, subtype="FLOAT")
     for refused in (lambda: probe(path), lambda: decode(path, RATE, RATE, 0)):
-        with pytest.raises(ValueError, match="NaN or infinite"):
+        with pytest.raises(AuscultError, match="NaN or infinite"):
             refused()
 
 
@@ -191,9 +192,9 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     (tmp_path / "dead.wav").symlink_to("nowhere.wav")
     for name in ("loop.wav", "dead.wav", "none.wav"):
-        with pytest.raises(ValueError, match="cannot be read"):
+        with pytest.raises(AuscultError, match="cannot be read"):
             probe(tmp_path / name)
-        with pytest.raises(ValueError, match="cannot be decoded"):
+        with pytest.raises(AuscultError, match="cannot be read"):
             decode(tmp_path / name, RATE, RATE, 0)
 
 

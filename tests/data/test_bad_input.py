@@ -108,7 +108,7 @@ def test_a_channel_that_no_recording_has(project: Path) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["data"]["channel"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    assert "has 1 channel(s), so no channel 1 (data.channel" in failing(project, "features")
+    assert "has 1 channel(s), so no channel 1 (counted from 0)" in failing(project, "features")
 
 
 def test_a_class_only_in_the_test_set(project: Path) -> None:
@@ -244,7 +244,7 @@ def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
     )  # fmt: skip
     part = project / "data" / "tiny" / "features"
     deadline = time.monotonic() + 120
-    while not list(part.glob(".train.*.part/audio/*.npy")):
+    while not list(part.glob(".train.*.part/train/audio/*.npy")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)

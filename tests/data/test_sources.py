@@ -102,7 +102,7 @@ def test_the_download_stage_generates_with_any_number_of_processes(tmp_path: Pat
     project = make_project(
         tmp_path / "project", {"source": SYNTHETIC, "sets": {"dev": "dev"}}, {"data": {"workers": workers}}
     )
-    stale = project / "data" / "tiny" / ".raw.abc123.part"
+    stale = project / "data" / "tiny" / ".raw.0123abcd.part"
     stale.mkdir(parents=True)  # of a process that was killed
     run_stage(project, "download")
     raw = project / "data" / "tiny" / "raw"

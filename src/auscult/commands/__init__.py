@@ -6,11 +6,13 @@ A command is a function that declares its arguments and returns what runs it. It
 
 from __future__ import annotations
 
+import multiprocessing
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Command = Callable[[Namespace], int]
-"""What runs: parsed arguments -> exit status (0 = as it should be, 1 = not; 2 is for what the user can mend)."""
+"""What runs: parsed arguments -> exit status (0 = as it should be, 1 = not; 2 is for what went wrong)."""
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -18,3 +20,38 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of `work` in a fresh process: its memory is its own, and so is its end.
+
+    Raises:
+        AuscultError: raised by `work`, or its process ended without a result.
+    """
+    from auscult.errors import AuscultError
+
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_in_process, args=(send, work, arguments), daemon=True)
+    process.start()
+    send.close()
+    try:
+        kind, value = receive.recv()
+    except EOFError:
+        process.join()
+        what = f"the process that read it ended early (status {process.exitcode}): out of memory?"
+        raise AuscultError(what, fix="close other programs, or give it less at once") from None
+    finally:
+        process.join()
+    if kind == "error":
+        raise AuscultError(*value)
+    return value
+
+
+def _in_process(send: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    from auscult.errors import AuscultError
+
+    try:
+        send.send(("value", work(*arguments)))
+    except AuscultError as error:
+        send.send(("error", (error.what, error.where, error.fix)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
 import sys
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auscult.commands import Command, print_table
+from auscult.commands import Command, apart, print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,14 +56,14 @@ def _run(arguments: Namespace) -> int:
     bundle = load(arguments.bundle)
     seconds = bundle.window / bundle.sample_rate
     sizes = (bundle.window, arguments.runs, arguments.batch, arguments.threads)
-    engines = {"torch": _apart(_torch, arguments.bundle, *sizes)}
+    engines = {"torch": apart(_torch, arguments.bundle, *sizes)}
     without = ""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = arguments.onnx or _apart(_export, arguments.bundle, Path(folder) / "model.onnx")
+            path = arguments.onnx or apart(_export, arguments.bundle, Path(folder) / "model.onnx")
             if find_spec("onnxruntime") is None:
                 raise AuscultError("onnxruntime is not installed", fix='pip install "auscult[export]"')
-            engines["onnxruntime"] = _apart(_onnx, path, *sizes)
+            engines["onnxruntime"] = apart(_onnx, path, *sizes)
         except AuscultError as error:
             without = error.what
     for each in engines.values():
@@ -98,39 +97,6 @@ def _row(name: str, each: dict[str, Any]) -> tuple[str, ...]:
         name, f"{each['median_ms']:.2f}", f"{each['p95_ms']:.2f}", f"{each['real_time_factor']:.5f}",
         f"{each['windows_per_second']:.1f}", f"{each['peak_mib']:.0f}" if each["peak_mib"] else "unknown",
     )  # fmt: skip
-
-
-def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of `work` in a fresh process: memory that other engines take does not count.
-
-    Raises:
-        AuscultError: raised by `work`, or its process ended without a result.
-    """
-    from auscult.errors import AuscultError
-
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_in_process, args=(send, work, arguments), daemon=True)
-    process.start()
-    send.close()
-    try:
-        kind, value = receive.recv()
-    except EOFError:
-        raise AuscultError("the measuring process ended early: out of memory?", fix="use a smaller --batch") from None
-    finally:
-        process.join()
-    if kind == "error":
-        raise AuscultError(*value)
-    return value
-
-
-def _in_process(send: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    from auscult.errors import AuscultError
-
-    try:
-        send.send(("value", work(*arguments)))
-    except AuscultError as error:
-        send.send(("error", (error.what, error.where, error.fix)))
 
 
 def _torch(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from auscult.commands import Command
+from auscult.commands import Command, apart
 
 if TYPE_CHECKING:
+    from auscult.detector.stream import FileScore
     from auscult.detector.watch import Stop
 
 
@@ -20,12 +21,14 @@ def watch(parser: ArgumentParser) -> Command:
 
     Looks into FOLDER and all folders below it every --interval seconds and appends one line per new recording to the output:
     when, which file (name, size, modification time), score, p-value, decision, where the most anomalous window lies, or why
-    there is no score. A file still being written waits until it is whole. The output is the record of what is done: after a
-    kill or a restart the same command goes on, every recording is scored once, one that changes is scored again.
+    there is no score. A file still being written waits until it is whole: at once where its header states its length and no
+    program has it open for writing, else after --patience seconds of rest. The output is the record of what is done: after
+    a kill or a restart the same command goes on, every recording is scored once, one that changes is scored again.
 
     Ctrl-C or SIGTERM ends it after the recording at hand; a second one ends it at once. Two watchers of one output refuse.
 
-    Exit status: 0, or with --once 1 if a recording could not be scored.
+    Exit status: 0 when it was ended by a signal, or with --once if all went well, also if recordings were anomalous; 2 with
+    --once if one could not be scored, and whenever something else went wrong; 130 after a second signal.
 
     Example: auscult watch pump.bundle incoming/ --out pump.csv --once
     """
@@ -35,17 +38,18 @@ def watch(parser: ArgumentParser) -> Command:
     parser.add_argument("--interval", metavar="S", type=float, default=1.0, help="seconds between looks (default: 1)")
     parser.add_argument(
         "--patience", metavar="S", type=float, default=30.0,
-        help="seconds an unreadable file may rest before it is reported (default: 30; with --once: 0)",
+        help="seconds of rest after which a file counts as whole, or as unreadable, without proof (default: 30)",
     )  # fmt: skip
     parser.add_argument("--once", action="store_true", help="score what is there and at rest, then end (for cron)")
     return _run
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.data.own.source import READ
+    from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
     from auscult.detector.journal import Journal
     from auscult.detector.stream import score_file
+    from auscult.detector.watch import Watcher
     from auscult.detector.watch import watch as watch_folder
     from auscult.errors import AuscultError
 
@@ -55,27 +59,34 @@ def _run(arguments: Namespace) -> int:
         raise AuscultError("there is no such folder", str(arguments.folder), "give the folder where recordings arrive")
     bundle = bundles.load(arguments.bundle)
     journal = Journal(arguments.out, bundle.name)
+    watcher = Watcher(
+        lambda path: score_file(bundle, path),
+        arguments.folder,
+        journal,
+        READ,
+        arguments.patience,
+        lambda path: apart(_score, arguments.bundle, path),
+        lambda line: print(line, flush=True),
+    )
     stop = stop_on_signals()
     try:
-        print(f"watching {arguments.folder}; {len(journal.done)} recording(s) done before", file=sys.stderr, flush=True)
-        counts = watch_folder(
-            lambda path: score_file(bundle, path),
-            arguments.folder,
-            journal,
-            suffixes=READ,
-            interval=arguments.interval,
-            patience=arguments.patience,
-            once=arguments.once,
-            stop=stop,
-            say=lambda line: print(line, flush=True),
-        )
+        print(f"watching {arguments.folder}; {len(journal)} recording(s) done before", file=sys.stderr, flush=True)
+        counts = watch_folder(watcher, arguments.interval, arguments.once, stop)
     finally:
         journal.close()
     print(
         f"{counts.scored} scored, {counts.anomalous} of them anomalous, {counts.failed} not to be scored: {arguments.out}",
         file=sys.stderr,
     )
-    return 1 if arguments.once and counts.failed else 0
+    return 2 if arguments.once and counts.failed else 0
+
+
+def _score(folder: Path, path: Path) -> FileScore:
+    """In a process of its own."""
+    from auscult.detector.bundle import load
+    from auscult.detector.stream import score_file
+
+    return score_file(load(folder), path)
 
 
 def stop_on_signals() -> Stop:

@@ -22,10 +22,21 @@ def sizes_below(root: Path, places: Iterable[str] = (".",)) -> dict[str, int]:
     }
 
 
-def describe(raw: Path, path: str, sizes: dict[str, int], labels: dict[str, str] | None = None) -> None:
+def describe(
+    raw: Path,
+    path: str,
+    sizes: dict[str, int],
+    labels: dict[str, str] | None = None,
+    gains: dict[str, float] | None = None,
+) -> None:
     """Write raw/source.json: the root (`.` = `raw` itself, else absolute or relative to the project), files in bytes, and the
-    SHA-256 of label lists, if there are any."""
-    facts = {"path": path, "bytes": sizes, **({"labels": labels} if labels else {})}
+    SHA-256 of label lists and gains of machines, if there are any."""
+    facts = {
+        "path": path,
+        "bytes": sizes,
+        **({"labels": labels} if labels else {}),
+        **({"gains": gains} if gains else {}),
+    }
     with atomic_file(raw / "source.json") as out:
         out.write_text(json.dumps(facts, indent=0) + "\n")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from auscult.data.audio import SUFFIXES, probe
+from auscult.data.audio import QUIETEST_PEAK, SUFFIXES, probe
 from auscult.data.labels import groundtruth
 from auscult.data.names.attributes import differences
 from auscult.data.names.grammar import GRAMMARS, Name
@@ -41,7 +41,15 @@ LABELS = ["clip_id", "anomaly", "domain"]
 
 Found = list[tuple[str, str, Name]]
 """(set, path below the root, what the name says) of each recording."""
-HEADER = np.dtype([("seconds", np.float64), ("rate", np.int64), ("channels", np.int64), ("content", np.int64)])
+HEADER = np.dtype(
+    [
+        ("seconds", np.float64),
+        ("rate", np.int64),
+        ("channels", np.int64),
+        ("content", np.int64),
+        ("peak", np.float64),
+    ]
+)
 BATCH = 64
 """Recordings read by one task of a thread."""
 
@@ -160,15 +168,18 @@ def _with_labels(found: Found, profile: Profile, root: Path) -> Found:
 def _headers(root: Path, paths: list[str], workers: int, bad: list[str]) -> np.ndarray:
     """HEADER [clips] of the recordings at `paths` below `root`; `bad` gets a message for each that cannot be used."""
 
+    notes: list[str] = []
+
     def read(start: int) -> list[str]:
         problems = []
         for i in range(start, min(start + BATCH, len(paths))):
             try:
                 header = probe(root / paths[i])
-            except ValueError as error:
-                problems.append(f"{root / paths[i]}: {error}")
+            except AuscultError as error:
+                problems.append(f"{error.where}: {error.what}")
                 continue
-            headers[i] = header.seconds, header.sample_rate, header.channels, header.content
+            headers[i] = header.seconds, header.sample_rate, header.channels, header.content, header.peak
+            notes.extend(f"{root / paths[i]}: {note}" for note in header.notes)
         return problems
 
     headers = np.zeros(len(paths), HEADER)
@@ -176,7 +187,23 @@ def _headers(root: Path, paths: list[str], workers: int, bad: list[str]) -> np.n
         starts = range(0, len(paths), BATCH)
         for problems in in_threads(read, starts, workers, bar, lambda start: min(BATCH, len(paths) - start)):
             bad += problems
+    if notes:
+        tqdm.write(f"warning: headers that are wrong:{listed(sorted(notes))}")
+    _warn_of_levels(headers["peak"], root, paths)
     return headers
+
+
+def _warn_of_levels(peaks: np.ndarray, root: Path, paths: list[str]) -> None:
+    """Samples become 16 bit, and not every recording of floats fits that. `peaks` [clips]: 0 = of 16 bit, or silent."""
+    cut_off = [str(root / paths[i]) for i in np.flatnonzero(peaks > 1)]
+    crushed = [str(root / paths[i]) for i in np.flatnonzero((peaks > 0) & (peaks < QUIETEST_PEAK))]
+    for names, what in (
+        (cut_off, "exceed full scale: their peaks are cut off"),
+        (crushed, "have less than 8 of 16 bits left"),
+    ):
+        if names:
+            fix = "`source.kind: recordings` fits the level of each machine"
+            tqdm.write(f"warning: {len(names)} recording(s) {what} ({fix}):{listed(names, 5)}")
 
 
 def _table(found: Found, headers: np.ndarray, profile: Profile) -> pd.DataFrame:

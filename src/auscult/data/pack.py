@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from auscult.data.audio import decode
+from auscult.data.audio import RecordingError, decode
 from auscult.data.parallel import in_threads
 from auscult.data.store import to_float
 from auscult.errors import AuscultError, listed
@@ -72,9 +72,9 @@ def _decode_all(
                 audio, valid = decode(path, profile.sample_rate, samples, data.channel)
                 # The header of a WAV that was cut since then has been quietly read as that of a shorter clip.
                 if valid < min(samples, int(seconds * profile.sample_rate)):
-                    raise ValueError(f"cut short: {seconds:g} s when the manifest was made")
-            except ValueError as problem:
-                return 0, f"{path}: {problem}"
+                    raise RecordingError(f"cut short: {seconds:g} s when the manifest was made", path)
+            except AuscultError as problem:
+                return 0, f"{path}: {problem.what}"
             write(row, audio)
             return valid, ""
 

@@ -1,54 +1,129 @@
-"""Another sampling rate, block by block and without seams, for each block is resampled with its surroundings: the samples are
-those of the whole sound resampled at once by torchaudio's windowed sinc, with `SINC_WIDTH` and `SINC_ROLLOFF`.
+"""Another sampling rate, in bounded memory and time for any two rates.
+
+Ordinary pairs (44100, 48000, 22050, 25600 Hz ... to 16000) go through torchaudio's windowed sinc. Its filter is a dense table
+that grows with the product of both rates over their common divisor: 16 GB for 44099 Hz. All others go through the Fourier
+transform, with the same sinc: exactly for every rate up to `LARGEST_STEP` Hz, and above it within 4 ppm, less than the clock of
+any recorder is off.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 
 import numpy as np
 
-from auscult.errors import AuscultError
-
+LARGEST_STEP = 2**18
+_ORDINARY = 1024
+"""Both rates, divided by their common divisor, up to which torchaudio's table is small."""
 _STRETCH = 2**17  # samples resampled at once, about
-_LARGEST = 2**26  # weights of a resampler: 256 MiB
 SINC_WIDTH, SINC_ROLLOFF = 256, 0.998
 """Zero crossings of the sinc and roll-off: an edge far steeper than by torchaudio's defaults. Those let the uppermost mel bands
 sag, so that a recording at another rate than the normal ones would stand out by its resampling alone."""
+CLIP_WIDTH, CLIP_ROLLOFF = 6, 0.99
+"""Of clips in the pipeline, whose recordings all have one rate: torchaudio's defaults, as the baselines have them."""
+Resampler = Callable[[np.ndarray], np.ndarray]
 
 
-def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int, where: str = "") -> Iterator[np.ndarray]:
+def ratio(rate: int, wanted: int) -> Fraction:
+    """New samples per old sample: exact for rates up to `LARGEST_STEP`, within 4 ppm for any other.
+
+    >>> ratio(48000, 16000), ratio(44099, 16000)
+    (Fraction(1, 3), Fraction(16000, 44099))
+    >>> 0 < abs(ratio(3_999_971, 16000) / Fraction(16000, 3_999_971) - 1) < 4e-6
+    True
+    """
+    exact = Fraction(wanted, rate)
+    if exact <= 1:
+        return exact.limit_denominator(LARGEST_STEP)
+    return 1 / (1 / exact).limit_denominator(LARGEST_STEP)
+
+
+def resample_clip(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """A clip float32 [n] at `rate` Hz, as a whole, at `wanted` Hz."""
+    if rate == wanted:
+        return audio
+    if not _is_ordinary(rate, wanted):
+        found = ratio(rate, wanted)
+        return np.concatenate(list(_by_blocks([audio], found, _by_fourier(found, CLIP_WIDTH, CLIP_ROLLOFF))))
+    import torch
+    from torchaudio.functional import resample
+
+    wave = torch.from_numpy(np.ascontiguousarray(audio))
+    return resample(wave, rate, wanted, CLIP_WIDTH, CLIP_ROLLOFF).numpy()
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
     """`blocks` float32 [n] of a sound at `rate` Hz as blocks of the same sound at `wanted` Hz.
 
-    Together they are what `torchaudio.transforms.Resample` with these settings makes of the whole, to float32 rounding
-    (1e-6 of full scale).
-
-    Raises:
-        AuscultError: the two rates have so small a common divisor that the filter would not fit into memory.
+    Each block is resampled with its surroundings, so that there are no seams: together they are what the filter makes of the
+    whole, to float32 rounding (1e-6 of full scale).
     """
     if rate == wanted:
         yield from blocks
         return
+    found = ratio(rate, wanted)
+    if not _is_ordinary(rate, wanted):
+        yield from _by_blocks(blocks, found, _by_fourier(found, SINC_WIDTH, SINC_ROLLOFF))
+        return
     import torch
     from torchaudio.transforms import Resample
 
-    divisor = math.gcd(rate, wanted)
-    step, out = rate // divisor, wanted // divisor  # `step` samples become `out`
-    width = math.ceil(SINC_WIDTH * step / (min(step, out) * SINC_ROLLOFF))  # as torchaudio's
-    if out * (2 * width + step) > _LARGEST:
-        what = f"{rate} Hz cannot be brought to {wanted} Hz block by block"
-        raise AuscultError(what, where, "convert it to a common rate (16000, 44100, 48000 Hz)")
     resample = Resample(rate, wanted, lowpass_filter_width=SINC_WIDTH, rolloff=SINC_ROLLOFF)
-    around = math.ceil(width / step) + 1  # steps of surroundings on either side
-    stretch = max(1, _STRETCH // step)
+    yield from _by_blocks(blocks, found, lambda audio: resample(torch.from_numpy(np.ascontiguousarray(audio))).numpy())
+
+
+def _is_ordinary(rate: int, wanted: int) -> bool:
+    exact = Fraction(wanted, rate)
+    return max(exact.numerator, exact.denominator) <= _ORDINARY
+
+
+def _by_blocks(blocks: Iterable[np.ndarray], found: Fraction, resample: Resampler) -> Iterator[np.ndarray]:
+    """`resample` applied to stretches of whole steps with their surroundings, of which its result then gives the middle."""
+    step, out = found.denominator, found.numerator  # `step` samples become `out`
+    around = math.ceil(_reach(found, SINC_WIDTH, SINC_ROLLOFF) / step) + 1  # steps of surroundings on either side
+    stretch = max(4, min(_STRETCH // step, 8 * _STRETCH // out))
     left, held = 0, np.empty(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
         while len(held) >= (left + stretch + around) * step:
-            part = resample(torch.from_numpy(held[: (left + stretch + around) * step])).numpy()
+            part = resample(held[: (left + stretch + around) * step])
             yield part[left * out : (left + stretch) * out]
             keep = max(0, left + stretch - around)
             left, held = left + stretch - keep, held[keep * step :]
     if len(held) > left * step:
-        yield resample(torch.from_numpy(np.ascontiguousarray(held))).numpy()[left * out :]
+        yield resample(held)[left * out :]
+
+
+def _reach(found: Fraction, width: int, rolloff: float) -> int:
+    """Old samples on either side that take part in a new one."""
+    return math.ceil(width / (min(1.0, found.numerator / found.denominator) * rolloff))
+
+
+def _by_fourier(found: Fraction, width: int, rolloff: float) -> Resampler:
+    """torchaudio's windowed sinc (`sinc_interp_hann`), applied to the spectrum, which is then that of the other rate."""
+    from scipy.fft import irfft, rfft
+
+    step, out = found.denominator, found.numerator
+    reach = _reach(found, width, rolloff)
+    edge = min(1.0, found.numerator / found.denominator) * rolloff  # of the sinc, in half the old rate
+    times = edge * np.arange(-reach, reach + 1)
+    taps = edge * np.sinc(times) * np.cos(np.clip(times / width, -1, 1) * (np.pi / 2)) ** 2
+
+    responses: dict[int, np.ndarray] = {}  # of the sinc, by the length of the transform: the same for block after block
+
+    def resample(audio: np.ndarray) -> np.ndarray:
+        # With silence behind it, for a transform joins its ends.
+        steps = -(-max(len(audio) + reach, len(taps)) // step)
+        old, new = steps * step, steps * out
+        if old not in responses:
+            kernel = np.zeros(old)
+            kernel[: reach + 1], kernel[old - reach :] = taps[reach:], taps[:reach]
+            responses.clear()
+            responses[old] = rfft(kernel).real
+        spectrum = rfft(audio.astype(np.float64), old) * responses[old]
+        sound: np.ndarray = irfft(spectrum[: new // 2 + 1], new) * (new / old)
+        return sound[: -(-len(audio) * out // step)].astype(np.float32)
+
+    return resample

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from auscult.data.audio import Channel
 from auscult.data.own.cutting import SHORTEST, Measured
 from auscult.detector.folder import (
     BACKENDS,
@@ -31,7 +32,6 @@ from auscult.detector.folder import (
     sha256_of,
     write_manifest,
 )
-from auscult.detector.stream import Channel
 from auscult.detector.thresholds import choose
 from auscult.detector.windows import check_count, cut_windows, measured_below, quiet
 from auscult.errors import AuscultError

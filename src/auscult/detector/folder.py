@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError
 
-from auscult.detector.stream import Channel
+from auscult.data.audio import Channel
+from auscult.detector.model import check_model
+from auscult.detector.model import load_network as load_network
+from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -26,8 +30,19 @@ from auscult.settings.section import Section, validated
 from auscult.training import modelfolder
 
 FORMAT = 1
+MOST_SAMPLES = 2**22
+"""Of a window: more of them would take more than a gigabyte to score. 262 s at 16 kHz."""
+MOST_ENTRIES = 500_000
+"""Values in bundle.yaml, which holds a digest for each recording."""
+MOST_BYTES = {
+    "bundle.yaml": 2**24, "model/config.yaml": 2**22, "model/history.csv": 2**24, "model/weights.safetensors": 2**29,
+    "normal.npy": 2**26, "reference.npy": 2**28,
+}  # fmt: skip
+"""Size of each file. The published encoders have 370 MB of weights; a day in windows of a second has 265 MB of embeddings."""
 BACKENDS = ("native", "knn_cosine", "knn_euclidean")
 _MODEL = ("model/config.yaml", "model/history.csv", "model/weights.safetensors")
+_LEFTOVER = re.compile(r"\.bundle\.yaml\.[0-9a-f]{8}\.part|\.bundle\.\d+\.part\.yaml")
+"""Of a call that was killed while it set the threshold."""
 _CHUNK = 8
 """Windows computed at once: the spectra of more would not fit the processor's cache."""
 
@@ -135,37 +150,34 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
 
 
 def load(folder: Path) -> Bundle:
-    """A bundle, after all its digests have been compared.
+    """A bundle, after all its digests have been compared, its sizes checked before anything is built, and one window tried.
 
     Raises:
         AuscultError: no bundle, one of another format, or one that is not as it was written; a checkpoint it needs is missing.
     """
     manifest = _manifest(folder)
     _check_files(folder, manifest)
-    where = str(folder)
     try:
-        config = yaml.safe_load((folder / "model" / "config.yaml").read_text(encoding="utf-8"))
-        if config["settings"]["method"] != manifest.method or list(config["networks"]) not in (["all"], ["machine"]):
-            raise ValueError("model and bundle.yaml disagree")
-        shape = next(iter(config["networks"].values()))["shape"]
-        if (shape["samples"], shape["sample_rate"]) != (manifest.window, manifest.sample_rate):
-            raise ValueError("the model hears another window than bundle.yaml says")
-        trained = load_network(folder / "model")
-        normal = _array(folder / "normal.npy", np.float64, 1)
+        rule = _rule(manifest)
+        normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
         native = manifest.backend == "native"
-        reference = np.empty((0, 0), np.float32) if native else _array(folder / "reference.npy", np.float32, 2)
-        rule = Threshold(**manifest.threshold)
-        if not re.fullmatch(r"[\w.-]{1,100}", manifest.name) or type(rule.value) is not float:
-            raise ValueError("its name is no name, or its threshold no number")
-        if not np.isfinite(float(rule.value)) or len(normal) < 2 or (not native and len(reference) != len(normal)):
-            raise ValueError("the threshold or the normal scores are not usable")
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, yaml.YAMLError) as error:
-        what = f"the bundle is whole, but its content makes no sense ({error})"
-        raise AuscultError(what, where, "fit it again") from None
-    return Bundle(
-        folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
-        manifest.hop, manifest.channel, rule, normal, reference, trained, manifest.model_dump(),
-    )  # fmt: skip
+        reference = np.empty((0, 0), np.float32)
+        if not native:
+            reference = read_array(folder / "reference.npy", np.float32, 2, MOST_BYTES["reference.npy"])
+        if len(normal) < 2 or (not native and len(reference) != len(normal)):
+            raise ValueError("the normal scores are not usable")
+        check_model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
+        made = Bundle(
+            folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
+            manifest.hop, manifest.channel, rule, normal, reference, load_network(folder / "model"), manifest.model_dump(),
+        )  # fmt: skip
+        _try_window(made)
+    except AuscultError:
+        raise
+    except Exception as error:  # of a file that anybody may have written: no kind of error can be left out
+        what = f"the bundle is whole, but its content makes no sense ({type(error).__name__}: {str(error)[:300]})"
+        raise AuscultError(what, str(folder), "fit it again") from None
+    return made
 
 
 def load_network(folder: Path) -> modelfolder.Trained:
@@ -177,16 +189,35 @@ def load_network(folder: Path) -> modelfolder.Trained:
     return trained
 
 
+def _rule(manifest: _Manifest) -> Threshold:
+    rule = Threshold(**manifest.threshold)
+    if type(rule.value) is not float or type(rule.rate) is not float or rule.by not in ("quantile", "gamma"):
+        raise ValueError("its threshold is none")
+    if not np.isfinite(rule.value) or not 0 < rule.rate < 1:
+        raise ValueError("its threshold, or the rate of false alarms, is no such number")
+    return rule
+
+
+def _try_window(bundle: Bundle) -> None:
+    """One window of noise has a finite score."""
+    noise = np.random.default_rng(0).standard_normal((1, bundle.window)).astype(np.float32) * np.float32(0.1)
+    embeddings, own = bundle.embed(noise)
+    if bundle.backend != "native" and embeddings.shape[1] != bundle.reference.shape[1]:
+        what = f"embeddings have {embeddings.shape[1]} dimensions, and those of the normal sound {bundle.reference.shape[1]}"
+        raise ValueError(what)
+    if not np.isfinite(bundle.of_embeddings(embeddings, own)).all():
+        raise ValueError("a window of noise has no finite score")
+
+
 def set_threshold(folder: Path, rate: float, by: By | None = None) -> Threshold:
     """Choose a bundle's threshold anew, from its left-out scores; bundle.yaml is replaced as a whole.
 
     Raises:
         AuscultError: see `load` and `thresholds.choose`.
     """
-    manifest = _manifest(folder)
-    _check_files(folder, manifest)
-    found = choose(_array(folder / "normal.npy", np.float64, 1), rate, by)
-    write_manifest(folder / "bundle.yaml", {**manifest.model_dump(), "threshold": asdict(found)})
+    made = load(folder)
+    found = choose(made.normal, rate, by)
+    write_manifest(folder / "bundle.yaml", {**made.facts, "threshold": asdict(found)})
     return found
 
 
@@ -198,26 +229,33 @@ def write_manifest(path: Path, facts: Mapping[str, Any]) -> None:
 
 def _manifest(folder: Path) -> _Manifest:
     path = folder / "bundle.yaml"
-    if not path.is_file() or path.is_symlink():
+    if not os.path.lexists(path):
         raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
-    content = path.read_bytes()
+    content = read_bytes(path, MOST_BYTES["bundle.yaml"])
     text, mark, digest = content.rpartition(b"sha256: ")
+    whole = bool(mark) and digest.strip() == hashlib.sha256(text).hexdigest().encode()
     try:
-        facts = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        facts = plain_yaml(text, MOST_ENTRIES)
+    except ValueError:
         facts = None
-    if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
-        what = f"a bundle of format {facts['format']}, and this version of auscult reads format {FORMAT}"
+    if isinstance(facts, dict) and type(facts.get("format")) is int and facts["format"] != FORMAT:
+        what = f"a bundle of format {str(facts['format'])[:20]}, and this version of auscult reads format {FORMAT}"
         raise AuscultError(what, str(folder), "use the version of auscult that made it, or fit it again")
-    if not mark or digest.strip() != hashlib.sha256(text).hexdigest().encode():
+    if not whole or not isinstance(facts, dict) or len(facts) > 100:
         fix = "fit it again or copy it again; a threshold is set by `auscult threshold`"
         raise AuscultError("bundle.yaml is not as it was written", str(folder), fix)
     manifest = validated(_Manifest, facts, str(path))
-    sizes = (manifest.k, manifest.sample_rate, manifest.window, manifest.hop)
-    if manifest.method not in METHODS or set(manifest.files) != set(file_names(manifest.backend)) or min(sizes) < 1:
-        what = "bundle.yaml names a method, files or sizes that no bundle has"
-        raise AuscultError(what, str(folder), "fit it again; do not use a bundle from a source you doubt")
-    return manifest
+    if manifest.method not in METHODS or set(manifest.files) != set(file_names(manifest.backend)):
+        what = "bundle.yaml names a method or files that no bundle has"
+    elif not re.fullmatch(r"[\w.-]{1,100}", manifest.name):
+        what = "the name in bundle.yaml is none"
+    elif not (manifest.k > 0 < manifest.sample_rate < 10**8 and 0 < manifest.window <= MOST_SAMPLES):
+        what = f"bundle.yaml names sizes that no bundle has: a window is {MOST_SAMPLES} samples long at most"
+    elif manifest.hop != max(1, manifest.window // 2) or (manifest.channel != "mean" and manifest.channel < 0):
+        what = "bundle.yaml names a hop or a channel that no bundle has"
+    else:
+        return manifest
+    raise AuscultError(what, str(folder), "fit it again; do not use a bundle from a source you doubt")
 
 
 def file_names(backend: str) -> tuple[str, ...]:
@@ -226,27 +264,33 @@ def file_names(backend: str) -> tuple[str, ...]:
 
 
 def _check_files(folder: Path, manifest: _Manifest) -> None:
-    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _is_folder(path)}
-    there = {name: path for name, path in there.items() if not re.fullmatch(r"\.bundle\.\d+\.part\.yaml", name)}
-    problems = [f"{name} is missing" for name in manifest.files if name not in there]
-    problems += [f"{name} was added" for name in sorted(there) if name not in {*manifest.files, "bundle.yaml"}]
+    wanted = {*manifest.files, "bundle.yaml"}
+    problems = [f"{name} was added" for name in _names_in(folder) if name not in wanted]
     for name, digest in manifest.files.items():
-        if name in there and (there[name].is_symlink() or sha256_of(there[name]) != digest):
-            problems.append(f"{name} was changed")
+        try:
+            changed = digest_of(folder / name, MOST_BYTES[name]) != digest
+        except (FileNotFoundError, NotADirectoryError):
+            problems.append(f"{name} is missing")
+        except (AuscultError, OSError) as error:
+            problems.append(f"{name} was changed: {getattr(error, 'what', error)}")
+        else:
+            problems += [f"{name} was changed"] if changed else []
     if problems:
         what = f"the bundle is not as it was written: {'; '.join(problems[:5])}"
         raise AuscultError(what, str(folder), "copy it again from where it was made, or fit it again")
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _array(path: Path, dtype: type[np.generic], dimensions: int) -> np.ndarray:
-    array = np.load(path, allow_pickle=False)
-    if array.dtype != dtype or array.ndim != dimensions or not np.isfinite(array).all():
-        raise ValueError(f"{path.name} is no array of {dimensions} dimension(s) of finite {np.dtype(dtype).name}")
-    return np.asarray(array)
+def _names_in(folder: Path) -> list[str]:
+    """What lies in a bundle's two folders, sorted; more than a bundle can have is not listed to its end."""
+    found = []
+    for inside, prefix in ((folder, ""), (folder / "model", "model/")):
+        if not inside.is_dir() or (prefix and inside.is_symlink()):
+            found += [prefix.strip("/")] if os.path.lexists(inside) else []
+            continue
+        with os.scandir(inside) as entries:
+            names = [entry.name for entry in islice(entries, 100)]
+        found += [prefix + name for name in names if prefix or name != "model" if not _LEFTOVER.fullmatch(name)]
+    return sorted(found)
 
 
 def sha256_of(path: Path) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 
+from auscult.data.audio import NOT_READ, READ, Channel, open_recording
 from auscult.data.resampling import resampled
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -21,9 +21,7 @@ from auscult.evaluation.metrics import Floats
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
 
-Channel = Literal["mean"] | int
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
-_BLOCK = 2**16  # frames read at once
 
 
 @dataclass
@@ -55,7 +53,7 @@ class FileScore:
 
 # ------------------------------------------------------------------------------------------------------------ recordings
 class Recording:
-    """One recording, read once; `seconds`, `peak` and `rate` are known when all windows are.
+    """One recording, read once; `seconds`, `peak`, `rate` and `notes` are known when all windows are.
 
     Raises (while it is read):
         AuscultError: not there, not readable as sound, cut short, without the channel, or with samples that are no numbers.
@@ -66,6 +64,7 @@ class Recording:
         self.rate = 0
         self.frames = 0
         self.peak = 0.0
+        self.notes: list[str] = []
 
     @property
     def seconds(self) -> float:
@@ -73,60 +72,22 @@ class Recording:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound at `sample_rate`, float32 [n] on the 16-bit grid, piece by piece."""
-        source = self._read()
-        first = next(source, np.empty(0, np.float32))  # now the rate is known
-
-        def all_blocks() -> Iterator[np.ndarray]:
-            yield first
-            yield from source
-
-        for block in resampled(all_blocks(), self.rate, self.sample_rate, str(self.path)):
-            yield np.clip(np.round(block * np.float32(32768)), -32768, 32767) * np.float32(1 / 32768)
+        with open_recording(self.path) as recording:
+            self.rate, self.notes = recording.rate, recording.notes
+            mono = self._counted(recording.mono(self.channel))
+            for block in resampled(mono, self.rate, self.sample_rate):
+                yield np.clip(np.round(block * np.float32(32768)), -32768, 32767) * np.float32(1 / 32768)
 
     def windows(self, window: int, hop: int, batch: int = 64) -> Batches:
         """(start seconds float64 [n], windows float32 [n, window]) of the whole recording, at most `batch` at a time."""
         for starts, parts in cut(self.blocks(), window, hop, batch, str(self.path)):
             yield starts / self.sample_rate, parts
 
-    def _read(self) -> Iterator[np.ndarray]:
-        where = str(self.path)
-        if not self.path.is_file():
-            raise AuscultError("there is no such file", where, "check the name")
-        _check_size(self.path)
-        try:
-            with soundfile.SoundFile(where) as file:
-                self.rate = file.samplerate
-                if self.channel != "mean" and self.channel >= file.channels:
-                    what = f"{file.channels} channel(s), and channel {self.channel} (from 0) is listened to"
-                    raise AuscultError(what, where, "record that channel, too, or fit on another one")
-                while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-                    mono = (
-                        block.mean(axis=1) if self.channel == "mean" else np.ascontiguousarray(block[:, self.channel])
-                    )
-                    if not np.isfinite(mono).all():
-                        raise AuscultError("the recording holds samples that are no numbers", where, "record it again")
-                    self.frames += len(mono)
-                    self.peak = max(self.peak, float(np.abs(mono).max()))
-                    yield mono
-                if self.frames < file.frames and file.format != "MP3":  # an MP3's header may only estimate
-                    raise AuscultError(f"cut short: {self.frames} of {file.frames} samples", where, "copy it again")
-        except soundfile.SoundFileError as error:
-            reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-            fix = "give a WAV, FLAC, OGG, MP3 or AIFF recording"
-            raise AuscultError(f"not a readable recording ({reason})", where, fix) from None
-        if not self.frames:
-            raise AuscultError("a recording without samples", where, "record it again")
-
-
-def _check_size(path: Path) -> None:
-    """libsndfile quietly shortens a WAV or AIFF that ends before the size in its header."""
-    with open(path, "rb") as stream:
-        head, size = stream.read(8), stream.seek(0, 2)
-    if not size:
-        raise AuscultError("an empty file", str(path), "copy or record it again")
-    promised = int.from_bytes(head[4:], "big" if head[:4] == b"FORM" else "little") + 8
-    if head[:4] in (b"RIFF", b"FORM") and size < promised < 0xFFFFFFFF:
-        raise AuscultError(f"cut short: {size} of {promised} bytes", str(path), "copy it again")
+    def _counted(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self.frames += len(block)
+            self.peak = max(self.peak, float(np.abs(block).max()))
+            yield block
 
 
 def cut(blocks: Iterable[np.ndarray], window: int, hop: int, batch: int = 64, where: str = "") -> Batches:
@@ -230,7 +191,7 @@ def _warning(bundle: Bundle, recording: Recording) -> str:
         return f"recorded at {recording.rate} Hz, so that the upper band of the {bundle.sample_rate} Hz heard is empty"
     if recording.seconds * bundle.sample_rate < bundle.window - 1:
         return f"shorter than a window of {bundle.window / bundle.sample_rate:g} s: mirrored at its end to fill one"
-    return ""
+    return "; ".join(recording.notes)
 
 
 # ----------------------------------------------------------------------------------------------------------------- files
@@ -254,8 +215,6 @@ def recordings(paths: Sequence[Path]) -> list[Path]:
 
 def below(folder: Path) -> list[Path]:
     """Recordings (by their suffix) anywhere below a folder, hidden ones left alone, sorted."""
-    from auscult.data.own.source import NOT_READ, READ
-
     return [
         path
         for path in sorted(folder.rglob("*"))

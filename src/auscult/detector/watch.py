@@ -1,28 +1,34 @@
 """Scores new recordings in a folder, each once, across kills and restarts.
 
-What is done stands in the journal (journal.py), one line per state of a file: name, size, modification time. A line is
-either a score or the reason why there is none.
+What is done stands in the journal (journal.py), one line per recording: either a score or the reason why there is none.
 
-A file is scored when two looks at it find the same size and modification time, its sound has the length that its header
-states, and nothing about it changed meanwhile. Polling, not notification: a network drive does not notify.
+A file is scored when two looks at it find it unchanged, it is finished by all that can be told (finished.py) or has been at
+rest for a while, and nothing about it changed meanwhile. Polling, not notification: a network drive does not notify. Whatever
+is wrong with one entry of a folder is a line about that entry alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from auscult.detector.finished import finished
 from auscult.detector.journal import Journal, State
 from auscult.errors import AuscultError
 
 PATIENCE = 30.0
-"""Seconds for which a file may be unchanged and unreadable before the reason is written down: a writer may pause."""
+"""Seconds for which a file must be unchanged before it is taken for whole without proof, or for unreadable: a writer may
+pause."""
+DEATHS = 3
+"""How often the program may end while it reads a file, before the file is left out."""
 
 
 class Scored(Protocol):
@@ -75,149 +81,207 @@ class _Seen:
     problem: str = ""
 
 
-def watch(
-    score: Callable[[Path], Scored],
-    folder: Path,
-    journal: Journal,
-    *,
-    suffixes: Sequence[str],
-    interval: float = 1.0,
-    patience: float = PATIENCE,
-    once: bool = False,
-    stop: Stop | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Counts:
-    """Score every recording below `folder` that `journal` does not have, as they arrive, until `stop` is set.
+@dataclass
+class Watcher:
+    """A folder, the journal of what is done in it, and what is known of its other files.
 
-    Args:
+    Attributes:
         score: of one recording; what it raises is the reason that is written down.
         suffixes: of recordings, lower case.
-        interval: seconds between looks.
         patience: see `PATIENCE`.
-        once: end when the files that are there and at rest have a line; those still being written are left to the next run.
+        apart: `score` in another process, for a file during whose reading this program has ended before.
         say: is told of each line and of what a user should know.
+        clock: seconds, not those of a day.
+    """
+
+    score: Callable[[Path], Scored]
+    folder: Path
+    journal: Journal
+    suffixes: Sequence[str]
+    patience: float = PATIENCE
+    apart: Callable[[Path], Scored] | None = None
+    say: Callable[[str], None] = lambda line: None
+    clock: Callable[[], float] = time.monotonic
+    counts: Counts = field(default_factory=Counts)
+    seen: dict[str, _Seen] = field(default_factory=dict)
+
+    def look(self, stop: Stop) -> None:
+        """Go once through the folder and score what is ready.
+
+        Raises:
+            OSError: the folder is not there.
+            AuscultError: the output cannot be written.
+        """
+        there = dict(self._entries())
+        self.seen = {name: each for name, each in self.seen.items() if name in there}
+        for name, (path, state) in sorted(there.items()):
+            if stop.is_set():
+                return
+            known = self.seen.get(name)
+            if self.journal.has(state):
+                self.seen.pop(name, None)
+            elif known is None or known.state != state:
+                self.seen[name] = _Seen(state, self.clock())
+            elif self._handled(path, known):
+                del self.seen[name]
+
+    def _handled(self, path: Path, known: _Seen) -> bool:
+        """Score a file at rest; whether it has a line now. One that cannot be read is read again when its time is up."""
+        rested = self.clock() - known.since >= self.patience
+        try:
+            if not rested and (known.problem or not finished(path)):
+                return False
+            content = _digest(path) if self.journal.knows(known.state) else ""
+        except (OSError, AuscultError) as error:
+            return self._failed(known, _reason(error), "", rested)
+        if self.journal.has_content(known.state, content):
+            return True  # touched, moved back, or on a drive that was mounted anew
+        deaths = self.journal.begin(known.state.file)
+        problem, found = self._scored(path, known.state.file, deaths)
+        rested = rested or deaths > 0
+        try:
+            if _state(path, self.folder) != known.state:
+                return False
+            content = content or _digest(path)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError) or self._failed(known, problem or _reason(error), "", rested)
+        if found is None:
+            return self._failed(known, problem, content, rested)
+        row = {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
+        self._write(known.state, {**row, "note": found.warning, "content": content})
+        self.counts.scored += 1
+        self.counts.anomalous += found.anomalous
+        mark = f"ANOMALOUS at {found.start:.2f} s" if found.anomalous else "normal"
+        warning = f"; {found.warning}" if found.warning else ""
+        self.say(f"{known.state.file}: {found.score:.6g} (p = {found.p_value:.3g}) {mark}{warning}")
+        return True
+
+    def _scored(self, path: Path, name: str, deaths: int) -> tuple[str, Scored | None]:
+        """("", score) or (why there is none, None). A file during whose reading the program has ended is read apart."""
+        score = self.score
+        try:
+            if deaths >= DEATHS:
+                return f"the program ended {deaths} times while it read this file", None
+            if deaths:
+                self.say(f"{name}: the program ended while it read this file; read again, in a process of its own")
+                score = self.apart or score
+            found = score(path)
+            if math.isfinite(found.score):
+                return "", found
+            return "the score is no finite number", None
+        except Exception as error:  # one file must not keep the others waiting, whatever is wrong with it
+            return _reason(error), None
+        finally:
+            self.journal.end(name)
+
+    def _failed(self, known: _Seen, problem: str, content: str, rested: bool) -> bool:
+        known.problem = problem
+        if not rested:
+            return False
+        self._write(known.state, {"note": " ".join(problem.split()), "content": content})
+        self.counts.failed += 1
+        self.say(f"{known.state.file}: not scored: {problem}")
+        return True
+
+    def _write(self, state: State, row: dict[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.journal.write({"time": now, **state._asdict(), **row})
+
+    def _entries(self) -> Iterator[tuple[str, tuple[Path, State]]]:
+        """Recordings anywhere below the folder, by name. Hidden ones are left out: synchronising programs write those."""
+        stack = [self.folder]
+        while stack:
+            inside = stack.pop()
+            try:
+                with os.scandir(inside) as found:
+                    entries = list(found)
+            except OSError as error:
+                if inside == self.folder:
+                    raise
+                if not isinstance(error, FileNotFoundError):
+                    self._unreadable(inside, "/", _reason(error))
+                continue
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = Path(entry.path)
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(path)
+                    elif os.path.splitext(entry.name)[1].lower() in self.suffixes:
+                        state = _state(path, self.folder)
+                        yield state.file, (path, state)
+                    elif entry.is_symlink() and path.is_dir():
+                        self._unreadable(path, "", "a link to a folder, which is not followed")
+                except OSError as error:
+                    if path.is_symlink() or not isinstance(error, FileNotFoundError):  # otherwise gone meanwhile
+                        self._unreadable(path, "", _reason(error))
+
+    def _unreadable(self, path: Path, mark: str, problem: str) -> None:
+        """A line about an entry that is no file to be read, once."""
+        state = State(_name(path, self.folder) + mark, 0, 0, 0, 0)
+        if not self.journal.has(state):
+            self._failed(_Seen(state, 0.0), problem, "", rested=True)
+
+
+def watch(watcher: Watcher, interval: float = 1.0, once: bool = False, stop: Stop | None = None) -> Counts:
+    """Score every recording below the watcher's folder that the journal does not have, as they arrive, until `stop` is set.
+
+    Args:
+        interval: seconds between looks.
+        once: end when everything that is there and does not change has a line; what is being written is left to the next run.
 
     Raises:
         AuscultError: no such folder at the start, or the output cannot be written.
     """
-    if not folder.is_dir():
-        raise AuscultError("there is no such folder", str(folder), "give the folder in which recordings arrive")
-    stop, counts, seen, away = stop or Stop(), Counts(), dict[str, _Seen](), False
-    looks = 0
+    if not watcher.folder.is_dir():
+        raise AuscultError("there is no such folder", str(watcher.folder), "give the folder in which recordings arrive")
+    stop, away = stop or Stop(), False
+    first = math.inf
     while not stop.is_set():
         try:
-            there = {state[0]: (path, state) for path, state in _files(folder, suffixes)}
+            watcher.look(stop)
+            away = False
         except OSError as error:  # a network drive that is gone for a while
             if once:
                 raise
             if not away:
-                say(f"{folder}: {error.strerror}; waiting for it to come back")
+                watcher.say(f"{watcher.folder}: {error.strerror}; waiting for it to come back")
             away = True
-            stop.wait(interval)
-            continue
-        away = False
-        looks += 1
-        seen = {name: each for name, each in seen.items() if name in there}
-        for name, (path, state) in sorted(there.items()):
-            if stop.is_set():
-                return counts
-            if state in journal.done:
-                seen.pop(name, None)
-            elif name not in seen or seen[name].state != state:
-                seen[name] = _Seen(state, time.monotonic())
-            elif _handled(score, folder, path, seen[name], journal, 0.0 if once else patience, counts, say):
-                del seen[name]
-        if once and looks == 2:
-            if seen:
-                say(f"{len(seen)} file(s) are still being written: left to the next run")
-            break
+        if once and not any(each.since <= first for each in watcher.seen.values()):
+            break  # what has changed since the first look is being written
+        first = min(first, watcher.clock())
         stop.wait(interval)
-    return counts
-
-
-def _handled(
-    score: Callable[[Path], Scored],
-    folder: Path,
-    path: Path,
-    known: _Seen,
-    journal: Journal,
-    patience: float,
-    counts: Counts,
-    say: Callable[[str], None],
-) -> bool:
-    """Score a file at rest; whether it has a line now. One that cannot be read is read again when its time is up."""
-    name, size, mtime = known.state
-    waited = time.monotonic() - known.since >= patience
-    if known.problem and not waited:
-        return False
-    try:
-        problem, found = _unfinished(path), None
-        if not problem:
-            found = score(path)
-            problem = "" if math.isfinite(found.score) else "the score is no finite number"
-    except AuscultError as error:
-        problem, found = error.what, None
-    except Exception as error:  # one file must not keep the others waiting, whatever is wrong with it
-        problem, found = f"{type(error).__name__}: {error}", None
-    try:
-        if _state(path, folder) != known.state:
-            return False
-    except OSError:
-        return False  # gone
-    row: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "file": name, "size": size, "mtime_ns": mtime,
-    }  # fmt: skip
-    if problem or found is None:
-        known.problem = problem
-        if not waited:
-            return False
-        journal.write({**row, "note": " ".join(problem.split())})
-        counts.failed += 1
-        say(f"{name}: not scored: {problem}")
-        return True
-    row |= {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
-    journal.write({**row, "note": found.warning})
-    counts.scored += 1
-    counts.anomalous += found.anomalous
-    mark = f"ANOMALOUS at {found.start:.2f} s" if found.anomalous else "normal"
-    say(f"{name}: {found.score:.6g} (p = {found.p_value:.3g}) {mark}{found.warning and f'; {found.warning}'}")
-    return True
-
-
-def _unfinished(path: Path) -> str:
-    """Why a WAV cannot be finished: a recorder writes lengths of zero first, and the true ones when it closes the file."""
-    with open(path, "rb") as stream:
-        head = stream.read(8)
-    return "its header states no length: the recorder has not closed it" if head == b"RIFF\0\0\0\0" else ""
-
-
-def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, State]]:
-    """Recordings anywhere below `folder` and their state. Hidden ones are left out: synchronising programs write those."""
-    stack = [folder]
-    while stack:
-        inside = stack.pop()
-        try:
-            entries = list(os.scandir(inside))
-        except FileNotFoundError:
-            if inside == folder:
-                raise
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append(Path(entry.path))
-                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
-                    path = Path(entry.path)
-                    yield path, _state(path, folder)
-            except FileNotFoundError:
-                continue
+    if once and watcher.seen:
+        watcher.say(f"{len(watcher.seen)} file(s) are still being written: left to the next run")
+    return watcher.counts
 
 
 def _state(path: Path, folder: Path) -> State:
+    """
+    Raises:
+        OSError: it is gone, or something that cannot be read as a file.
+    """
     found = os.stat(path)
-    name = path.relative_to(folder).as_posix()
-    # A record is a line of UTF-8, whatever a file system takes for a name.
-    name = name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
-    return name, found.st_size, found.st_mtime_ns
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(0, "not a regular file")
+    return State(_name(path, folder), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _name(path: Path, folder: Path) -> str:
+    """A record is a line of UTF-8, whatever a file system takes for a name; two names never become one."""
+    name = path.relative_to(folder).as_posix().replace("\\", "\\\\")
+    return name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, AuscultError):
+        return error.what
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from auscult.data.audio import Channel
 from auscult.data.own.cutting import Measured, measure
-from auscult.detector.stream import Channel, Recording, below, cut
+from auscult.detector.stream import Recording, below, cut
 from auscult.errors import AuscultError, listed
 
 FEWEST = 10
@@ -46,8 +47,8 @@ def measured_below(folder: Path) -> tuple[dict[str, Measured], int]:
             found[name] = measure(path)
             if found[name].peak == 0:
                 bad.append(f"{path}: silent, nothing but zeros")
-        except ValueError as problem:
-            bad.append(f"{path}: {problem}")
+        except AuscultError as problem:
+            bad.append(f"{problem.where}: {problem.what}")
     if bad:
         raise AuscultError(f"{len(bad)} recording(s) cannot be used:{listed(bad)}", fix="mend, convert or remove them")
     others = sum(path.is_file() for path in folder.rglob("*")) - len(files)

@@ -68,7 +68,7 @@ class GlowAffSettings(MethodSettings):
     """n_fft 1024, hop 512, 128 mels (recollected of the paper; HTK bands and reflection are a choice)."""
     coupling: Literal["affine", "additive"] = "affine"
     """Glow_Aff or Glow_Add."""
-    levels: Annotated[int, Field(ge=1)] = 3
+    levels: Annotated[int, Field(ge=1, le=16)] = 3
     """Glow for 32 x 32 images has three: 32 frames leave 4 columns in the last."""
     steps: Annotated[int, Field(ge=1)] = 12
     """Steps per level. Glow's 32 suit 50,000 images; a unit has about a thousand clips."""

@@ -17,7 +17,7 @@ from auscult.data.audio import SUFFIXES, workers_or_cores
 from auscult.data.inventory import describe, sizes_below
 from auscult.data.labels.groundtruth import label_files
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder, digest, remove_leftovers
+from auscult.files import atomic_folder, digest
 from auscult.settings.paths import project_root
 from auscult.settings.profile import Profile
 from auscult.settings.section import Section, validated
@@ -50,7 +50,6 @@ def fetch(profile: Profile, raw: Path, workers: int = 0, machines: Sequence[str]
     if kind == "synthetic":
         from auscult.data.synthetic import SyntheticSource, write_tree
 
-        remove_leftovers(raw.parent, f".{raw.name}.", ".part")
         length = {"sample_rate": profile.sample_rate, "clip_seconds": profile.clip_seconds}
         processes = workers_or_cores(workers)
         write_tree(validated(SyntheticSource, {**length, **source}, "source"), raw, processes if processes > 1 else 0)

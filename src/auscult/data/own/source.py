@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from tqdm import tqdm
 
+from auscult.data.audio import NOT_READ, QUIETEST_PEAK, READ, RecordingError, printable, unread_format
 from auscult.data.inventory import describe
 from auscult.data.own.clipnames import LONGEST, clip_name, encoded, safe
 from auscult.data.own.cutting import SHORTEST, Measured, cut, measure, pieces
@@ -21,9 +23,8 @@ from auscult.settings.paths import project_root
 from auscult.settings.profile import Profile
 from auscult.settings.section import Fraction, Positive, Section, validated
 
-READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
-NOT_READ = (".m4a", ".aac", ".wma", ".mp4", ".amr", ".3gp", ".webm", ".ape", ".wv")
-"""Sound that libsndfile cannot read: worth an error, where other files are passed over."""
+HIGHEST_PEAK = 0.25
+"""Of what is trained on, where the level is changed."""
 Piece = tuple[int, int]
 
 
@@ -58,6 +59,7 @@ def write_clips(profile: Profile, raw: Path, workers: int) -> None:
     names = list(files)
     facts = facts_of_table(folder / source.table, names) if source.table else facts_of_folders(names)
     recordings = hold_out(_measured(files, facts, workers), source.holdout)
+    gains = _gains(recordings)
     plan = [(one, _pieces(one.sound, profile.clip_seconds, source)) for one in recordings]
     require_room(
         raw.absolute().parent,
@@ -77,14 +79,14 @@ def write_clips(profile: Profile, raw: Path, workers: int) -> None:
                 return target / clip_name(one.name, milliseconds, one.facts.attributes)
 
             try:
-                cut(one.path, found, name, bar.update)
-            except ValueError as error:
-                return f"{one.path}: {error}"
+                cut(one.path, found, gains[one.facts.machine], name, bar.update)
+            except AuscultError as error:
+                return f"{error.where}: {error.what}"
             return ""
 
         _refuse([problem for problem in in_threads(write, plan, workers) if problem])
-        describe(out, ".", {})
-    tqdm.write(_summary(profile, plan, passed_over))
+        describe(out, ".", {}, gains={machine: gain for machine, gain in gains.items() if gain != 1})
+    tqdm.write(_summary(profile, plan, gains, passed_over))
 
 
 # ------------------------------------------------------------------------------------------------------- what is asked for
@@ -123,19 +125,19 @@ def _files(folder: Path, table: str) -> tuple[dict[str, Path], Counter[str]]:
 
 
 def _measured(files: dict[str, Path], facts: dict[str, Facts], workers: int) -> list[Recording]:
-    def one(name: str) -> Measured | ValueError:
+    def one(name: str) -> Measured | AuscultError:
         try:
             if files[name].suffix.lower() in NOT_READ:
-                raise ValueError(f"{files[name].suffix} is not read here: convert it to WAV or FLAC")
+                raise unread_format(files[name])
             if len(encoded(facts[name].attributes)) > LONGEST:
-                raise ValueError(f"its attributes take more than {LONGEST} bytes in a file name")
+                raise RecordingError(f"its attributes take more than {LONGEST} bytes in a file name", files[name])
             return measure(files[name])
-        except ValueError as error:
+        except AuscultError as error:
             return error
 
     with tqdm(total=len(files), desc="read", unit="recording") as bar:
         sounds = dict(zip(files, in_threads(one, list(files), workers, bar), strict=True))
-    _refuse([f"{files[name]}: {sound}" for name, sound in sounds.items() if isinstance(sound, ValueError)])
+    _refuse([f"{sound.where}: {sound.what}" for sound in sounds.values() if isinstance(sound, AuscultError)])
     recordings: list[Recording] = []
     taken: set[tuple[str, str, str]] = set()
     for name, sound in sounds.items():
@@ -159,6 +161,23 @@ def _refuse(problems: list[str]) -> None:
         raise AuscultError(what, fix="mend, convert or remove them")
 
 
+def _gains(recordings: list[Recording]) -> dict[str, float]:
+    """What the sound of each machine is multiplied by to fit 16 bits: by what is trained on alone.
+
+    1 where it fits. Where peaks exceed full scale (floats in Pa or g), or use less than 8 bits, the power of two that
+    brings the highest one to at most a quarter: four times of it, 12 dB, are left to sound that is louder.
+    """
+    peaks: dict[str, float] = {}
+    for one in recordings:
+        if one.facts.label == "normal":
+            peaks[one.facts.machine] = max(peaks.get(one.facts.machine, 0.0), one.sound.peak)
+    fits = {machine: peak == 0 or QUIETEST_PEAK <= peak <= 1 for machine, peak in peaks.items()}
+    return {
+        machine: 1.0 if fits[machine] else 2.0 ** math.floor(math.log2(HIGHEST_PEAK / peak))
+        for machine, peak in peaks.items()
+    }
+
+
 def _pieces(sound: Measured, clip_seconds: float, source: RecordingsSource) -> list[Piece]:
     clip = max(1, round(clip_seconds * sound.sample_rate))
     minimum = source.minimum_seconds or clip_seconds / 2
@@ -166,7 +185,9 @@ def _pieces(sound: Measured, clip_seconds: float, source: RecordingsSource) -> l
 
 
 # ------------------------------------------------------------------------------------------------------------ what is said
-def _summary(profile: Profile, plan: list[tuple[Recording, list[Piece]]], passed_over: Counter[str]) -> str:
+def _summary(
+    profile: Profile, plan: list[tuple[Recording, list[Piece]]], gains: dict[str, float], passed_over: Counter[str]
+) -> str:
     """What became of the recordings, and what their owner may not expect."""
     clips = Counter[str]()
     for one, found in plan:
@@ -187,8 +208,15 @@ def _summary(profile: Profile, plan: list[tuple[Recording, list[Piece]]], passed
     channels = Counter(one.sound.channels for one, _ in plan)
     if set(channels) != {1}:
         lines.append(f"channels: {_counts(channels)}; `data.channel` says which is used (0 = the first, or `mean`)")
-    if loud := sum(one.sound.peak > 1 for one, _ in plan):
+    for machine, gain in gains.items():
+        if gain != 1:
+            lines.append(
+                f"{machine}: the sound is multiplied by {gain:g}, to fit 16 bits (the level of what is trained on)"
+            )
+    if loud := sum(one.sound.peak * gains[one.facts.machine] > 1 for one, _ in plan):
         lines.append(f"{loud} recording(s) exceed full scale: their peaks are cut off")
+    if wrong := [f"{printable(one.path)}: {note}" for one, _ in plan for note in one.sound.notes]:
+        lines.append(f"{len(wrong)} header(s) are wrong:{listed(wrong, 5)}")
     units: dict[str, set[str]] = {}
     for one, _ in plan:
         units.setdefault(f"{one.facts.machine} {one.facts.unit}", set()).add(one.facts.label)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from tqdm import tqdm
 from auscult.data.synthetic.render import domain_of, generate_clips, setting_of
 from auscult.data.synthetic.source import Partition, SyntheticSource
 from auscult.errors import AuscultError
+from auscult.files import atomic_folder
 
 CLIPS_PER_JOB = 32
 
@@ -105,21 +104,17 @@ def write_tree(source: SyntheticSource, root: Path, workers: int = 0, progress: 
         raise AuscultError(f"workers must be 0 or more, not {workers}")
     root.parent.mkdir(parents=True, exist_ok=True)
     _require_room(source, root.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
-    try:
-        _write_all(source, temporary, workers, progress)
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes a private folder; this one is an ordinary one
-        os.replace(temporary, root)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(source, root.parent) from error
-        raise
-    except soundfile.LibsndfileError as error:  # libsndfile reports a full disk as a system error of its own
-        if shutil.disk_usage(root.parent).free < CLIPS_PER_JOB * 2 * source.samples:
-            raise _no_room(source, root.parent) from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(root) as temporary:
+        try:
+            _write_all(source, temporary, workers, progress)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _no_room(source, root.parent) from error
+            raise
+        except soundfile.LibsndfileError as error:  # libsndfile reports a full disk as a system error of its own
+            if shutil.disk_usage(root.parent).free < CLIPS_PER_JOB * 2 * source.samples:
+                raise _no_room(source, root.parent) from error
+            raise
 
 
 def _write_all(source: SyntheticSource, folder: Path, workers: int, progress: bool) -> None:
@@ -142,12 +137,6 @@ def _write_all(source: SyntheticSource, folder: Path, workers: int, progress: bo
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _require_room(source: SyntheticSource, folder: Path) -> None:
