@@ -15,6 +15,7 @@ from pydantic import BaseModel
 import auscult
 from auscult.encoders import MODULES
 from auscult.errors import AuscultError
+from auscult.features import FRONTENDS
 from auscult.methods import METHODS
 from auscult.pipeline.digests import SRC, Code
 from auscult.pipeline.syntax import CHECKED_BY_ANNOTATIONS, module_without_words
@@ -28,7 +29,8 @@ def src(tmp_path: Path) -> Path:
 
 
 def os_scl(src: Path) -> str:
-    return Code(src).digest(src / "auscult/training/arm.py", src / "auscult/methods/os_scl.py")
+    start = ("training/arm.py", "methods/os_scl.py", "features/logmel.py")
+    return Code(src).digest(*(src / "auscult" / name for name in start))
 
 
 def replaced(path: Path, old: str, new: str) -> None:
@@ -78,6 +80,12 @@ def test_another_method_or_encoder_leaves_it_alone(src: Path) -> None:
     (src / "auscult/methods/new.py").write_text("METHOD = 1\n")
     replaced(src / "auscult/methods/__init__.py", '"spectral_knn"', '"new", "spectral_knn"')
     assert os_scl(src) == before
+
+
+def test_front_ends_are_told_by_their_values() -> None:
+    for name, frontend in FRONTENDS.items():
+        assert " object at " not in repr(frontend), name
+        assert "(" in repr(frontend), name
 
 
 # --------------------------------------------------------------------------------------------------------- what changes it
@@ -135,7 +143,7 @@ def test_a_constant_of_any_module_changes_it(src: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("files.py", '".part"', '".piece"'),
+        ("files.py", "sha256", "sha1"),
         ("features/logmel.py", "1e-", "3e-"),
         ("losses/supcon.py", "base", "other"),
         ("training/schedule.py", "+ 1", "+ 2"),

@@ -86,7 +86,7 @@ print(json.dumps(out))
     code = Code()
     for method, loaded in json.loads(done.stdout.splitlines()[-1]).items():
         start = (PACKAGE / "training" / "arm.py", PACKAGE / "methods" / f"{method}.py")
-        known = code.closure(*start)
+        known = code.closure(*start) | set((PACKAGE / "features").glob("*.py"))
         missing = {path for path in map(Path, loaded) if path not in known and path.name != "__init__.py"}
         assert missing == set(), method
         settings = load_method(method).settings(method=method)

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.modules import module
 
 from auscult.detector.reading import plain_yaml, read_bytes, tensor_shapes
-from auscult.features.exact import make_exact
-from auscult.features.logmel import FRONTENDS, frames
+from auscult.features import FRONTENDS, frames
 from auscult.methods import load_method
 from auscult.methods.base import Network, Shape
 from auscult.settings.section import flat, validated
@@ -38,11 +37,9 @@ _TYPES = {
 def load_network(folder: Path) -> modelfolder.Trained:
     """A trained network as a bundle uses it: branches merged, spectra in float64."""
     trained = modelfolder.load(folder)
-    encoder = getattr(trained.settings, "encoder", None)
     for network in trained.networks.values():
         network.merge()
-        if encoder is not None:
-            make_exact(network, encoder.name)
+        network.exact_spectra()
     return trained
 
 

@@ -22,9 +22,9 @@ from auscult.pipeline.syntax import bound, module_without_words, text_of
 
 SRC = Path(__file__).parents[2]
 """The folder that holds the package."""
-CHOOSERS = ("auscult.methods", "auscult.encoders")
-"""Modules that only say which names there are: the module that a name stands for is given as a start of its own, so that a
-new method or encoder is no change of the others."""
+CHOOSERS = ("auscult.methods", "auscult.encoders", "auscult.features.frontends")
+"""Modules that only say which names there are: what a name stands for is counted by whoever asks (inputs.py), so that a new
+method, encoder or front-end is no change of the others."""
 
 
 @dataclass(frozen=True)

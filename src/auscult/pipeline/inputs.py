@@ -15,7 +15,9 @@ from typing import Any
 from auscult.encoders import encoder_file
 from auscult.encoders.checkpoints import status
 from auscult.errors import AuscultError
+from auscult.features import FRONTENDS
 from auscult.files import atomic_file, atomic_folder, digest
+from auscult.methods import load_method
 from auscult.pipeline.digests import SRC, Code
 from auscult.settings.project import Project
 from auscult.settings.training import MethodSettings
@@ -24,17 +26,26 @@ PACKAGE = SRC / "auscult"
 STAGES = SRC.parent / "stages"
 TRAIN_KEYS = ("device", "threads", "precision", "compile", "matmul")
 """Keys of `train` that an arm's weights depend on."""
-CHOSEN = {"score": "scoring", "sweep": "scoring", "submission": "scoring", "confusion": "scoring"}
+CHOSEN = {
+    "features": "features",
+    "score": "scoring",
+    "sweep": "scoring",
+    "submission": "scoring",
+    "confusion": "scoring",
+}
 """Stages that import modules of a room by name, so that the source does not say which: they depend on the whole room."""
 
 
 def training_code(settings: MethodSettings, code: Code | None = None) -> str:
-    """Digest of what turns clips into an arm's weights: training, its method, and its encoder if it has one."""
+    """Digest of what turns clips into an arm's weights: training, its method, its front-end, and its encoder if it has one."""
     start = [PACKAGE / "training" / "arm.py", PACKAGE / "methods" / f"{settings.method}.py"]
     encoder = getattr(settings, "encoder", None)
     if encoder is not None:
         start.append(encoder_file(encoder.name))
-    return (code or Code()).digest(*start)
+    frontend = FRONTENDS.get(load_method(settings.method).mel(settings))
+    if frontend is not None:
+        start.append(SRC / Path(*type(frontend).__module__.split(".")).with_suffix(".py"))
+    return hashlib.sha256(f"{(code or Code()).digest(*start)} {frontend!r}".encode()).hexdigest()[:16]
 
 
 def stage_code(stage: str, code: Code) -> str:
