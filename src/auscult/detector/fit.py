@@ -119,7 +119,7 @@ def fit(
         sums = {name: sha256_of(folder / name) for name in measured}
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
-        heard = states / run_key(sums, sample_rate, window, channel)
+        heard = states / run_key("", sums, sample_rate, window, channel)
         trained, backend = _train(
             clips, work, part / "model", heard, chosen, sample_rate, window, seed, backend, long_on_cpu
         )
@@ -196,7 +196,7 @@ def _train(
     )  # fmt: skip
     shutil.rmtree(work / "raw")
     train = Train(seeds=(seed,), threads=torch.get_num_threads(), long_on_cpu=long_on_cpu)
-    train_arm(settings, profile, train, seed, work / "train", model, work / "cost.json", states)
+    train_arm(settings, profile.class_label, train, seed, work / "train", model, states)
     trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))

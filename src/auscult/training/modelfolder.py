@@ -5,6 +5,8 @@ What a network keeps unchanged of a pre-trained checkpoint is not saved again: t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from auscult.encoders.checkpoints import path_of, status
 from auscult.encoders.names import encoder_file
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder, digest
+from auscult.files import atomic_file, atomic_folder, digest
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
 from auscult.pipeline.imports import closure
@@ -60,6 +62,12 @@ def save(folder: Path, trained: Trained, history: pd.DataFrame) -> None:
         save_file(tensors, part / "weights.safetensors")
         (part / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         history.to_csv(part / "history.csv", index=False)
+
+
+def write_cost(path: Path, facts: Mapping[str, Any]) -> None:
+    """What a training or an embedding has cost, beside the model folder: it differs between equal runs."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def load(folder: Path, device: str = "cpu") -> Trained:
