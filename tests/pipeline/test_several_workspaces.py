@@ -1,4 +1,4 @@
-"""Two workspaces with one DVC remote each train an arm, a third makes the tables without training (docs/several-machines.md)."""
+"""Two workspaces with one DVC remote each train an arm, a third makes the tables without training (docs/several-gpus-and-machines.md)."""
 
 from __future__ import annotations
 

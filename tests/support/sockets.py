@@ -7,6 +7,8 @@ import os
 import pickle
 import socket
 import struct
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -73,9 +75,17 @@ def send_bomb(address: Address, folder: Path) -> None:
 
 
 def is_store(address: Address) -> bool:
-    """Whether it is a store of PyTorch, through which torchrun's processes send each other pickles."""
-    try:
-        TCPStore(*address, is_master=False, timeout=timedelta(seconds=1))
-    except DistError:
-        return False
-    return True
+    """Whether it is a store of PyTorch, through which torchrun's processes send each other pickles.
+
+    PyTorch waits for ever for the answer of what is none: in a thread, which ends with the connection.
+    """
+    found = []
+
+    def connect() -> None:
+        with suppress(DistError):
+            found.append(TCPStore(*address, is_master=False, timeout=timedelta(seconds=1)))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(2)
+    return bool(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import socket
@@ -109,10 +110,10 @@ def test_sockets_that_take_a_pickle_are_found(tmp_path: Path) -> None:
         assert not found[also.getsockname()[1]]
         assert store.port in found
         assert is_store(("127.0.0.1", store.port))
-        assert not is_store(python.address)
+        assert not is_store(("127.0.0.1", everywhere.getsockname()[1]))
         sent = pool.submit(send_bomb, python.address, tmp_path / "unpickled")
-        for _ in range(5):
-            with suppress(Exception), python.accept() as connection:
+        while not (tmp_path / "unpickled").exists() and not (sent.done() and sent.exception()):
+            with suppress(EOFError, OSError, pickle.UnpicklingError), python.accept() as connection:
                 connection.recv()
         sent.result()
     assert (tmp_path / "unpickled").exists()
@@ -270,9 +271,6 @@ def fails(how: str) -> None:
             raise AuscultError("the loss is nan", "network `all`", "lower `lr`")
         if how == "bug":
             raise ZeroDivisionError("at last")
-        if how == "exit":
-            print("gone for good", flush=True)
-            os._exit(7)
     torch.distributed.barrier()
     raise AuscultError("this process", fix="should not have come here")
 
@@ -282,7 +280,6 @@ def fails(how: str) -> None:
     [
         ("user", "^the loss is nan\n  where: network `all`\n  to do: lower `lr`$"),
         ("bug", "^process 1 of 2 .numbered from 0. failed.*: ZeroDivisionError: at last\n(.*\n)*.*in fails\n"),
-        ("exit", "^process 1 of 2 .* ended with status 7, .*\n.*\ngone for good\n"),
     ],
 )
 def test_a_failure_is_told_once(how: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:

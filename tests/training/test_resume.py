@@ -51,7 +51,7 @@ def killed_with_state(process: subprocess.Popen[bytes], out: Path, seen: float) 
     return states[0].stat().st_mtime
 
 
-def test_killed_at_any_moment_and_at_the_very_end(
+def test_sigkill_at_any_moment(
     packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, seen = tmp_path / "killed", 0.0
