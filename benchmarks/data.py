@@ -9,7 +9,7 @@ both meet the same load of the machine; reported are the medians and the median 
 has one thread; "2 workers" are `data.workers` of ours, the usual way keeps its one.
 
 Packing happens once per data set, the usual way once per epoch. Batches are gathered with the allocator setting of
-training on a CPU (`auscult.training.memory`), on both sides. Rows go to metrics/benchmarks.csv.
+training on a CPU (`auscult.training.device`), on both sides. Rows go to metrics/benchmarks.csv.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from auscult.data.store import ClipStore
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Data
-from auscult.training.memory import keep_freed_memory
+from auscult.training.device import keep_freed_memory
 from record import record
 
 RATE, SECONDS, BATCH = 16000, 10.0, 64

@@ -31,7 +31,7 @@ import torchaudio
 from torch.utils.data import DataLoader
 
 from auscult.data.store import ClipStore
-from auscult.training.memory import keep_freed_memory
+from auscult.training.device import keep_freed_memory
 from measure import RATE, Row, packed_noise, quiet, row
 from record import record
 

@@ -28,9 +28,10 @@ from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Data
 from auscult.settings.training import MethodSettings, Train
 from auscult.training.classes import class_list, labels_of, unattributed
-from auscult.training.ema import WeightEMA
-from auscult.training.memory import keep_freed_memory
+from auscult.training.device import keep_freed_memory
+from auscult.training.loop import TrainingSet
 from auscult.training.resume import ResumeFolder
+from auscult.training.state import WeightEMA
 
 RATE = 16000
 Row = dict[str, object]
@@ -141,6 +142,7 @@ class Marks(ResumeFolder):
     """Saves no state; notes the time at which `fit` offers one, that is the end of each epoch."""
 
     def __init__(self, at_end: Callable[[], None] = lambda: None) -> None:
+        super().__init__(Path(), "benchmark")
         self.times: list[float] = []
         self.at_end = at_end
 
@@ -148,13 +150,12 @@ class Marks(ResumeFolder):
         return None
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
+        if "finished" in state:  # the whole training
+            return
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
         self.at_end()
-
-    def clear(self) -> None:
-        pass
 
 
 def task(store: ClipStore, settings: MethodSettings) -> tuple[Method, str, np.ndarray, np.ndarray, list[str], Shape]:
@@ -185,9 +186,8 @@ def train(
     section = Train(**{"threads": torch.get_num_threads(), **knobs, "checkpoint_seconds": 0.0})
     phase = method.trainings(settings)[-1]
     with quiet():
-        network = auscult.training.loop.fit(
-            name, method, phase, section, 0, store, rows, labels, shape, marks
-        )[0]  # fmt: skip
+        data = TrainingSet(store, rows, labels, shape)
+        network = auscult.training.loop.fit(name, method, phase, section, 0, data, marks)[0]
     return list(np.diff(marks.times)), network
 
 

@@ -43,8 +43,8 @@ def run(project: Project, arm: str, seed: int, path: str, folder: Path) -> dict[
     given: Train = project.section("train")
     train = Train(**(given.model_dump() | PATHS[path] | {"seeds": (seed,)}))
     paths = project.paths
-    model, cost, embeddings = folder / "model", folder / "cost.json", folder / "embeddings"
-    train_arm(project.arm(arm), project.profile, train, seed, paths.features("train"), model, cost, folder / "resume")
+    model, embeddings, label = folder / "model", folder / "embeddings", project.profile.class_label
+    train_arm(project.arm(arm), label, train, seed, paths.features("train"), model, folder / "resume", "code")
     features = {part: paths.features(part) for part in ("train", "test")}
     batch = project.section("embed").batch_size
     embed_arm(model, features, embeddings, folder / "embed.json", batch, train)

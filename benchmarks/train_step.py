@@ -8,7 +8,7 @@ side runs in a process of its own, as its users run it, and the two take turns s
 load of the machine. Reported: the median time per clip of each, and the median of the ratios of neighbouring steps; by
 the clock on the wall, and as processor time, which means more on a machine that is not idle (then with --threads 1). A
 third process runs the authors' code with the allocator setting that ours makes for itself
-(`auscult.training.memory.keep_freed_memory`), which tells what of the gain is due to that.
+(`auscult.training.device.keep_freed_memory`), which tells what of the gain is due to that.
 
 Rows go to metrics/benchmarks.csv, replacing earlier ones of the same benchmark and variant.
 """
@@ -53,8 +53,8 @@ def our_step(model: str, batch: int) -> Step:
     from auscult.methods.base import Batch, Shape
     from auscult.methods.os_scl import OsScl, OsSclSettings
     from auscult.settings.sections import ArcFaceSettings, FphSettings
-    from auscult.training.ema import WeightEMA
-    from auscult.training.memory import keep_freed_memory
+    from auscult.training.device import keep_freed_memory
+    from auscult.training.state import WeightEMA
 
     keep_freed_memory()
     inputs, (activation, margin), _ = MODELS[model]

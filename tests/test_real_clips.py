@@ -48,7 +48,7 @@ def test_stated_figures(clips: tuple[Path, pd.DataFrame], pooling: tuple[str, ..
     profile = load_profile("dcase2023_valve", ROOT / "profiles")
     settings = SpectralKnnSettings.model_validate({"pooling": pooling})
     train = Train(threads=1, device="cpu")
-    train_arm(settings, profile, train, 1, folder / "train", tmp_path / "m", tmp_path / "c.json", tmp_path / "resume")
+    train_arm(settings, profile.class_label, train, 1, folder / "train", tmp_path / "m", tmp_path / "resume", "code")
     embed_arm(
         tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", tmp_path / "e.json", 64, train
     )

@@ -10,7 +10,6 @@ from auscult.methods import load_method
 from auscult.settings.training import ConditionSettings, Train
 from auscult.training.arm import train_arm
 from auscult.training.embed import embed_arm
-from support.packed import tiny_profile
 
 TRAIN = Train(threads=1, device="cpu")
 
@@ -19,7 +18,7 @@ def test_a_condition_reaches_test_clips_alone(packed: Path, tmp_path: Path) -> N
     settings = load_method("spectral_knn").settings(method="spectral_knn")
     features = {partition: packed / partition for partition in ("train", "test")}
     out = tmp_path
-    train_arm(settings, tiny_profile(), TRAIN, 1, packed / "train", out / "m", out / "c", out / "r")
+    train_arm(settings, "unit", TRAIN, 1, packed / "train", out / "m", out / "r", "code")
     embed_arm(out / "m", features, out / "clean", out / "c1", 8, TRAIN)
     noise = ConditionSettings(snr_db=0.0)
     embed_arm(out / "m", features, out / "noisy", out / "c2", 8, TRAIN, noise, out / "clean")
@@ -39,7 +38,7 @@ def test_a_low_passed_arm_hears_no_more_under_a_condition(packed: Path, tmp_path
     for trained, tested in ((0, 1000), (1000, 0), (1000, 4000), (4000, 1000)):
         settings = load_method("spectral_knn").settings(method="spectral_knn", lowpass_hz=trained)
         name = f"{trained}_{tested}"
-        train_arm(settings, tiny_profile(), TRAIN, 1, packed / "train", out / name, out / "c", out / "r")
+        train_arm(settings, "unit", TRAIN, 1, packed / "train", out / name, out / "r", "code")
         condition = ConditionSettings(lowpass_hz=tested) if tested else None
         embed_arm(out / name, features, out / f"e{name}", out / "c1", 8, TRAIN, condition)
         tests[trained, tested] = np.load(out / f"e{name}" / "test.npy")

@@ -24,19 +24,13 @@ from auscult.training.arm import train_arm
 from auscult.training.batches import batches
 from auscult.training.embed import embed, embed_arm
 from support.methods import small
-from support.packed import tiny_profile
 
 BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).trained]
 TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
 
 
-def train(
-    name: str, packed: Path, out: Path, epochs: int = 3, profile_changes: dict[str, object] | None = None
-) -> Path:
-    profile = tiny_profile(**(profile_changes or {}))
-    train_arm(
-        small(name, epochs), profile, TRAIN, 1, packed / "train", out / name, out / f"{name}.json", out / "resume"
-    )
+def train(name: str, packed: Path, out: Path, epochs: int = 3) -> Path:
+    train_arm(small(name, epochs), "unit", TRAIN, 1, packed / "train", out / name, out / "resume", "code")
     return out / name
 
 
@@ -99,7 +93,6 @@ def test_interrupted_training_ends_in_the_same_bytes(
     for file in ("weights.safetensors", "config.yaml", "history.csv"):
         assert (tmp_path / name / file).read_bytes() == (straight / file).read_bytes(), file
     assert attempts > 1
-    assert not list((tmp_path / "resume").glob("*")), "states of a finished run stay behind"
 
 
 def test_a_clip_is_embedded_alike_in_any_batch(trained: tuple[str, Path], packed: Path) -> None:
@@ -169,14 +162,16 @@ def test_no_batch_holds_a_single_item() -> None:
 
 
 def test_a_state_of_other_settings_data_or_code_is_not_found(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from auscult.training.resume import run_key
+    from auscult.training.resume import code_of_imported_modules, run_key
 
-    key = run_key({"lr": 1e-3}, "data")
-    assert key == run_key({"lr": 1e-3}, "data")
-    assert key != run_key({"lr": 2e-3}, "data")
-    assert key != run_key({"lr": 1e-3}, "other data")
+    key = run_key("code", {"lr": 1e-3}, "data")
+    assert key == run_key("code", {"lr": 1e-3}, "data")
+    assert key != run_key("code", {"lr": 2e-3}, "data")
+    assert key != run_key("code", {"lr": 1e-3}, "other data")
+    assert key != run_key("other code", {"lr": 1e-3}, "data")
+    code = code_of_imported_modules()
     monkeypatch.setattr(auscult.training.loop, "__file__", __file__)
-    assert key != run_key({"lr": 1e-3}, "data")
+    assert code != code_of_imported_modules()
 
 
 def test_attribute_classes_score_by_the_nearest_candidate(packed: Path) -> None:
@@ -211,7 +206,7 @@ def test_a_network_that_cannot_be_trained_is_left_out_with_the_reason(
     for part in folder.glob("*/*.npy"):
         if part.stem != one["machine"].iloc[0]:
             part.unlink()
-    train_arm(small("stgram_mfn"), tiny_profile(), TRAIN, 1, folder, tmp_path / "m", tmp_path / "c", tmp_path / "r")
+    train_arm(small("stgram_mfn"), "unit", TRAIN, 1, folder, tmp_path / "m", tmp_path / "r", "code")
     model = modelfolder.load(tmp_path / "m")
     assert "needs two" in model.skipped["all"]
     assert "needs two" in capsys.readouterr().err
@@ -230,4 +225,4 @@ def test_two_phases_follow_each_other() -> None:
 def test_selection_without_held_out_clips_is_refused(packed: Path, tmp_path: Path) -> None:
     settings = small("os_scl").model_copy(update={"valid_fraction": 0.0})
     with pytest.raises(AuscultError, match="held out"):
-        train_arm(settings, tiny_profile(), TRAIN, 1, packed / "train", tmp_path / "m", tmp_path / "c", tmp_path / "r")
+        train_arm(settings, "unit", TRAIN, 1, packed / "train", tmp_path / "m", tmp_path / "r", "code")

@@ -67,7 +67,7 @@ def shift(tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
 
 def trained(chosen: MethodSettings, shift: tuple[Profile, Path], out: Path) -> Path:
     profile, packed = shift
-    train_arm(chosen, profile, TRAIN, 1, packed / "train", out / "m", out / "c.json", out / "resume")
+    train_arm(chosen, profile.class_label, TRAIN, 1, packed / "train", out / "m", out / "resume", "code")
     return out / "m"
 
 
@@ -131,9 +131,8 @@ def test_without_enough_attributed_classes_the_arm_says_so(shift: tuple[Profile,
     index = pd.read_parquet(folder / "index.parquet")
     index.assign(attributes="noAttribute").to_parquet(folder / "index.parquet", index=False)
     for how, reason in (("contrast", "0 class"), ("pseudo", "0 class"), ("class", "")):
-        train_arm(
-            settings("han", unattributed=how), profile, TRAIN, 1, folder, tmp_path / how, tmp_path / "c", tmp_path / "r"
-        )
+        chosen = settings("han", unattributed=how)
+        train_arm(chosen, profile.class_label, TRAIN, 1, folder, tmp_path / how, tmp_path / "r", "code")
         skipped = modelfolder.load(tmp_path / how).skipped
         assert reason in skipped.get("all", ""), how
         assert bool(skipped) == bool(reason)

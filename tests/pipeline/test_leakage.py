@@ -41,9 +41,7 @@ def run_all(raw: Path, out: Path, profile: Profile) -> pd.DataFrame:
     _, labels = pack_tree(raw, out / "features", profile, ["osscl"])
     features = {partition: out / "features" / partition for partition in ("train", "test")}
     for name in METHODS:
-        train_arm(
-            small(name, 1), profile, TRAIN, 1, features["train"], out / name, out / f"{name}.json", out / "resume"
-        )
+        train_arm(small(name, 1), profile.class_label, TRAIN, 1, features["train"], out / name, out / "resume", "code")
         embed_arm(out / name, features, out / "embeddings" / name, out / "cost" / f"{name}.json", 8, TRAIN)
         table = score_table(out / "embeddings" / name, Score(), profile.rules.domains)
         table.to_parquet(out / f"{name}.parquet")

@@ -1,4 +1,4 @@
-"""What tests/test_distributed.py runs, once in one process and once in two under torchrun: `processes.py <packed> <out>`.
+"""What training/test_distributed.py runs in one process, and in two: `processes.py <packed> <out> <processes>`.
 
 Everything is in float64, so that two orders of the same sum are told apart from two different sums.
 """
@@ -6,6 +6,7 @@ Everything is in float64, so that two orders of the same sum are told apart from
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Network
 from auscult.models.global_batch_norm import global_batch_norms
 from auscult.settings.training import MethodSettings, Train
-from auscult.training import distributed
+from auscult.training import distributed, launch
 from auscult.training.arm import train_arm
+from auscult.training.loss import training_loss
 from support.methods import small
-from support.packed import tiny_profile
 
 DIVISIBLE = [name for name in METHODS if load_method(name).divisible]
 CONTRASTS = (1, 2, 7, 8)
@@ -106,7 +107,7 @@ def contrast(clips: int) -> dict[str, Tensor]:
                 + nn.functional.cross_entropy(self.centres(unit), label)
             }
 
-    loss = distributed.replicate(Toy(), partly=False)
+    loss = training_loss(Toy(), MethodSettings(method="toy"), TRAIN)
     for update in (False, True):  # accumulated: twice the gradient, sent once
         value = loss(Batch(label=label, wave=x), np.random.default_rng(0), update)["loss"]
         value.backward()
@@ -119,13 +120,19 @@ class Stop(Exception):
 
 
 def train(settings: MethodSettings, packed: Path, out: Path, resume: Path, stop_after: int = 0) -> None:
-    """`train_arm`, up to the first loss of epoch `stop_after`; what its last update saw goes to `update<rank>.pt`."""
+    """`train_arm`, whose last update goes to `update<rank>.pt`.
+
+    With `stop_after` it stands still before the epoch of that number (from 0), until a file `looked_at` is there, and stops.
+    """
     plain, epochs = Network.train, 0
 
     def counted(module: nn.Module, mode: bool = True) -> nn.Module:
         nonlocal epochs
         epochs += mode and isinstance(module, Network)
         if stop_after and epochs > stop_after:
+            (out.parent / f"still{distributed.rank()}").touch()
+            while not (out.parent / "looked_at").exists():
+                time.sleep(0.01)
             raise Stop
         return plain(module, mode)
 
@@ -138,16 +145,7 @@ def train(settings: MethodSettings, packed: Path, out: Path, resume: Path, stop_
     hook = register_optimizer_step_pre_hook(seen)
     Network.train = counted  # type: ignore[assignment, method-assign]
     try:
-        train_arm(
-            settings,
-            tiny_profile(clip_seconds=0.6),
-            TRAIN,
-            1,
-            packed / "train",
-            out / "model",
-            out / "cost.json",
-            resume,
-        )
+        train_arm(settings, "unit", TRAIN, 1, packed / "train", out / "model", resume, "code")
     except Stop:
         pass
     finally:
@@ -160,15 +158,16 @@ def train(settings: MethodSettings, packed: Path, out: Path, resume: Path, stop_
 def checks(packed: Path, out: Path) -> None:
     """Everything, results below `out`."""
     rank = distributed.rank()
-    torch.save({kind: normalised(kind) for kind in IMAGES}, out / f"norms{rank}.pt")
-    torch.save({clips: contrast(clips) for clips in CONTRASTS}, out / f"contrast{rank}.pt")
-    for name in DIVISIBLE:
-        train(settings_of(name), packed, out / name, out / "resume")
     settings, shared = settings_of("os_scl"), out.parent / "shared"
     if distributed.size() > 1:
         train(settings, packed, out / "begun", shared, stop_after=1)
     else:
         train(settings, packed, out / "continued", shared)  # what the two processes began
+    torch.save([distributed.all_equal(number, torch.device("cpu")) for number in (7, rank)], out / f"equal{rank}.pt")
+    torch.save({kind: normalised(kind) for kind in IMAGES}, out / f"norms{rank}.pt")
+    torch.save({clips: contrast(clips) for clips in CONTRASTS}, out / f"contrast{rank}.pt")
+    for name in DIVISIBLE:
+        train(settings_of(name), packed, out / name, out / "resume")
 
 
 def compute_in_float64() -> None:
@@ -182,13 +181,16 @@ def compute_in_float64() -> None:
         setattr(ClipStore, method, lambda self, *a, _single=single, **k: _single(self, *a, **k).double())
 
 
-if __name__ == "__main__":
+def main(packed: Path, out: Path) -> None:
     torch.set_num_threads(1)
     compute_in_float64()
-    folder = Path(sys.argv[2])
-    folder.mkdir(parents=True, exist_ok=True)
-    if torch.distributed.is_torchelastic_launched():
-        with distributed.group("gloo"):
-            checks(Path(sys.argv[1]), folder)
+    checks(packed, out)
+
+
+if __name__ == "__main__":
+    arguments = Path(sys.argv[1]), Path(sys.argv[2])
+    arguments[1].mkdir(parents=True, exist_ok=True)
+    if sys.argv[3] == "1":
+        main(*arguments)
     else:
-        checks(Path(sys.argv[1]), folder)
+        launch.spawn(main, arguments, int(sys.argv[3]))

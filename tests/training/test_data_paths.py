@@ -26,7 +26,6 @@ from auscult.training.arm import train_arm
 from auscult.training.batches import Loader
 from auscult.training.embed import embed_arm
 from support.methods import small
-from support.packed import tiny_profile
 
 CASES = {
     "windows stored": ("ae", {"frontend": "osscl"}),
@@ -42,7 +41,7 @@ def made(case: str, packed: Path, out: Path) -> list[str]:
     name, changes = CASES[case]
     settings = type(small(name)).model_validate({**small(name).model_dump(), **changes})
     train = Train(threads=1, device="cpu", checkpoint_seconds=0)
-    train_arm(settings, tiny_profile(), train, 1, packed / "train", out / "m", out / "c.json", out / "r")
+    train_arm(settings, "unit", train, 1, packed / "train", out / "m", out / "r", "code")
     features = {part: packed / part for part in ("train", "test")}
     embed_arm(out / "m", features, out / "e", out / "c2.json", 4, train)
     return [digest(out / "m"), digest(out / "e")]

@@ -1,16 +1,18 @@
-"""How a process is set up for its device."""
+"""How a process is set up for its device: rounding, threads, and freed memory, which a CPU keeps."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from auscult.data.store import free_memory
 from auscult.settings.training import Train
 from auscult.training.batches import depth
 from auscult.training.device import prepare
-from auscult.training.memory import free_memory
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -50,3 +52,31 @@ def test_a_cpu_reads_nothing_ahead() -> None:
     assert depth(CPU, 2) == 0
     assert depth(CUDA, 2) == 2
     assert depth(CUDA, 0) == 0
+
+
+SCRIPT = """
+import resource, sys, torch
+from auscult.training.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+x = torch.ones(16_000_000)
+for step in range(30):
+    if step == 25:  # the first steps find their place
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    y = x + 1
+    total = y.sum().item()
+    del y
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, total)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_pages_are_used_again() -> None:
+    faults = {}
+    for mode in ("default", "keep"):
+        run = subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, text=True, check=True)
+        count, total = run.stdout.split()
+        faults[mode] = int(count)
+        assert float(total) == 32_000_000
+    assert faults["default"] > 300  # five arrays of 64 MB, in pages of 4 KB or 2 MB
+    assert faults["keep"] < faults["default"] / 10

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Listener
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from auscult.errors import AuscultError
 from auscult.settings.training import Train
@@ -26,6 +33,7 @@ from support.methods import small
 from support.packed import pack_tree, tiny_profile
 from support.processes import CONTRASTS, DIVISIBLE, IMAGES
 from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from support.sockets import children, is_loopback, is_store, listening, send_bomb
 from support.trees import write_tree_2020
 
 ROOT = Path(__file__).parents[2]
@@ -36,21 +44,85 @@ ARM = "logmel_os_scl"
 # ------------------------------------------------------------------------------------------------------------- the arithmetic
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with two/ and one/: what support/processes.py computes in two processes, and then in one."""
+    """Folder with two/ and one/: what support/processes.py computes in two processes, and then in one.
+
+    What the two listen on in the midst of a training is in listening.json.
+    """
     out = tmp_path_factory.mktemp("results")
     packed = tmp_path_factory.mktemp("short")  # twelve clips of 0.6 s: float64 is slow
     units = {"fan": ["00", "02"], "valve": ["00", "02"]}
     write_tree_2020(packed / "raw", units, train=3, normal=1, anomaly=1, seconds=0.6)
     pack_tree(packed / "raw", packed, tiny_profile(clip_seconds=0.6), ["osscl"])
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    script = str(ROOT / "tests" / "support" / "processes.py")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launcher in (("two", torchrun), ("one", [])):
-        command = [sys.executable, *launcher, script, str(packed), str(out / name)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr[-5000:]
-        (out / f"{name}.log").write_text(done.stderr)
+    for name, processes in (("two", 2), ("one", 1)):
+        command = [sys.executable, str(ROOT / "tests" / "support" / "processes.py"), packed, out / name, str(processes)]
+        with (
+            open(out / f"{name}.log", "w") as log,
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+        ):
+            if name == "two":
+                wait_for(lambda: len(list(out.glob("two/still*"))) == 2, process)
+                look_at_sockets(process.pid, out)
+                (out / "two" / "looked_at").touch()
+            process.wait(timeout=400)
+        assert process.returncode == 0, (out / f"{name}.log").read_text()[-5000:]
     return out
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    while not condition():
+        assert process.poll() is None, "the process has ended"
+        time.sleep(0.01)
+
+
+def look_at_sockets(launcher: int, out: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    found = {process: listening(process) for process in (launcher, *children(launcher))}
+    for address in (address for addresses in found.values() for address in addresses):
+        send_bomb(address, out / "unpickled")
+    stores = [address for addresses in found.values() for address in addresses if is_store(address)]
+    (out / "listening.json").write_text(json.dumps({"found": list(found.values()), "stores": stores}))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_nothing_listens_beyond_loopback_and_nothing_unpickles(results: Path) -> None:
+    looked = json.loads((results / "listening.json").read_text())
+    launcher, *others = looked["found"]
+    assert launcher == []
+    assert sum(len(addresses) > 0 for addresses in others) == 2, "gloo connects the two, so each must listen"
+    assert all(is_loopback(address) for addresses in others for address in addresses)
+    assert looked["stores"] == []
+    assert not (results / "unpickled").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_sockets_that_take_a_pickle_are_found(tmp_path: Path) -> None:
+    """The test above can fail: a store, a listener of Python's multiprocessing, an address beyond loopback."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with (
+        Listener(("127.0.0.1", 0)) as python, socket.create_server(("0.0.0.0", 0)) as everywhere,
+        socket.create_server(("::", 0), family=socket.AF_INET6) as also, ThreadPoolExecutor() as pool,
+    ):  # fmt: skip
+        found = {port: is_loopback((address, port)) for address, port in listening(os.getpid())}
+        assert found[python.address[1]]
+        assert not found[everywhere.getsockname()[1]]
+        assert not found[also.getsockname()[1]]
+        assert store.port in found
+        assert is_store(("127.0.0.1", store.port))
+        assert not is_store(("127.0.0.1", everywhere.getsockname()[1]))
+        sent = pool.submit(send_bomb, python.address, tmp_path / "unpickled")
+        while not (tmp_path / "unpickled").exists() and not (sent.done() and sent.exception()):
+            with suppress(EOFError, OSError, pickle.UnpicklingError), python.accept() as connection:
+                connection.recv()
+        sent.result()
+    assert (tmp_path / "unpickled").exists()
+
+
+def test_processes_that_start_from_the_same(results: Path) -> None:
+    whole, parts = of_processes(results, "equal")
+    assert whole == [True, True]
+    assert parts == [[True, False]] * 2
 
 
 def of_processes(results: Path, name: str) -> tuple[Any, list[Any]]:
@@ -124,19 +196,6 @@ def test_rows_are_divided_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- the real stage
-def processes_of(parent: int) -> dict[int, int]:
-    """Number in the training -> process id, of the children of a launcher."""
-    found: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
-                values = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
-                found |= {int(v.removeprefix("RANK=")): int(folder.name) for v in values if v.startswith("RANK=")}
-        except (OSError, IndexError, ValueError):
-            continue
-    return found
-
-
 def gone(process: int) -> bool:
     try:
         return (Path("/proc") / str(process) / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -154,14 +213,14 @@ def interrupted(project: Path, seen: float, who: str, number: signal.Signals) ->
         while not (states := [f for f in project.glob(".cache/resume/*/all.pt") if f.stat().st_mtime > seen]):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.01)
-        workers = processes_of(process.pid)
-        assert sorted(workers) == [0, 1]
+        _, *workers = children(process.pid)  # the first is Python's own, which tracks resources
+        assert len(workers) == 2
         os.kill(process.pid if who == "launcher" else workers[int(who)], number)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
     deadline = time.monotonic() + 60
-    while not all(map(gone, workers.values())):
+    while not all(map(gone, workers)):
         assert time.monotonic() < deadline, "a process outlived the launcher"
         time.sleep(0.05)
     assert not (project / "models").exists()
@@ -191,49 +250,64 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
     status, error, seen = interrupted(project, seen, "launcher", signal.SIGKILL)
     assert status == -signal.SIGKILL
 
-    done = run_stage(project, "train", ARM, "1")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "stages/train.py", ARM, "1"]
+    done = subprocess.run(
+        [sys.executable, *torchrun], cwd=project, env=stage_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     assert "continuing after epoch" in done.stderr
-    together = project / "models" / "tiny" / ARM
-    history = pd.read_csv(together / "1" / "history.csv")
+    model = project / "models" / "tiny" / ARM / "1"
+    history = pd.read_csv(model / "history.csv")
     assert history["epoch"].tolist() == list(range(1, epochs + 1))
     assert set(history["processes"]) == {2}
-    assert load(together / "1").networks
-    assert not list(project.glob(".cache/resume/*"))
+    assert load(model).networks
+    assert json.loads((model.parent / "1.cost.json").read_text())["train_seconds"] > 0
 
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    params["train"]["processes"] = 1
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
-    together.rename(project / "two")
-    run_stage(project, "train", ARM, "1")
-    alone = pd.read_csv(together / "1" / "history.csv")
-    assert "processes" not in alone
-    # In float32 the two drift apart as any two orders of summation do.
-    pd.testing.assert_frame_equal(history.drop(columns="processes"), alone, rtol=1e-2)
-    assert history["train_loss"][0] == pytest.approx(alone["train_loss"][0], rel=1e-4)
+
+def fails(how: str) -> None:
+    """What a process does that is to fail; process 0 waits for process 1."""
+    if distributed.rank() == 1:
+        if how == "user":
+            raise AuscultError("the loss is nan", "network `all`", "lower `lr`")
+        if how == "bug":
+            raise ZeroDivisionError("at last")
+    torch.distributed.barrier()
+    raise AuscultError("this process", fix="should not have come here")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("user", "^the loss is nan\n  where: network `all`\n  to do: lower `lr`$"),
+        ("bug", "^process 1 of 2 .numbered from 0. failed.*: ZeroDivisionError: at last\n(.*\n)*.*in fails\n"),
+    ],
+)
+def test_a_failure_is_told_once(how: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    with pytest.raises(AuscultError) as caught:
+        launch.spawn(fails, (how,), 2)
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - begun < launch.TIMEOUT.total_seconds() / 2
 
 
 def test_one_message_for_all_processes(tmp_path: Path) -> None:
-    def failed(code: int, **said: str) -> SimpleNamespace:
-        return SimpleNamespace(exitcode=code, error_file_data=said)
+    def text(exits: dict[int, int]) -> str:
+        return str(launch.explained(exits, 3, tmp_path))
 
-    def text(failures: dict[int, SimpleNamespace]) -> str:
-        return str(launch.explained(failures, 3, tmp_path))
-
-    assert "process 2 of 3 (numbered from 0) was ended by SIGSEGV" in text(
-        {0: failed(launch.LOST), 2: failed(-signal.SIGSEGV), 1: failed(-signal.SIGTERM)}
-    )
-    assert "process 1 of 3 (numbered from 0) was ended by SIGTERM" in text(
-        {1: failed(-signal.SIGTERM), 0: failed(-signal.SIGTERM)}
-    )
-    same = failed(1, what="the loss is nan", where="network `all`", fix="lower `lr`")
-    assert text({1: same, 0: same}) == str(AuscultError("the loss is nan", "network `all`", "lower `lr`"))
-    assert "lost each other" in text({0: failed(launch.LOST), 1: failed(launch.LOST)})
-    log = tmp_path / "run" / "attempt_0" / "1" / "stderr.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("ZeroDivisionError: at last\n")
-    assert re.search(
-        "process 1 .*status 1.*\n.*ZeroDivisionError: at last", text({1: failed(1), 0: failed(launch.LOST)}), re.S
-    )
+    term, lost = -signal.SIGTERM, launch.LOST
+    assert "process 2 of 3 (numbered from 0) was ended by SIGSEGV" in text({0: lost, 2: -signal.SIGSEGV, 1: term})
+    assert "process 1 of 3 (numbered from 0) was ended by SIGTERM" in text({1: term, 0: term})
+    assert "lost each other" in text({0: lost, 1: lost})
+    assert "short of memory" in text({0: lost, 1: -signal.SIGKILL})
+    (tmp_path / "1.log").write_text("ZeroDivisionError: at last\n")
+    assert re.search("process 1 .*status 3.*\n.*ZeroDivisionError: at last", text({1: 3, 0: lost}), re.S)
+    (tmp_path / "1.json").write_text(json.dumps({"traceback": "Traceback\nZeroDivisionError: at last\n"}))
+    assert text({0: term, 1: 1}).startswith("process 1 of 3 (numbered from 0) failed, and the training with it: Zero")
+    said = {"what": "the loss is nan", "where": "network `all`", "fix": "lower `lr`"}
+    (tmp_path / "0.json").write_text(json.dumps(said))
+    assert text({1: 1, 0: term}) == str(AuscultError(*said.values()))
 
 
 def test_processes_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,5 +325,3 @@ def test_processes_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, capsys: p
         launch.wanted(settings, Train(device="cuda", processes=3))
     with pytest.raises(AuscultError, match="would share `cuda:1`"):
         launch.wanted(settings, Train(device="cuda:1", processes=2))
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # inside one of them
-    assert launch.wanted(settings, Train(device="cuda", processes=2)) == 1

@@ -22,7 +22,7 @@ from auscult.methods.classifier import mix
 from auscult.models.gaussians import ClassMixtures
 from auscult.models.pooling import AttentiveStatistics
 from auscult.settings.sections import DlclSettings, MixupSettings
-from auscult.training.compiling import compiled_loss
+from auscult.training.loss import compiled_loss
 from support.methods import small
 
 LABELS = torch.tensor([0, 0, 1, 2, 1, 0])

@@ -1,67 +1,105 @@
-"""A training stage killed outright, again and again, ends in the bytes of one that was left alone."""
+"""A training killed outright, again and again, ends in the bytes of one that was left alone; and which states are kept.
+
+Run as a script it is the training that is killed: `test_resume.py <packed> <out> <epochs> [killed at the end]`.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
 from auscult.files import digest
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from support.packed import tiny_profile
-from auscult.training.arm import train_arm
-from auscult.settings.training import Train
 from auscult.methods.os_scl import OsSclSettings
-
-packed, out = Path(sys.argv[1]), Path(sys.argv[2])
-settings = OsSclSettings(inputs="logmel", epochs=int(sys.argv[3]), batch_size=4, lr=1e-3)
-train = Train(threads=1, device="cpu", checkpoint_seconds=0)
-train_arm(settings, tiny_profile(), train, 1, packed / "train", out / "model", out / "cost.json", out / "resume")
-"""
+from auscult.settings.training import Train
+from auscult.training import modelfolder
+from auscult.training.arm import train_arm
+from auscult.training.resume import DAY, ResumeFolder
 
 
-def start(packed: Path, out: Path, epochs: int = 6) -> subprocess.Popen[bytes]:
+def train(packed: Path, out: Path, epochs: int = 6) -> None:
+    settings = OsSclSettings(inputs="logmel", epochs=epochs, batch_size=4, lr=1e-3)
+    section = Train(threads=1, device="cpu", checkpoint_seconds=0)
+    train_arm(settings, "unit", section, 1, packed / "train", out / "model", out / "resume", "code")
+
+
+def start(packed: Path, out: Path, epochs: int = 6, *end: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, __file__, str(packed), str(out), str(epochs), *end]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, str(packed), str(out), str(epochs)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
-def test_sigkill_at_any_moment(packed: Path, tmp_path: Path) -> None:
-    assert start(packed, tmp_path / "straight").wait() == 0
-    kills = 0
-    seen = 0.0  # time stamp of the state that the next kill has to be younger than
-    while kills < 2:
-        process = start(packed, tmp_path / "killed")
-        while process.poll() is None:
-            states = list((tmp_path / "killed" / "resume").glob("*/all.pt"))
-            if states and states[0].stat().st_mtime > seen:
-                seen = states[0].stat().st_mtime
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        assert process.wait() == -signal.SIGKILL, "finished before it could be killed"
-        assert not (tmp_path / "killed" / "model").exists()
-        kills += 1
-    last = start(packed, tmp_path / "killed")
-    assert b"continuing after epoch" in last.communicate()[1]
-    assert last.returncode == 0
-    assert digest(tmp_path / "killed" / "model") == digest(tmp_path / "straight" / "model")
-
-
-def test_a_run_of_other_settings_starts_afresh(packed: Path, tmp_path: Path) -> None:
-    process = start(packed, tmp_path / "out", epochs=40)
-    while not list((tmp_path / "out" / "resume").glob("*/all.pt")):
+def killed_with_state(process: subprocess.Popen[bytes], out: Path, seen: float) -> float:
+    """Kill it once it has saved a state younger than `seen`; that state's time stamp."""
+    while True:
+        states = list(out.glob("resume/*/all.pt"))
+        if states and states[0].stat().st_mtime > seen:
+            break
         assert process.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.002)
     process.kill()
-    process.wait()
-    other = start(packed, tmp_path / "out", epochs=2)
-    assert b"continuing" not in other.communicate()[1]
-    assert other.returncode == 0
+    assert process.wait() == -signal.SIGKILL, "finished before it could be killed"
+    assert not (out / "model").exists()
+    return states[0].stat().st_mtime
+
+
+def test_sigkill_at_any_moment(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, seen = tmp_path / "killed", 0.0
+    for _ in range(2):
+        seen = killed_with_state(start(packed, out), out, seen)
+    last = start(packed, out, 6, "killed at the end")
+    assert b"continuing after epoch" in last.communicate()[1]
+    assert last.returncode == -signal.SIGKILL
+
+    train(packed, tmp_path / "straight")
+    straight = digest(tmp_path / "straight" / "model")
+    assert "finished before" not in capsys.readouterr().err
+    # The second time it is as if DVC had been killed before it recorded the stage: it removes the folder and starts again.
+    for _ in range(2):
+        train(packed, out)
+        assert "was finished before" in capsys.readouterr().err
+        assert digest(out / "model") == straight
+        shutil.rmtree(out / "model")
+
+
+def test_a_run_of_other_settings_starts_afresh(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_with_state(start(packed, tmp_path, epochs=40), tmp_path, 0.0)
+    train(packed, tmp_path, epochs=2)
+    assert "continuing" not in capsys.readouterr().err
+    assert len(list(tmp_path.glob("resume/*"))) == 2
+
+
+def test_old_states_of_other_runs_are_removed(tmp_path: Path) -> None:
+    def saved(key: str, days: float, finished: bool) -> ResumeFolder:
+        states = ResumeFolder(tmp_path, key)
+        states.save("all", {"history": []})
+        if finished:
+            states.finish()
+        for path in (*states.folder.iterdir(), states.folder):
+            os.utime(path, (time.time() - days * DAY,) * 2)
+        return states
+
+    kept = [saved("a", 0.9, True), saved("b", 29, False), saved("own", 99, True)]
+    gone = [saved("c", 1.1, True), saved("d", 31, False)]
+    (tmp_path / "note.txt").touch()
+    kept[-1].remove_old()
+    assert all(each.load("all") for each in kept)
+    assert not any(each.folder.exists() for each in gone)
+    ResumeFolder(tmp_path / "nothing", "here").remove_old()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[4:]:  # when everything is trained and nothing is written
+        modelfolder.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    train(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

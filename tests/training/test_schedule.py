@@ -66,4 +66,4 @@ def test_warm_up_and_cosine_equal_torch_schedulers() -> None:
 def test_updates_take_whole_groups_and_what_is_left() -> None:
     plan = Plan(MethodSettings(method="x", epochs=2, accumulate=4), per_epoch=10)
     assert [batch for batch in range(10) if plan.updates(0, batch)] == [3, 7, 9]
-    assert [plan.together(0, batch) for batch in range(10)] == [4] * 8 + [2] * 2
+    assert [plan.batches_per_update(0, batch) for batch in range(10)] == [4] * 8 + [2] * 2

@@ -15,8 +15,7 @@ from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.settings.training import MethodSettings, Train
-from auscult.training.batches import batches, pieces
-from auscult.training.loop import fit
+from auscult.training.loop import TrainingSet, fit
 from auscult.training.resume import ResumeFolder
 
 
@@ -53,10 +52,9 @@ def trained(packed: Path, out: Path, noisy: bool = False, scale: float = 1.0, **
     phase = Phase("", settings, partial(Line, noisy=noisy, scale=scale))
     labels = np.arange(16) % 4
     shape = Shape(4, *store.shape("osscl"), store.samples)
-    network, history, _ = fit(
-        "all", METHOD, phase, Train(threads=1, device="cpu", checkpoint_seconds=0), 0, store, np.arange(16), labels,
-        shape, ResumeFolder(out, "key"),
-    )  # fmt: skip
+    data = TrainingSet(store, np.arange(16), labels, shape)
+    train = Train(threads=1, device="cpu", checkpoint_seconds=0)
+    network, history, _ = fit("all", METHOD, phase, train, 0, data, ResumeFolder(out, "key"))
     assert isinstance(network, Line)
     assert all(np.isfinite(row["train_loss"]) for row in history)
     return network
@@ -154,91 +152,29 @@ def test_dropout_draws_alike_in_a_continued_run(packed: Path, tmp_path: Path, mo
     assert torch.equal(again.fc.weight, straight.fc.weight)
 
 
-class Cramped(Line):
-    """Runs out of memory on more than so many clips at once."""
+def test_out_of_memory_stops_and_names_the_knobs(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cramped(self: Line, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    room = 4
-
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        assert batch.mel is not None
-        if len(batch.mel) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return super().loss(batch, rng)
-
-
-def cramped(packed: Path, out: Path, after: int = 0, **train: Any) -> tuple[Line, list[dict[str, float]]]:
-    """Trained with batches of 8 where from the step `after` on 4 fit."""
-
-    class Later(Cramped):
-        steps = 0
-
-        def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-            Later.steps += 1
-            return super().loss(batch, rng) if Later.steps > after else Line.loss(self, batch, rng)
-
-    settings = MethodSettings.model_validate(
-        {"method": "line", "lr": 1e-2, "schedule": "constant", "epochs": 3, "batch_size": 8}
-    )
-    store = ClipStore(packed / "train")
-    network, history, _ = fit(
-        "all", METHOD, Phase("", settings, Later), Train(threads=1, device="cpu", checkpoint_seconds=0, **train), 0, store,
-        np.arange(16), np.arange(16) % 4, Shape(4, *store.shape("osscl"), store.samples), ResumeFolder(out, "key"),
-    )  # fmt: skip
-    assert isinstance(network, Line)
-    return network, history
-
-
-def test_out_of_memory_stops_and_names_the_knobs(packed: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(Line, "loss", cramped)
     with pytest.raises(AuscultError, match="out of memory") as caught:
-        cramped(packed, tmp_path)
-    for knob in ("batch_size", "train.precision", "resident_fraction", "on_out_of_memory: halve"):
+        trained(packed, tmp_path, epochs=3, batch_size=8)
+    for knob in ("batch_size", "train.precision", "resident_fraction"):
         assert knob in str(caught.value)
     assert "checkpointing" not in str(caught.value)  # this method has none
 
 
-@pytest.mark.parametrize("after", [0, 3])  # from the start; in the second epoch
-@pytest.mark.parametrize(("room", "parts"), [(4, 2), (2, 4)])
-def test_out_of_memory_in_parts_is_the_whole_batch(
-    after: int, room: int, parts: int, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """A loss that is a mean over clips, and no batch norm: the weights of undivided batches, up to rounding."""
-    monkeypatch.setattr(Cramped, "room", room)
-    network, history = cramped(packed, tmp_path / "a", after, on_out_of_memory="halve")
-    whole = trained(packed, tmp_path / "b", epochs=3, batch_size=8)
-    torch.testing.assert_close(network.fc.weight, whole.fc.weight, rtol=1e-5, atol=1e-7)
-    assert [row["epoch"] for row in history] == [1, 2, 3]
-    assert [row.get("parts", 1) for row in history] == ([1, parts, parts] if after else [parts] * 3)
-    err = capsys.readouterr().err
-    assert err.count("out of memory; batches of 8") == parts // 2
-    assert f"{parts} parts" in err
-    assert ("continuing after epoch 1" in err) == (after > 0)
-
-
-def test_a_continued_run_keeps_its_parts(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cramped(packed, tmp_path, on_out_of_memory="halve")
-    capsys.readouterr()
-    _, history = cramped(packed, tmp_path)  # all epochs are there; `stop` would refuse a batch of eight
-    assert [row["parts"] for row in history] == [2, 2, 2]
-
-
-def test_there_is_an_end_to_halving(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cramped, "room", 1)
-    with pytest.raises(AuscultError, match=r"in 4 part\(s\)"):
-        cramped(packed, tmp_path, on_out_of_memory="halve")
-
-
-@pytest.mark.parametrize("size", [2, 5, 8])
-@pytest.mark.parametrize("parts", [1, 2, 4])
-def test_pieces_are_the_batches(size: int, parts: int) -> None:
-    order = np.random.default_rng(0).permutation(23)
-    whole = list(batches(order, size))[:3]
-    cut = list(pieces(order, size, 3, parts))
-    for step, items in enumerate(whole):
-        mine = [piece for piece in cut if piece.step == step]
-        assert np.array_equal(np.concatenate([piece.items for piece in mine]), items)
-        assert sum(piece.share for piece in mine) == pytest.approx(1)
-        assert [piece.first for piece in mine] == [True] + [False] * (len(mine) - 1)
-        assert [piece.last for piece in mine] == [False] * (len(mine) - 1) + [True]
-        assert min(len(piece.items) for piece in mine) >= 2
-        assert len(mine) == max(1, min(parts, len(items) // 2))
+def test_a_finished_network_is_taken_from_its_state(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are all that is kept: nothing is prepared, trained or finished again."""
+    straight = trained(packed, tmp_path, epochs=2, batch_size=8)
+    (state,) = tmp_path.glob("key/*.pt")
+    assert set(torch.load(state)) == {"finished", "history", "seconds"}
+    monkeypatch.delattr(Line, "loss")
+    monkeypatch.setattr(ClipStore, "mel", None)
+    again = trained(packed, tmp_path, epochs=2, batch_size=8)
+    assert not again.seen
+    assert not again.training
+    assert all(torch.equal(weight, straight.state_dict()[name]) for name, weight in again.state_dict().items())
+    assert "was finished before" in capsys.readouterr().err

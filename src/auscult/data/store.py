@@ -20,7 +20,6 @@ import torch
 
 from auscult.errors import AuscultError
 from auscult.features import FRONTENDS, frames, spectrogram
-from auscult.training.memory import free_memory
 
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
     from auscult.data.condition import Condition
@@ -179,6 +178,11 @@ class Room:
             f" {self.free / 1e9:.2f} GB free there)",
             file=sys.stderr,
         )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes free on a GPU; None for a CPU, whose memory the data set's memory map takes as it can."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 class _Array:

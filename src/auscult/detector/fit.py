@@ -38,6 +38,7 @@ from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
+from auscult.pipeline.inputs import training_code
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Data
@@ -119,7 +120,7 @@ def fit(
         sums = {name: sha256_of(folder / name) for name in measured}
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
-        heard = states / run_key(sums, sample_rate, window, channel)
+        heard = states / run_key("", sums, sample_rate, window, channel)
         trained, backend = _train(
             clips, work, part / "model", heard, chosen, sample_rate, window, seed, backend, long_on_cpu
         )
@@ -196,7 +197,7 @@ def _train(
     )  # fmt: skip
     shutil.rmtree(work / "raw")
     train = Train(seeds=(seed,), threads=torch.get_num_threads(), long_on_cpu=long_on_cpu)
-    train_arm(settings, profile, train, seed, work / "train", model, work / "cost.json", states)
+    train_arm(settings, profile.class_label, train, seed, work / "train", model, states, training_code(settings))
     trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))

@@ -25,9 +25,10 @@ from auscult.evaluation.metrics import Floats
 from auscult.features import exact_spectrogram
 from auscult.files import atomic_file
 from auscult.methods import METHODS
-from auscult.methods.base import Batch
+from auscult.methods.base import Batch, Shape
 from auscult.settings.section import Section, validated
 from auscult.training import modelfolder
+from auscult.training.batches import Inputs
 
 FORMAT = 1
 MOST_SAMPLES = 2**22
@@ -134,19 +135,22 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
     """
     (network,) = trained.networks.values()
     (shape,) = trained.shapes.values()
-    frontend, hears = trained.method.mel(trained.settings), trained.method.wave(trained.settings)
+    inputs = Inputs.of(trained.method, trained.settings)
     vectors, scores = [np.empty((0, 1), np.float32)], []
     with torch.inference_mode():
         for part in torch.from_numpy(np.ascontiguousarray(windows, np.float32)).split(_CHUNK):
-            batch = Batch(
-                candidates=torch.ones(len(part), shape.classes, dtype=torch.bool),
-                wave=part if hears else None,
-                mel=exact_spectrogram(part, frontend, shape.sample_rate) if frontend else None,
-            )
-            vector, own = network.embed(batch)
+            vector, own = network.embed(_batch(part, inputs, shape))
             vectors.append(vector.float().numpy())
             scores.append(own["native"].double().numpy() if "native" in own else np.full(len(part), np.nan))
     return np.concatenate(vectors[1:] or vectors), np.concatenate(scores) if scores else np.empty(0)
+
+
+def _batch(windows: torch.Tensor, inputs: Inputs, shape: Shape) -> Batch:
+    return inputs.batch(
+        wave=lambda: windows,
+        mel=lambda frontend: exact_spectrogram(windows, frontend, shape.sample_rate),
+        candidates=torch.ones(len(windows), shape.classes, dtype=torch.bool),
+    )
 
 
 def load(folder: Path) -> Bundle:

@@ -35,6 +35,10 @@ class Paths:
         """What arms and stages depend on: `arms/<arm>.json`, `stages/<stage>.json`."""
         return self.data / "digests"
 
+    def inputs(self, arm: str) -> Path:
+        """What an arm's weights depend on beside the clips."""
+        return self.digests / "arms" / f"{arm}.json"
+
     @property
     def checkpoints(self) -> Path:
         """Which checkpoints were found in place, and their digests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -37,11 +37,12 @@ class Train(Section):
     the start, and sums are formed in another order."""
     matmul: Literal["highest", "high"] = "highest"
     """Products in float32 on a GPU: "highest" are float32, "high" are TF32 (three digits), in convolutions too."""
-    on_out_of_memory: Literal["stop", "halve"] = "stop"
-    """When a batch does not fit the device: stop and name the knobs, or process batches in two (four, ...) parts from the
-    last saved state on, adding up gradients. Batch norms and losses within a batch then see parts: other results."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     """Training state is saved at the first epoch end after this many seconds."""
+
+    def decisive(self) -> dict[str, Any]:
+        """The keys that decide the weights of a network, given the seed."""
+        return self.model_dump(exclude={"checkpoint_seconds", "prefetch", "processes", "resident_fraction", "seeds"})
 
     @field_validator("seeds")
     @classmethod

@@ -1,8 +1,7 @@
-"""Train one arm: split the clips by the method's scope, fit each network, write model and cost."""
+"""Train one arm: split the clips by the method's scope, fit each network, write the model."""
 
 from __future__ import annotations
 
-import json
 import platform
 import resource
 from pathlib import Path
@@ -14,54 +13,60 @@ import torch
 
 from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
-from auscult.files import atomic_file, digest
+from auscult.files import digest
 from auscult.methods import load_method
-from auscult.methods.base import Method, Network, Shape
-from auscult.settings.profile import Profile
+from auscult.methods.base import Method, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
-from auscult.training.classes import class_list, labels_of, unattributed
+from auscult.training.classes import ClassLabel, class_list, labels_of, unattributed
 from auscult.training.device import pick_device, prepare
-from auscult.training.loop import fit
+from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
 from auscult.training.resume import ResumeFolder, run_key
 
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
 
-WITHOUT_EFFECT = {"checkpoint_seconds", "on_out_of_memory", "prefetch", "processes", "resident_fraction", "seeds"}
-"""Keys of `train` that a network's weights do not depend on, or that its saved state tells."""
-
 
 def train_arm(
     settings: MethodSettings,
-    profile: Profile,
+    class_label: ClassLabel,
     train: Train,
     seed: int,
     features: Path,
     model: Path,
-    cost: Path,
     resume: Path,
-) -> None:
-    """Train every network of an arm on the packed clips in `features`; write the folder `model` and the file `cost`.
+    code: str,
+) -> dict[str, Any]:
+    """Train every network of an arm on the packed clips in `features` and write the folder `model`.
 
     A network that its method calls untrainable on these clips is left out with the reason: a long run goes on, and the
     tables explain the empty cells.
+
+    Args:
+        class_label: what makes a class of a clip, as profiles say it.
+        resume: where states of all trainings are kept.
+        code: digest of the code that the weights depend on (pipeline/inputs.py): states of other code are not continued.
+
+    Returns:
+        What it has cost, and on what: seconds, memory, device, versions. They differ between equal runs.
     """
     device = pick_device(train.device)
     prepare(device, train)
     method = load_method(settings.method)
     store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
+    data = digest(features / "index.parquet", features / "facts.json")
     key = run_key(
-        settings.model_dump(mode="json"), train.model_dump(exclude=WITHOUT_EFFECT), seed,
-        profile.class_label, device.type, digest(features / "index.parquet", features / "facts.json"),
+        code, settings.model_dump(mode="json"), train.decisive(), seed, class_label, device.type, data,
     )  # fmt: skip
     states = ResumeFolder(resume, key)
+    if distributed.rank() == 0:
+        states.remove_old()
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
     for name, clips in method.groups(store.index).items():
-        classes = class_list(clips, profile.class_label)
-        labels = labels_of(clips, profile.class_label, classes)
+        classes = class_list(clips, class_label)
+        labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
@@ -70,24 +75,20 @@ def train_arm(
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
-        rows = clips.index.to_numpy()
-        network: Network | None = None
+        trained.classes[name], trained.shapes[name] = classes, shape
+        training_set = TrainingSet(store, clips.index.to_numpy(), labels, shape)
         for phase in method.trainings(settings):
-            network, epochs, spent = fit(
-                name, method, phase, train, seed, store, rows, labels, shape, states, network
-            )  # fmt: skip
+            previous = trained.networks.get(name)
+            trained.networks[name], epochs, spent = fit(
+                name, method, phase, train, seed, training_set, states, previous
+            )
             history += [{"scope": f"{name} ({phase.name})" if phase.name else name, **row} for row in epochs]
             seconds += spent
-        assert network is not None
-        trained.networks[name], trained.classes[name], trained.shapes[name] = network, classes, shape
-    distributed.barrier()  # all have read the states that are removed below
-    if distributed.rank() > 0:
-        return
-    modelfolder.save(
-        model, trained, pd.DataFrame(history, columns=None if history else ["scope", "epoch", "train_loss"])
-    )
-    _write_cost(cost, seconds, device)
-    states.clear()
+    if distributed.rank() == 0:
+        columns = None if history else ["scope", "epoch", "train_loss"]
+        modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
+        states.finish()
+    return _cost(seconds, device)
 
 
 def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
@@ -117,13 +118,12 @@ def _too_long(method: Method, settings: MethodSettings, train: Train, device: to
     return f"{what}: run this on a GPU (`dvc repro -s -f <stage>` there if it was left out before), or set `train.long_on_cpu`"
 
 
-def _write_cost(path: Path, seconds: float, device: torch.device) -> None:
-    """What differs between equal runs and so stays out of the model folder."""
+def _cost(seconds: float, device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    facts: dict[str, Any] = {
+    return {
         "train_seconds": round(seconds, 2),
         "peak_memory_mib": round(peak / 2**20, 1),
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
@@ -131,5 +131,3 @@ def _write_cost(path: Path, seconds: float, device: torch.device) -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    with atomic_file(path) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n")

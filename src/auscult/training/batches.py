@@ -1,14 +1,14 @@
-"""Which clips make which batch, from seeds alone: pure functions, the same on every machine and device."""
+"""Batches: which clips make which, from seeds alone (the same on every machine and device), and what they hold."""
 
 from __future__ import annotations
 
-import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from auscult.data.store import ClipStore, Raw
 from auscult.methods.base import Batch, Method
@@ -20,21 +20,30 @@ Wanted = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What goes through the network at once: a batch, or a part of one that is too large for the device's memory.
+class Inputs:
+    """What a method reads of a clip, and so what its batches hold: every batch of the project is built here.
 
     Attributes:
-        step: batch of the epoch it belongs to.
-        items: which of the training items it holds (clips, or windows of clips).
-        share: of the batch's items.
-        first, last: of its batch.
+        frontend: of its log-mels; "" = none.
+        wave: whether it reads waveforms.
     """
 
-    step: int
-    items: np.ndarray
-    share: float = 1.0
-    first: bool = True
-    last: bool = True
+    frontend: str
+    wave: bool
+
+    @classmethod
+    def of(cls, method: Method, settings: MethodSettings) -> Inputs:
+        return cls(method.mel(settings), method.wave(settings))
+
+    def batch(self, wave: Callable[[], Tensor], mel: Callable[[str], Tensor], **known: Tensor | None) -> Batch:
+        """A batch, for which only what the method reads is computed.
+
+        Args:
+            wave: gives the waveforms float32 [B, samples].
+            mel: gives the log-mels of a front-end, float32 [B, mels, frames] in dB.
+            known: the other parts of the batch.
+        """
+        return Batch(wave=wave() if self.wave else None, mel=mel(self.frontend) if self.frontend else None, **known)
 
 
 class Loader:
@@ -42,7 +51,8 @@ class Loader:
 
     Args:
         rows: of the store, that are the clips of one network; everywhere else a clip is a position among these.
-        labels: class of each.
+        labels: class of each, int64 [clips], in training and validation; batches then hold the clips' positions, too.
+        candidates: classes each may belong to, bool [clips, classes], in embedding.
         depth: batches read ahead, where the store does not have the data on the device.
     """
 
@@ -52,25 +62,28 @@ class Loader:
         settings: MethodSettings,
         store: ClipStore,
         rows: np.ndarray,
-        labels: np.ndarray,
+        labels: np.ndarray | None = None,
+        candidates: np.ndarray | None = None,
         depth: int = 0,
     ) -> None:
-        self.store, self.rows, self.labels = store, rows, labels
-        self.frontend, self.needs_wave = method.mel(settings), method.wave(settings)
-        self.window = method.window(settings, store.shape(self.frontend)[1]) if self.frontend else 0
-        self.kinds = store.streamed(self.frontend, self.needs_wave)
+        self.store, self.rows, self.labels, self.candidates = store, rows, labels, candidates
+        self.inputs = Inputs.of(method, settings)
+        frontend = self.inputs.frontend
+        self.window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
+        self.kinds = store.streamed(frontend, self.inputs.wave)
         self.depth = depth
 
     def __call__(self, clips: np.ndarray, first: np.ndarray | None = None, raw: Raw | None = None) -> Batch:
         """The batch of `clips`, whole; or of a window of each, which starts at the frame `first`. `raw` as in the store."""
         store, where = self.store, torch.from_numpy(self.rows[clips])
         start, width = (None, 0) if first is None else (torch.from_numpy(first), self.window)
-        return Batch(
-            label=torch.from_numpy(self.labels[clips]).to(store.device, non_blocking=True),
-            clip=torch.from_numpy(clips).to(store.device, non_blocking=True),
-            wave=store.wave(where, raw) if self.needs_wave else None,
-            valid=store.valid(where) if self.needs_wave else None,
-            mel=store.mel(where, self.frontend, start, width, raw) if self.frontend else None,
+        return self.inputs.batch(
+            wave=lambda: store.wave(where, raw),
+            mel=lambda frontend: store.mel(where, frontend, start, width, raw),
+            label=None if self.labels is None else self._sent(self.labels[clips]),
+            clip=None if self.labels is None else self._sent(clips),
+            candidates=None if self.candidates is None else self._sent(self.candidates[clips]),
+            valid=store.valid(where) if self.inputs.wave else None,
         )
 
     def each(self, wanted: Iterable[Wanted]) -> Iterator[Batch]:
@@ -83,6 +96,9 @@ class Loader:
         start, width = (None, 0) if first is None else (torch.from_numpy(first), self.window)
         pin = self.store.device.type == "cuda"
         return self.store.gather(self.kinds, torch.from_numpy(self.rows[clips]), start, width, pin)
+
+    def _sent(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.store.device, non_blocking=True)
 
 
 def depth(device: torch.device, prefetch: int) -> int:
@@ -98,24 +114,23 @@ def split(clips: int, fraction: float, seed: int, name: str) -> tuple[np.ndarray
 
 
 def count(items: int, size: int) -> int:
-    """Batches of `size` items; a last one of a single item joins its neighbour, for batch norm needs two."""
+    """Batches of `size` items; a last one of a single item joins its neighbour, for batch norm needs two.
+
+    >>> count(8, 4), count(9, 4), count(10, 4)
+    (2, 2, 3)
+    """
     return max(1, items // size) if items % size == 1 else -(-items // size)
 
 
 def batches(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Consecutive parts of `size` items, `count` of them."""
+    """Consecutive parts of `size` items, `count` of them.
+
+    >>> [part.tolist() for part in batches(np.arange(5), 2)]
+    [[0, 1], [2, 3, 4]]
+    """
     number_of = count(len(items), size)
     for number in range(number_of):
         yield items[number * size : (number + 1) * size if number + 1 < number_of else len(items)]
-
-
-def pieces(order: np.ndarray, size: int, steps: int, parts: int = 1) -> Iterator[Piece]:
-    """The first `steps` batches of `size` items of `order`, each in `parts` pieces, or fewer where one would be single."""
-    for step, items in enumerate(itertools.islice(batches(order, size), steps)):
-        several = np.array_split(items, max(1, min(parts, len(items) // 2)))
-        for number, piece in enumerate(several):
-            last = number + 1 == len(several)
-            yield Piece(step, piece, len(piece) / len(items), number == 0, last)
 
 
 def seed_of(*parts: int | str) -> int:

@@ -10,14 +10,17 @@ import pandas as pd
 
 from auscult.errors import AuscultError, listed
 
+ClassLabel = Literal["unit", "attributes"]
+"""What makes a class: machine type and unit, or these and the attributes in the file's name."""
 
-def class_names(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> pd.Series:
+
+def class_names(index: pd.DataFrame, scheme: ClassLabel) -> pd.Series:
     """ "machine/unit" or "machine/unit/attributes" of every clip of `index`."""
     names = index["machine"] + "/" + index["unit"]
     return names + "/" + index["attributes"] if scheme == "attributes" else names
 
 
-def class_list(index: pd.DataFrame, scheme: Literal["unit", "attributes"]) -> list[str]:
+def class_list(index: pd.DataFrame, scheme: ClassLabel) -> list[str]:
     """The sorted classes of the training clips in `index`."""
     return sorted(class_names(index, scheme).unique())
 
@@ -29,7 +32,7 @@ def unattributed(classes: Iterable[str]) -> tuple[int, ...]:
     return tuple(i for i, words in enumerate(attributes) if not words or words.startswith("noattribute"))
 
 
-def labels_of(index: pd.DataFrame, scheme: Literal["unit", "attributes"], classes: list[str]) -> np.ndarray:
+def labels_of(index: pd.DataFrame, scheme: ClassLabel, classes: list[str]) -> np.ndarray:
     """int64 [clips]: position of each training clip's class in `classes`."""
     return class_names(index, scheme).map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
 

@@ -15,23 +15,18 @@ Without a process group everything here is the identity.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
-    from auscult.methods.base import Batch, Network
+    from auscult.methods.base import Batch
 
 Rows = TypeVar("Rows", "Batch", Tensor)
-Loss = Callable[["Batch", np.random.Generator, bool], dict[str, Tensor]]
-"""`loss(batch, rng, update)`; `update`: whether the weights are updated after it."""
 _whole = False  # whether every process runs the whole batch at the moment
 
 
@@ -56,10 +51,13 @@ def apart() -> bool:
     return size() > 1 and not _whole
 
 
-def barrier() -> None:
-    """Wait until every process is here."""
-    if size() > 1:
-        distributed.barrier()
+def all_equal(number: int, device: torch.device) -> bool:
+    """Whether every process says the same number."""
+    if size() == 1:
+        return True
+    extremes = torch.tensor([number, -number], device=device)
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    return int(extremes[0]) == -int(extremes[1])
 
 
 # --------------------------------------------------------------------------------------------------------------- the batch
@@ -77,7 +75,7 @@ def sharded(function: Callable[[Rows], Tensor], batch: Rows) -> Tensor:
     """
     if size() == 1:
         return function(batch)
-    return by_parts(lambda rows: function(_rows(batch, rows)), length(batch))
+    return by_parts(lambda rows: function(_rows(batch, rows)), _length(batch))
 
 
 def by_parts(function: Callable[[slice], Tensor], count: int) -> Tensor:
@@ -101,7 +99,7 @@ def _rows(batch: Rows, rows: slice) -> Rows:
     return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
 
 
-def length(batch: Batch | Tensor) -> int:
+def _length(batch: Batch | Tensor) -> int:
     """Rows of a batch."""
     if isinstance(batch, Tensor):
         return len(batch)
@@ -133,37 +131,6 @@ class _Gather(torch.autograd.Function):
 
 
 # ------------------------------------------------------------------------------------------------------------- the network
-def replicate(network: Network, partly: bool) -> Loss:
-    """The network's loss as `loss(batch, rng, update)`; a backward pass of it averages the gradients if `update`.
-
-    Args:
-        partly: whether some of its weights may have no part in a loss (layers that are dropped or not used).
-    """
-    if size() == 1:
-        return lambda batch, rng, update: network.loss(batch, rng)
-    # Of 1x1 kernels, which are in channels-last and in any other order at once; it costs a copy.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    replica = DistributedDataParallel(_LossOf(network), broadcast_buffers=False, find_unused_parameters=partly)
-
-    def loss(batch: Batch, rng: np.random.Generator, update: bool) -> dict[str, Tensor]:
-        with nullcontext() if update else replica.no_sync():
-            parts: dict[str, Tensor] = replica(batch, rng)
-        return parts
-
-    return loss
-
-
-class _LossOf(nn.Module):
-    """A network's loss as the forward pass that DistributedDataParallel asks for."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        return self.network.loss(batch, rng)
-
-
 def equalise(*networks: nn.Module | None) -> None:
     """Give every tensor the value it has in process 0: what each process prepared for itself may differ in the last bit."""
     for network in networks if size() > 1 else ():
@@ -183,7 +150,7 @@ def provenance() -> Mapping[str, int]:
 
 @contextmanager
 def group(backend: str, **options: Any) -> Iterator[None]:
-    """The process group that the environment variables of torchrun describe, for the length of a `with`."""
+    """The process group, for the length of a `with`; without options the one that torchrun's environment describes."""
     distributed.init_process_group(backend, **options)
     yield
     distributed.barrier()  # none leaves while another is still at work: its end would look like a failure

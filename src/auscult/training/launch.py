@@ -1,24 +1,30 @@
-"""Starts a stage again in several processes, by PyTorch's own launcher, and lets a process take its place among them.
+"""A training in several processes: spawned here for one machine, or started by torchrun.
 
-A process that ends ends all: within seconds the launcher stops the others and says in one message which it was and why.
-Nothing half-written is left, and the same command continues after the last saved epoch.
+Spawned processes meet in a file of a private folder and talk over the loopback interface alone, in PyTorch's own protocols:
+nothing that listens unpickles what it is sent. torchrun opens a port to the network and unpickles what arrives there.
+
+A process that ends ends all: within seconds the others are stopped, and one message says which it was and why. Nothing
+half-written is left, and the same command continues after the last saved epoch.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import logging
+import multiprocessing.connection
 import os
 import re
 import signal
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +38,56 @@ from auscult.training.device import pick_device
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it takes them for stuck."""
-LAUNCHER = "AUSCULT_LAUNCHER"
-"""Environment variable: process id of the launcher, where that is `start` and not torchrun by hand."""
+GRACE = 5.0
+"""Seconds that a process has to end after SIGTERM."""
 LOST = 75
 """Exit status of a process that ended because another did."""
 AGAIN = "run the same command again: it continues after the last saved epoch"
 _GONE = re.compile(r"/gloo/|Connection (closed|reset|refused)|Timed out waiting")
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+Work = Callable[..., None]
 
 
-# ------------------------------------------------------------------------------------------------------------ the launcher
+def run(work: Work, arguments: tuple[Any, ...], settings: MethodSettings, train: Train) -> None:
+    """Call `work(*arguments)` in every process of a training: in this one, or in as many new ones as `train` asks for.
+
+    Args:
+        work: a function that an import finds; it sees the process group through `distributed`.
+
+    Raises:
+        AuscultError: more processes than GPUs, several for one GPU, or a process that failed.
+        KeyboardInterrupt: Ctrl-C; all have been stopped.
+    """
+    if torch.distributed.is_torchelastic_launched():
+        _join_torchrun(work, arguments, settings, train)
+        return
+    count = wanted(settings, train)
+    if count == 1:
+        work(*arguments)
+    else:
+        spawn(work, arguments, count, pick_device(train.device).type)
+
+
 def wanted(settings: MethodSettings, train: Train) -> int:
-    """How many processes a training shall have, as far as its method allows; 1 inside one of them.
+    """How many processes a training shall have, as far as its method allows.
 
     Raises:
         AuscultError: more processes than GPUs, or several for one GPU.
     """
-    if torch.distributed.is_torchelastic_launched():
-        return 1
     if train.processes == 1:
         return 1
     device = pick_device(train.device)
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     count = max(gpus, 1) if train.processes == "all" else train.processes
-    check(count, torch.device(train.device) if train.device != "auto" else device, gpus)
-    if count > 1 and not divisible(settings):
+    _check_gpus(count, torch.device(train.device) if train.device != "auto" else device, gpus)
+    if count > 1 and not _divisible(settings):
         print(f"`{settings.method}` is trained by one process: its loss cannot be divided", file=sys.stderr)
         return 1
     return count
 
 
-def check(count: int, device: torch.device, gpus: int) -> None:
+def _check_gpus(count: int, device: torch.device, gpus: int) -> None:
     """Refuse `count` processes that `gpus` GPUs, or the one that `device` names, do not suffice for."""
     if count > 1 and device.index is not None:
         what = f"{count} processes would share `{device}`"
@@ -71,129 +97,196 @@ def check(count: int, device: torch.device, gpus: int) -> None:
         raise AuscultError(what, "train.processes", "use: all, or fewer")
 
 
-def divisible(settings: MethodSettings) -> bool:
+def _divisible(settings: MethodSettings) -> bool:
     return settings.trained and load_method(settings.method).divisible
 
 
-def start(processes: int) -> None:
-    """Run this very program with its arguments in so many processes; return when all have ended well.
+# ------------------------------------------------------------------------------------------------------------ the launcher
+def spawn(work: Work, arguments: tuple[Any, ...], count: int, device: str = "cpu") -> None:
+    """Call `work(*arguments)` in `count` new processes of one process group; return when all have ended well.
+
+    Args:
+        device: "cuda" gives each process the GPU of its number.
 
     Raises:
-        AuscultError: one of them did not.
-        KeyboardInterrupt: Ctrl-C; all have been stopped.
+        AuscultError: one of them failed, or this process was stopped by SIGTERM.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    os.environ[LAUNCHER] = str(os.getpid())
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DistributedDataParallel's hints on speed
-    logging.disable(logging.CRITICAL)  # the launcher's own reports; ours is the one message
-    with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
-        config = LaunchConfig(
-            min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, max_restarts=0,
-            rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1",
-            logs_specs=DefaultLogsSpecs(folder, {number: Std.ALL for number in range(1, processes)}),
-        )  # fmt: skip
+    context = torch.multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="auscult-") as folder, _stopped_by_sigterm():
+        group = _Group(count, device, Path(folder), os.getpid())
+        workers = [context.Process(target=_work, args=(number, group, work, arguments)) for number in range(count)]
         try:
-            elastic_launch(config, sys.executable)(*sys.argv)
-        except ChildFailedError as error:
-            raise explained(error.failures, processes, Path(folder)) from None
-        except SignalException as stopped:
-            if stopped.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            raise AuscultError(f"the training was stopped by {stopped.sigval.name}", fix=AGAIN) from None
+            _start(workers)
+            running = list(workers)
+            while running and not any(worker.exitcode for worker in workers):
+                multiprocessing.connection.wait([worker.sentinel for worker in running])
+                running = [worker for worker in running if worker.exitcode is None]
         finally:
-            logging.disable(logging.NOTSET)
+            _end([worker for worker in workers if worker.pid is not None])
+        exits = {number: worker.exitcode for number, worker in enumerate(workers) if worker.exitcode}
+        if exits:
+            raise explained(exits, count, Path(folder))
 
 
-def explained(failures: Mapping[int, Any], processes: int, logs: Path) -> AuscultError:
+def _start(workers: Sequence[BaseProcess]) -> None:
+    """Start them deaf to Ctrl-C, which a terminal sends to all: this process hears it, and ends them."""
+    resource_tracker.ensure_running()  # it would undo the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for worker in workers:
+            worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(workers: Sequence[BaseProcess]) -> None:
+    """End those that are still at work, whatever it takes."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + GRACE
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        worker.kill()
+        worker.join()
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    def stop(number: int, frame: Any) -> None:
+        raise AuscultError("the training was stopped by SIGTERM", fix=AGAIN)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def explained(exits: dict[int, int], count: int, folder: Path) -> AuscultError:
     """One message for the processes that failed, and what to do.
 
     Args:
-        failures: number of the process -> `exitcode` (negative: the signal) and `error_file_data`, in the order in which they
-            were noticed; those that the launcher stopped thereupon, by SIGTERM, are among them.
-        logs: where the launcher kept what all but process 0 have printed.
+        exits: number of the process -> exit status (negative: the signal); those that were ended thereupon, by SIGTERM, are
+            among them.
+        folder: `<number>.json` is what a process says of its failure, `<number>.log` what it has printed.
     """
-    causes = {number: failure for number, failure in failures.items() if failure.exitcode != LOST}
+    said = {number: json.loads(path.read_text()) for number in exits if (path := folder / f"{number}.json").is_file()}
+    for report in said.values():
+        if "what" in report:
+            return AuscultError(report["what"], report["where"], report["fix"])
+    causes = {number: status for number, status in exits.items() if status != LOST}
     if not causes:
-        what = f"the {processes} processes of this training lost each other"
+        what = f"the {count} processes of this training lost each other"
         return AuscultError(what, fix=f"look for one that stood still for {TIMEOUT}; {AGAIN}")
-    number = min(causes, key=lambda n: causes[n].exitcode == -signal.SIGTERM)  # of equals the first
-    code, said = causes[number].exitcode, causes[number].error_file_data
-    if "what" in said:
-        return AuscultError(said["what"], said["where"], said["fix"])
-    who = f"process {number} of {processes} (numbered from 0)"
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    number = min(causes, key=lambda n: (n not in said, causes[n] == -signal.SIGTERM))  # of equals the first
+    who, status = f"process {number} of {count} (numbered from 0)", causes[number]
+    if number in said:
+        error = said[number]["traceback"]
+        what = f"{who} failed, and the training with it: {error.splitlines()[-1]}"
+        return AuscultError(what, f"\n{error}", AGAIN)
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         hint = "; SIGKILL from nobody is the system's, short of memory" if name == "SIGKILL" else ""
         return AuscultError(f"{who} was ended by {name}, and the training with it", fix=AGAIN + hint)
-    log = "\n".join(part.read_text(errors="replace") for part in logs.glob(f"*/attempt_0/{number}/stderr.log"))
-    tail = "\n".join(log.splitlines()[-30:])
+    log = folder / f"{number}.log"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:]) if log.is_file() else ""
     where = f"what it printed last:\n{tail}" if tail else "see what it printed above"
-    return AuscultError(f"{who} ended with status {code}, and the training with it", where, AGAIN)
+    return AuscultError(f"{who} ended with status {status}, and the training with it", where, AGAIN)
 
 
 # ------------------------------------------------------------------------------------------------------ one of the processes
-@contextmanager
-def joined(settings: MethodSettings, train: Train) -> Iterator[bool]:
-    """Take this process's place in a training by several; yield whether it has anything to do.
+@dataclass(frozen=True)
+class _Group:
+    """How many processes there are, on which kind of device, their private folder, and the launcher's process id."""
 
-    Outside the launcher and torchrun this does nothing. Of a method whose loss cannot be divided, process 0 alone trains.
+    count: int
+    device: str
+    folder: Path
+    launcher: int
 
-    Raises:
-        AuscultError: processes on several machines, more processes than GPUs, or one of them is gone.
-    """
-    if not torch.distributed.is_torchelastic_launched():
-        yield True
+
+def _work(number: int, group: _Group, work: Work, arguments: tuple[Any, ...]) -> None:
+    """What process `number` does; its failure goes into a file, for the launcher to print once."""
+    _end_with_parent(group.launcher)
+    if number:  # process 0 alone speaks
+        log = os.open(group.folder / f"{number}.log", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DistributedDataParallel's hints on speed
+    os.environ |= {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK, "NCCL_RAS_ENABLE": "0"}
+    meeting: dict[str, Any] = {
+        "init_method": f"file://{group.folder / 'store'}", "rank": number, "world_size": group.count
+    }  # fmt: skip
+    try:
+        with _joined(group.device, number, **meeting):
+            work(*arguments)
+    except AuscultError as error:
+        report = {"what": error.what, "where": error.where, "fix": error.fix}
+    except Exception as error:
+        if _is_loss(error):
+            sys.exit(LOST)
+        report = {"traceback": traceback.format_exc()}
+    else:
         return
-    with _reported():
-        _end_with_launcher()
-        count, number = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
-        if count != int(os.environ["LOCAL_WORLD_SIZE"]):
-            what = "the processes of one training must be on one machine"
-            raise AuscultError(what, "torchrun --nnodes", "several machines train several arms: docs/several-gpus.md")
-        device = pick_device(train.device)
-        if count > 1:
-            check(count, device, torch.cuda.device_count() if device.type == "cuda" else 0)
-        if count == 1 or not divisible(settings):
-            if number == 0 and count > 1:
-                print(f"`{settings.method}` is trained by one process: its loss cannot be divided", file=sys.stderr)
-            yield number == 0
-            return
-        options: dict[str, Any] = {}
-        if device.type == "cuda":
-            torch.cuda.set_device(number)
-            options["device_id"] = torch.device("cuda", number)
-        with distributed.group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT, **options):
-            yield True
+    (group.folder / f"{number}.json").write_text(json.dumps(report))
+    sys.exit(1)
 
 
-def _end_with_launcher() -> None:
-    """Ctrl-C and the launcher's end are this process's end, also where it waits for the others inside PyTorch."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def _joined(device: str, gpu: int, **meeting: Any) -> Iterator[None]:
+    """In the process group, on the GPU of this number if the device is one."""
+    if device != "cuda":
+        with distributed.group("gloo", timeout=TIMEOUT, **meeting):
+            yield
+        return
+    torch.cuda.set_device(gpu)
+    with distributed.group("nccl", timeout=TIMEOUT, device_id=torch.device("cuda", gpu), **meeting):
+        yield
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether another process's end is what this one failed of."""
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and bool(_GONE.search(str(error)))
+    )
+
+
+def _end_with_parent(launcher: int) -> None:
+    """The launcher's end is this process's end, also where it waits for the others inside PyTorch."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, from <sys/prctl.h>
-        if LAUNCHER in os.environ and os.getppid() != int(os.environ[LAUNCHER]):
+        if os.getppid() != launcher:
             sys.exit(LOST)
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Leave it to the launcher to print what went wrong: once, not once per process."""
-    launched = LAUNCHER in os.environ
+def _join_torchrun(work: Work, arguments: tuple[Any, ...], settings: MethodSettings, train: Train) -> None:
+    """Take this process's place among those that torchrun has started, on one machine or on several.
+
+    Of a method whose loss cannot be divided, process 0 alone trains.
+
+    Raises:
+        AuscultError: more processes than GPUs, or another process is gone.
+    """
+    count, number = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    here, gpu = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends it also where it waits inside PyTorch
+    _end_with_parent(os.getppid())
+    if here == count:
+        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(variable, _LOOPBACK)
+    device = pick_device(train.device)
+    if count > 1:
+        _check_gpus(here, device, torch.cuda.device_count() if device.type == "cuda" else 0)
+    if count == 1 or not _divisible(settings):
+        if number == 0:
+            if count > 1:
+                print(f"`{settings.method}` is trained by one process: its loss cannot be divided", file=sys.stderr)
+            work(*arguments)
+        return
     try:
-        yield
-    except AuscultError as error:
-        if not launched:
+        with _joined(device.type, gpu):
+            work(*arguments)
+    except Exception as error:
+        if not _is_loss(error):
             raise
-        said = {"message": str(error), "timestamp": int(time.time())}
-        said |= {"what": error.what, "where": error.where, "fix": error.fix}
-        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(said))
-        sys.exit(1)
-    except (torch.distributed.DistError, RuntimeError) as error:
-        if not isinstance(error, torch.distributed.DistError) and not _GONE.search(str(error)):
-            raise
-        if launched:
-            sys.exit(LOST)
         raise AuscultError("another process of this training is gone", fix=AGAIN) from error

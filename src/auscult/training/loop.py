@@ -6,10 +6,12 @@ the same weights as one that never stopped. Inside an epoch nothing waits for th
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +24,31 @@ from auscult.methods.base import Batch, Method, Network, Phase, Shape
 from auscult.models.global_batch_norm import global_batch_norms
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
-from auscult.training.batches import Loader, batches, count, depth, pieces, seed_of, split
-from auscult.training.compiling import compiled_loss
-from auscult.training.outofmemory import next_parts
+from auscult.training.batches import Loader, batches, count, depth, seed_of, split
+from auscult.training.loss import Loss, training_loss
 from auscult.training.resume import ResumeFolder
 from auscult.training.schedule import Plan
 from auscult.training.state import TrainingState
+
+History = list[dict[str, float]]
+"""A row per epoch: its number, last learning rate, and the mean of every part of the loss."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What one network is trained on.
+
+    Attributes:
+        store: packed clips.
+        rows: of the store, that are this network's clips, int64 [clips].
+        labels: class of each, int64 [clips].
+        shape: number of classes, and sizes of a clip.
+    """
+
+    store: ClipStore
+    rows: np.ndarray
+    labels: np.ndarray
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -41,7 +62,6 @@ class Job:
         load: the batch of some of them.
         window, hop, starts: frames of a training item and between items, and items per clip; 0, 1, 1 for whole clips.
         plan: its length and learning rate.
-        parts: in how many a batch is processed, for want of memory.
     """
 
     name: str
@@ -57,7 +77,6 @@ class Job:
     hop: int
     starts: int
     plan: Plan
-    parts: int = 1
 
     def wanted(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Clips of training items, and the frame that each one's window starts at."""
@@ -65,9 +84,7 @@ class Job:
 
     def whole(self, clips: np.ndarray) -> Iterator[Batch]:
         """Batches of whole clips, also where a training batch counts windows, in order."""
-        return self.load.each(
-            (part, None) for part in batches(clips, max(1, min(self.settings.batch_size, 64) // self.parts))
-        )
+        return self.load.each((part, None) for part in batches(clips, min(self.settings.batch_size, 64)))
 
 
 def fit(
@@ -76,59 +93,133 @@ def fit(
     phase: Phase,
     train: Train,
     seed: int,
-    store: ClipStore,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    shape: Shape,
+    data: TrainingSet,
     resume: ResumeFolder,
     previous: Network | None = None,
-) -> tuple[Network, list[dict[str, float]], float]:
-    """Train one network on clips `rows` of `store` with class `labels`.
+) -> tuple[Network, History, float]:
+    """Train one network.
 
     Args:
         name: of the network ("all", or the machine type); part of its random streams.
         phase: which of the method's trainings, with its settings.
         seed: of all random streams.
-        resume: where states of an interrupted run are kept.
+        resume: where the states of this run are kept.
         previous: network of the phase before, which this one adopts.
 
     Returns:
-        The selected network in eval mode, one history row per epoch, and the seconds spent (all attempts together).
+        The selected network in eval mode, one history row per epoch, and the seconds spent (all starts together).
 
     Raises:
         AuscultError: too few clips for the batch norms, or a loss that is no longer finite, or memory that does not suffice.
     """
-    job = _job(name, method, phase, train, seed, store, rows, labels)
-    clock = Clock()
-    while True:
-        try:
-            return _attempt(job, phase, shape, resume, previous, clock)
-        except torch.OutOfMemoryError:
-            pass  # what the failed step holds is free only outside this block
-        job = replace(job, parts=next_parts(job.parts, job.name, job.settings, train))
+    job = _job(name, method, phase, train, seed, data)
+    found = resume.load(job.name) or {}
+    _check_equal(job, resume, found)
+    if "finished" in found:
+        distributed.say(f"{job.name}: was finished before, and is taken from its saved state")
+        network = phase.build(data.shape)
+        network.load_saved(found["finished"])
+        return _to_device(network, job).eval(), found["history"], found["seconds"]
+    started = time.monotonic() - found.get("seconds", 0.0)
+    try:
+        network = _first_weights(job, phase, data.shape, previous)
+        history: History = []
+        if phase.settings.trained:
+            network, history = _train(job, network, found, resume, started)
+        network.eval()
+        if type(network).finish is not Network.finish:
+            with torch.no_grad():
+                network.finish(job.whole(np.arange(job.clips)))
+    except torch.OutOfMemoryError:
+        fix = _memory_knobs(job.settings, train)
+        raise AuscultError("the device is out of memory", f"network `{job.name}`", fix) from None
+    seconds = time.monotonic() - started
+    if distributed.rank() == 0:
+        resume.save(job.name, {"finished": network.saved_state(), "history": history, "seconds": seconds})
+    return network, history, seconds
 
 
-class Clock:
-    """Seconds of a training, all attempts together."""
+def _job(name: str, method: Method, phase: Phase, train: Train, seed: int, data: TrainingSet) -> Job:
+    settings, store, clips = phase.settings, data.store, len(data.rows)
+    name = f"{name}.{phase.name}" if phase.name else name
+    train_clips, valid_clips = split(clips, settings.valid_fraction, seed, name)
+    window, hop = method.window(settings, data.shape.frames), method.hop(settings)
+    starts = (data.shape.frames - window) // hop + 1 if window else 1
+    if settings.trained:
+        _check_clips(name, settings, len(train_clips), len(valid_clips))
+    load = Loader(method, settings, store, data.rows, data.labels, depth=depth(store.device, train.prefetch))
+    plan = Plan(settings, count(len(train_clips) * starts, settings.batch_size))
+    return Job(
+        name, settings, train, seed, store.device, clips, train_clips, valid_clips, load, window, hop, starts, plan
+    )
 
-    def __init__(self) -> None:
-        self.started, self.before = time.monotonic(), 0.0
 
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
+def _check_clips(name: str, settings: MethodSettings, train_clips: int, valid_clips: int) -> None:
+    if train_clips < 2:
+        raise AuscultError(f"{train_clips} training clip(s) are too few", f"network `{name}`", "two are needed")
+    if settings.selection == "valid_loss" and not valid_clips:
+        fix = "set `valid_fraction` above 0, or `selection: last`"
+        raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
 
 
-def _attempt(
-    job: Job, phase: Phase, shape: Shape, resume: ResumeFolder, previous: Network | None, clock: Clock
-) -> tuple[Network, list[dict[str, float]], float]:
-    """`fit`, from the last saved state on."""
-    state = _set_up(job, phase, shape, previous)
-    job = _restore(job, state, resume, clock)
+def _check_equal(job: Job, resume: ResumeFolder, found: dict[str, Any]) -> None:
+    """Processes on several machines must start from the same; those of one machine do."""
+    if not distributed.all_equal(seed_of(str(resume.folder.name), len(found.get("history", []))), job.device):
+        what = "the machines of this training differ in their data, code, settings or saved states"
+        fix = "run them in one project folder, on a file system that all of them share"
+        raise AuscultError(what, f"network `{job.name}`", fix)
+
+
+def _memory_knobs(settings: MethodSettings, train: Train) -> str:
+    """What makes a training smaller."""
+    encoder = getattr(settings, "encoder", None)
+    knobs = ["a smaller `batch_size`"]
+    if getattr(encoder, "activation_checkpointing", None) is False:
+        knobs.append("`encoder.activation_checkpointing: true`")
+    if train.precision != "bfloat16":
+        knobs.append("`train.precision: bfloat16`")
+    if train.resident_fraction:
+        knobs.append("a smaller `train.resident_fraction`")
+    return f"set {', '.join(knobs)}"
+
+
+# ------------------------------------------------------------------------------------------------------------- the network
+def _to_device(network: Network, job: Job) -> Network:
+    return network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _first_weights(job: Job, phase: Phase, shape: Shape, previous: Network | None) -> Network:
+    """The network before the first epoch."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(job.seed, job.name, 0))
+        network = _to_device(phase.build(shape), job)
+    network.start()
+    if previous is not None:
+        network.adopt(previous)
+    if type(network).prepare is not Network.prepare:
+        network.eval()
+        with torch.no_grad():
+            network.prepare(job.whole(np.arange(job.clips)))
+    return network
+
+
+def _train(
+    job: Job, network: Network, found: dict[str, Any], resume: ResumeFolder, started: float
+) -> tuple[Network, History]:
+    """All epochs that are not in the state that was found; the network of the selected one.
+
+    Args:
+        started: when the training began, as time.monotonic() tells it, had it not been interrupted.
+    """
+    if distributed.size() > 1:
+        global_batch_norms(network)
+    state, plan = TrainingState.of(network, job.settings), job.plan
+    if found:
+        state.restore(found)
+        distributed.say(f"{job.name}: continuing after epoch {len(state.history)}")
     distributed.equalise(state.live, state.average)
-    loss = distributed.replicate(state.live, partly=hasattr(job.settings, "encoder"))
-    if job.train.compile != "none" and distributed.size() == 1:
-        loss = compiled_loss(state.live, job.train.compile, accumulates=job.settings.accumulate > 1 or job.parts > 1)
-    saved, plan, first = time.monotonic(), job.plan, len(state.history)
+    loss = training_loss(state.live, job.settings, job.train)
+    saved, first = time.monotonic(), len(state.history)
     with tqdm(
         desc=f"train {job.name}", unit="batch", initial=min(first * plan.per_epoch, plan.passes), total=plan.passes,
         mininterval=0.5 if sys.stderr.isatty() else 15.0, disable=distributed.rank() > 0,
@@ -139,107 +230,49 @@ def _attempt(
                 row["valid_loss"] = _validate(job, state.chosen)
             state.history.append(row)
             if job.settings.selection == "valid_loss":
-                state.take_note(row["valid_loss"])
+                state.keep_best(row["valid_loss"])
             shown: dict[str, str] = {key: f"{row[key]:.3f}" for key in ("train_loss", "valid_loss") if key in row}
             bar.set_postfix({"epoch": f"{epoch + 1}/{plan.epochs}"} | shown, refresh=False)
             if time.monotonic() - saved >= job.train.checkpoint_seconds or epoch + 1 == plan.epochs:
                 saved = time.monotonic()
                 if distributed.rank() == 0:
-                    resume.save(job.name, state.saved() | {"seconds": clock.seconds(), "parts": job.parts})
-    return _finish(job, state), state.history, clock.seconds()
+                    resume.save(job.name, state.saved() | {"seconds": saved - started})
+    return state.selected(), state.history
 
 
-def _job(
-    name: str, method: Method, phase: Phase, train: Train, seed: int, store: ClipStore, rows: np.ndarray, labels: np.ndarray
-) -> Job:  # fmt: skip
-    settings = phase.settings
-    name = f"{name}.{phase.name}" if phase.name else name
-    train_clips, valid_clips = split(len(rows), settings.valid_fraction, seed, name)
-    frames = store.shape(method.mel(settings))[1] if method.mel(settings) else 0
-    window, hop = method.window(settings, frames), method.hop(settings)
-    starts = (frames - window) // hop + 1 if window else 1
-    _check(name, settings, len(train_clips), len(valid_clips))
-    return Job(
-        name, settings, train, seed, store.device, len(rows), train_clips, valid_clips,
-        Loader(method, settings, store, rows, labels, depth(store.device, train.prefetch)), window, hop, starts,
-        Plan(settings, count(len(train_clips) * starts, settings.batch_size)),
-    )  # fmt: skip
-
-
-def _check(name: str, settings: MethodSettings, train_clips: int, valid_clips: int) -> None:
-    if settings.trained and train_clips < 2:
-        raise AuscultError(f"{train_clips} training clip(s) are too few", f"network `{name}`", "two are needed")
-    if settings.trained and settings.selection == "valid_loss" and not valid_clips:
-        fix = "set `valid_fraction` above 0, or `selection: last`"
-        raise AuscultError("no clip is held out, so no epoch can be selected by its loss", f"network `{name}`", fix)
-
-
-def _set_up(job: Job, phase: Phase, shape: Shape, previous: Network | None) -> TrainingState:
-    """The network with its first weights, its average and its optimiser, before the first epoch."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(job.seed, job.name, 0))
-        live = phase.build(shape).to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    live.start()
-    if previous is not None:
-        live.adopt(previous)
-    if type(live).prepare is not Network.prepare:
-        live.eval()
-        with torch.no_grad():
-            live.prepare(job.whole(np.arange(job.clips)))
-    if distributed.size() > 1:
-        global_batch_norms(live)
-    return TrainingState.of(live, job.settings)
-
-
-def _restore(job: Job, state: TrainingState, resume: ResumeFolder, clock: Clock) -> Job:
-    """Take over the state of an interrupted run, if there is one; the job in at least as many parts as it was."""
-    found = resume.load(job.name)
-    if not found:
-        return job
-    state.restore(found)
-    if job.parts == 1:  # otherwise this process has trained since, and knows
-        clock.before = found["seconds"]
-    distributed.say(f"{job.name}: continuing after epoch {len(state.history)}")
-    return replace(job, parts=max(job.parts, found["parts"]))
-
-
-def _one_epoch(job: Job, state: TrainingState, loss: distributed.Loss, epoch: int, bar: tqdm) -> dict[str, float]:
-    """Train for one epoch; its row of the history: number, last learning rate, and the mean of every part of the loss."""
-    settings, plan, optimizer = job.settings, job.plan, state.optimizer
-    assert optimizer is not None
+def _one_epoch(job: Job, state: TrainingState, loss: Loss, epoch: int, bar: tqdm) -> dict[str, float]:
+    """Train for one epoch; its row of the history."""
+    settings, plan, lr = job.settings, job.plan, 0.0
     state.live.train()
     # Of dropout and layer-drop, which draw for themselves.
     torch.manual_seed(seed_of(job.seed, job.name, 4, epoch, *distributed.stream()))
     order = np.random.default_rng(seed_of(job.seed, job.name, 1, epoch)).permutation(len(job.train_clips) * job.starts)
+    parts = list(itertools.islice(batches(order, settings.batch_size), plan.batches(epoch)))
     totals: dict[str, Tensor] = {}
-    seen, lr, rng = 0, 0.0, np.random.default_rng()
-    todo = list(pieces(order, settings.batch_size, plan.batches(epoch), job.parts))
-    for piece, batch in zip(todo, job.load.each(job.wanted(piece.items) for piece in todo), strict=True):
-        if piece.first:
-            lr = plan.lr(epoch, piece.step)
-            rng = np.random.default_rng(seed_of(job.seed, job.name, 2, epoch, piece.step))
-            if piece.step % settings.accumulate == 0:
-                optimizer.zero_grad(set_to_none=True)
+    for step, batch in enumerate(job.load.each(job.wanted(items) for items in parts)):
+        lr = plan.lr(epoch, step)
+        update = plan.updates(epoch, step)
+        if step % settings.accumulate == 0:
+            state.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.train.precision == "bfloat16"):
-            parts = loss(batch, rng, piece.last and plan.updates(epoch, piece.step))
-        divisor = plan.together(epoch, piece.step) / piece.share
-        (parts["loss"] / divisor if divisor != 1 else parts["loss"]).backward()
-        if piece.last:
-            if plan.updates(epoch, piece.step):
-                _update(optimizer, lr, settings.clip_gradient)
-                if state.ema:
-                    state.ema.step()
-            bar.update()
-        for key, value in parts.items():  # summed on the device: one transfer per epoch
-            totals[key] = totals.get(key, 0) + value.detach() * len(piece.items)
-        seen += len(piece.items)
+            losses = loss(batch, np.random.default_rng(seed_of(job.seed, job.name, 2, epoch, step)), update)
+        divisor = plan.batches_per_update(epoch, step)
+        (losses["loss"] / divisor if divisor != 1 else losses["loss"]).backward()
+        if update:
+            _update(state.optimizer, lr, settings.clip_gradient)
+            if state.ema:
+                state.ema.step()
+        bar.update()
+        for key, value in losses.items():  # summed on the device: one transfer per epoch
+            totals[key] = totals.get(key, 0) + value.detach() * len(parts[step])
+    seen = sum(map(len, parts))
     row = {"epoch": epoch + 1, "lr": lr}
     row |= {_column(key): float(value) / seen for key, value in totals.items()}
     if not np.isfinite(row["train_loss"]):
         what = f"the loss is {row['train_loss']} in epoch {epoch + 1}"
         raise AuscultError(what, f"network `{job.name}`", "lower `lr`")
     row |= distributed.provenance()
-    return row if job.parts == 1 else row | {"parts": job.parts}
+    return row
 
 
 def _update(optimizer: torch.optim.Optimizer, lr: float, clip_gradient: float) -> None:
@@ -259,17 +292,6 @@ def _validate(job: Job, network: Network) -> float:
         for batch in job.whole(job.valid_clips):
             total = total + distributed.sharded(network.valid_loss, batch).sum()
     return float(total) / len(job.valid_clips)
-
-
-def _finish(job: Job, state: TrainingState) -> Network:
-    """The network of the selected epoch, in eval mode, with what it learns of all clips after training."""
-    if state.best[1]:
-        state.chosen.load_saved(state.best[1])
-    chosen = state.chosen.eval()
-    if type(chosen).finish is not Network.finish:
-        with torch.no_grad():
-            chosen.finish(job.whole(np.arange(job.clips)))
-    return chosen
 
 
 def _column(key: str) -> str:

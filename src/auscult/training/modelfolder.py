@@ -5,6 +5,8 @@ What a network keeps unchanged of a pre-trained checkpoint is not saved again: t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,11 @@ import pandas as pd
 import yaml
 from safetensors.torch import load_file, save_file
 
-from auscult.encoders import encoder_file
 from auscult.encoders.checkpoints import path_of, status
 from auscult.errors import AuscultError
-from auscult.files import atomic_folder
+from auscult.files import atomic_file, atomic_folder
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
-from auscult.pipeline.digests import Code
 from auscult.settings.section import validated
 from auscult.settings.training import MethodSettings
 
@@ -39,8 +39,8 @@ class Trained:
     skipped: dict[str, str]
 
 
-def save(folder: Path, trained: Trained, history: pd.DataFrame) -> None:
-    """Write the folder as a whole: it is complete or absent."""
+def save(folder: Path, trained: Trained, history: pd.DataFrame, code: str) -> None:
+    """Write the folder as a whole: it is complete or absent. `code`: digest of the code that trained it."""
     tensors = {
         f"{name}/{key}": value.detach().cpu().contiguous()
         for name, network in trained.networks.items()
@@ -54,12 +54,18 @@ def save(folder: Path, trained: Trained, history: pd.DataFrame) -> None:
         "skipped": trained.skipped,
         "checkpoint": _checkpoint(trained),
         # Not read back: a change of the code is a change of the model, also where it leaves the weights alone.
-        "code": code_digest(trained.settings),
+        "code": code,
     }
     with atomic_folder(folder) as part:
         save_file(tensors, part / "weights.safetensors")
         (part / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         history.to_csv(part / "history.csv", index=False)
+
+
+def write_cost(path: Path, facts: Mapping[str, Any]) -> None:
+    """What a training or an embedding has cost, beside the model folder: it differs between equal runs."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def load(folder: Path, device: str = "cpu") -> Trained:
@@ -120,11 +126,3 @@ def _check_checkpoint(facts: dict[str, Any], folder: Path) -> None:
 def _checkpoint_name(settings: MethodSettings) -> str:
     encoder = getattr(settings, "encoder", None)
     return "" if encoder is None else str(encoder.checkpoint)
-
-
-def code_digest(settings: MethodSettings) -> str:
-    """Digest of a method's file and of the networks, losses and encoder it uses: what turns weights into scores."""
-    start = [Path(__file__).parents[1] / "methods" / f"{settings.method}.py"]
-    if getattr(settings, "encoder", None) is not None:
-        start.append(encoder_file(settings.encoder.name))  # type: ignore[attr-defined]
-    return Code().digest(*start)

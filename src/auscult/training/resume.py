@@ -1,4 +1,9 @@
-"""Training states of interrupted runs, found again only by a run of the same settings, data and code."""
+"""Saved states of trainings, found again only by a run of the same settings, data and code.
+
+`<folder>/<key>/<network>.pt` holds the state of the last saved epoch and, when the network is finished, its weights alone. A
+finished training leaves its states: until DVC has recorded the model folder, a kill makes DVC remove that folder and run the
+stage again, which then takes no more than a moment. Later trainings remove what is old.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +19,20 @@ import torch
 
 from auscult.files import atomic_file
 
+DAY = 24 * 3600.0
+KEPT_FINISHED, KEPT_INTERRUPTED = DAY, 30 * DAY
+"""Seconds since the last save for which states of other trainings stay."""
+_FINISHED = "finished"
 
-def run_key(*parts: Any) -> str:
-    """Hash of JSON-able `parts`, of the source of every auscult module imported so far, and of torch's version."""
-    total = hashlib.sha256(json.dumps([*parts, torch.__version__], sort_keys=True, default=str).encode())
-    for name, module in sorted(sys.modules.items()):
-        if name.split(".")[0] == "auscult" and getattr(module, "__file__", None):
-            total.update(name.encode() + Path(str(module.__file__)).read_bytes())
-    return total.hexdigest()[:32]
+
+def run_key(code: str, *parts: Any) -> str:
+    """Name of a run: hash of a digest of the code, of JSON-able `parts`, and of torch's version."""
+    text = json.dumps([code, *parts, torch.__version__], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class ResumeFolder:
-    """One file per network of a run (`<folder>/<key>/<name>.pt`); `clear` when the run's outputs are in place."""
+    """The states of one run, a file per network."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
@@ -45,5 +53,18 @@ class ResumeFolder:
         with atomic_file(self.folder / f"{name}.pt") as path:
             torch.save(state, path)
 
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def finish(self) -> None:
+        """Note that all networks are trained: from now on the states are kept for a day only."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _FINISHED).touch()
+
+    def remove_old(self) -> None:
+        """Remove the states of other runs that nobody has come back for."""
+        now = time.time()
+        for other in self.folder.parent.iterdir() if self.folder.parent.is_dir() else ():
+            if other == self.folder or not other.is_dir():
+                continue
+            kept = KEPT_FINISHED if (other / _FINISHED).exists() else KEPT_INTERRUPTED
+            last = max([other.stat().st_mtime, *(path.stat().st_mtime for path in other.glob("*.pt"))])
+            if now - last > kept:
+                shutil.rmtree(other, ignore_errors=True)

@@ -53,7 +53,7 @@ class Plan:
         """Batches of an epoch."""
         return min(self.per_epoch, self.passes - epoch * self.per_epoch)
 
-    def together(self, epoch: int, batch: int) -> int:
+    def batches_per_update(self, epoch: int, batch: int) -> int:
         """How many batches share the update of this one. Updates do not reach over the end of an epoch."""
         first = batch - batch % self.settings.accumulate
         return min(self.settings.accumulate, self.batches(epoch) - first)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from auscult.detector.onnx.spectrum import ExportLogMel
 from auscult.errors import AuscultError
 from auscult.features import LOG_MELS
-from auscult.methods.base import Batch, Method, Network
+from auscult.methods.base import Method, Network
+from auscult.training.batches import Inputs
 from auscult.training.modelfolder import Trained
 
 
@@ -63,18 +64,22 @@ class Scorer(nn.Module):
         super().__init__()
         if settings.lowpass_hz:
             raise AuscultError("a bundle with a low-pass (`lowpass_hz`) cannot be exported", fix="fit one without")
-        name = method.mel(settings)
+        self.inputs = Inputs.of(method, settings)
+        name = self.inputs.frontend
         if name and name not in LOG_MELS:
             raise AuscultError(f"the front-end `{name}` cannot be exported", fix=f"use one of: {', '.join(LOG_MELS)}")
-        self.front_end = ExportLogMel(LOG_MELS[name], sample_rate) if name else None
+        self.front_end = ExportLogMel(LOG_MELS[name], sample_rate) if name else nn.Identity()
         self.network, self.backend = network, backend
         self.register_buffer("candidates", torch.ones(1, classes, dtype=torch.bool))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """float32 [n, window] in [-1, 1) -> float32 [n]."""
-        mel = None if self.front_end is None else self.front_end(waveform)
-        candidates = self.candidates.expand(waveform.shape[0], -1)
-        vectors, own = self.network.embed(Batch(candidates=candidates, wave=waveform, mel=mel))
+        batch = self.inputs.batch(
+            wave=lambda: waveform,
+            mel=lambda frontend: self.front_end(waveform),
+            candidates=self.candidates.expand(waveform.shape[0], -1),
+        )
+        vectors, own = self.network.embed(batch)
         score = own["native"] if self.backend is None else self.backend(vectors)
         return score.float()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from auscult.training.ema import WeightEMA
+from auscult.training.state import WeightEMA
 from support.fill import golden
 
 ORDER = ["fc.weight", "fc.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"]
