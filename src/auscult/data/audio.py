@@ -197,7 +197,9 @@ class Recording:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         if self.path.suffix.lower() in NOT_READ:
             return unread_format(self.path)
-        return RecordingError(f"not a readable recording ({reason})", self.path, "give WAV, FLAC, OGG, MP3 or AIFF")
+        return RecordingError(
+            f"not a readable recording ({reason})", self.path, "give a WAV, FLAC, OGG, MP3 or AIFF recording"
+        )
 
     def __enter__(self) -> Self:
         return self
