@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import struct
@@ -17,7 +18,13 @@ import pytest
 import soundfile
 
 from auscult.data.audio import RecordingError, decode, open_recording, probe
+from auscult.data.download.sources import fetch
+from auscult.data.manifest import build_manifest
+from auscult.data.names.encoding import metric_name
 from auscult.data.own.cutting import measure
+from auscult.data.signalfaults import SignalCheck, signal_faults
+from auscult.errors import AuscultError
+from support.packed import tiny_profile
 
 RATE, TONE, SECONDS, LEVEL = 16000, 500.0, 1.0, 0.5
 MOST_SECONDS, MOST_BYTES = 5.0, 3e8
@@ -333,3 +340,77 @@ def test_a_large_file_is_hashed_in_blocks(tmp_path: Path) -> None:
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
     assert header.seconds == pytest.approx((2e8 - 44) / 2 / RATE)
+
+
+def test_names_of_recordings_and_machines(tmp_path: Path) -> None:
+    """Own recordings of any name are cut; where the name itself goes into tables, one that is not UTF-8 is named."""
+    for folder in ("pump (north)", "pump+motor", "pump's", "Pümpe 泵"):
+        for i in range(4):
+            (tmp_path / "mine" / folder / "normal").mkdir(parents=True, exist_ok=True)
+            name = os.fsdecode(b"p\xfcmpe %d.wav" % i)
+            (tmp_path / "mine" / folder / "normal" / name).write_bytes(wav(body=PCM[2 * i :]))
+    source = {"kind": "recordings", "path": str(tmp_path / "mine")}
+    raw = tmp_path / "data" / "raw"
+    fetch(tiny_profile(source=source, grammar="recordings", clip_seconds=1.0), raw)
+    profile = tiny_profile(source=source, grammar="recordings", clip_seconds=1.0)
+    clips, _ = build_manifest(profile, raw)
+    assert sorted(set(clips["machine"])) == ["Pümpe 泵", "pump (north)", "pump's", "pump+motor"]
+    names = [metric_name(machine) for machine in set(clips["machine"])]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"[/\w.\- :]*", name) for name in names), "MLflow's rule"
+    with pytest.raises(AuscultError, match=r"p\\udcfcmpe 0.wav: its name is not UTF-8"):
+        build_manifest(tiny_profile(grammar="folder", clip_seconds=1.0), tmp_path / "mine")
+    (tmp_path / "bad" / "a\\b" / "normal").mkdir(parents=True)
+    (tmp_path / "bad" / "a\\b" / "normal" / "1.wav").write_bytes(wav())
+    with pytest.raises(AuscultError, match="no backslash or control character"):
+        build_manifest(tiny_profile(grammar="folder", clip_seconds=1.0), tmp_path / "bad")
+
+
+@pytest.mark.parametrize("level", [40.0, 1e-4, 0.5])
+def test_one_gain_per_machine_fits_the_level(tmp_path: Path, level: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """Floats in pascals are not cut off, very quiet ones not crushed, and what fits 16 bits stays as it is."""
+    for i in range(5):
+        for folder, times in (("normal", 1.0), ("anomaly", 2.0)):
+            (tmp_path / "mine" / folder).mkdir(parents=True, exist_ok=True)
+            sound = level * times * tone() * (1 - i / 100)
+            soundfile.write(tmp_path / "mine" / folder / f"{i}.wav", sound, RATE, subtype="FLOAT")
+    raw = tmp_path / "data" / "raw"
+    source = {"kind": "recordings", "path": str(tmp_path / "mine")}
+    fetch(tiny_profile(source=source, grammar="recordings", clip_seconds=1.0), raw)
+    gain = json.loads((raw / "source.json").read_text()).get("gains", {"machine": 1.0})["machine"]
+    assert gain == 1 if level == 0.5 else 0.06 < gain * level * LEVEL <= 0.25
+    clip = soundfile.read(raw / "machine" / "00" / "anomaly" / "0__00000000.wav")[0]
+    np.testing.assert_allclose(clip, gain * 2 * level * tone(), atol=1 / 32768)
+    said = capsys.readouterr().out
+    assert (f"machine: the sound is multiplied by {gain:g}" in said) == (gain != 1)
+    assert "exceed full scale" not in said
+
+
+def test_the_manifest_warns_of_levels_that_16_bits_cannot_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, level in (("normal", 0.5), ("anomaly", 4.0), ("test_normal", 0.001)):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "a.wav", level * tone(), RATE, subtype="FLOAT")
+    build_manifest(tiny_profile(grammar="folder", clip_seconds=1.0), tmp_path)
+    said = capsys.readouterr().out
+    assert "1 recording(s) exceed full scale: their peaks are cut off" in said
+    assert "1 recording(s) have less than 8 of 16 bits left" in said
+
+
+def test_faults_of_a_signal() -> None:
+    sine = tone(seconds=2.0).astype(np.float32)
+    gap = np.concatenate([sine, np.zeros(5 * RATE, np.float32), sine])
+    for signal, kinds in (
+        (sine, []), (0 * sine, ["silent"]), (0 * sine + np.float32(0.01), ["constant"]), (gap, ["hold"]),
+        (np.clip(3 * sine, -1, 1), ["clipped"]), (sine * np.float32(1e-5), ["quiet"]), (sine[:0], ["silent"]),
+    ):  # fmt: skip
+        assert [fault.kind for fault in signal_faults(signal, RATE)] == kinds
+        check = SignalCheck(RATE)
+        for block in np.array_split(signal, 37):
+            check.add(block)
+        assert check.faults() == signal_faults(signal, RATE), "block by block as at once"
+    assert "5 s without any signal" in signal_faults(gap, RATE)[0].text
+    check = SignalCheck(RATE)
+    check.add(sine)
+    assert check.level == pytest.approx(20 * np.log10(LEVEL / np.sqrt(2)), abs=0.01)
