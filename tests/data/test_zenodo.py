@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from auscult.data.download import fetching, recordings, unzip
-from auscult.data.download.sources import fetch
+from auscult.data.download import fetch, fetching, recordings, unzip
 from auscult.data.download.web import Patience
 from auscult.data.download.zenodo import ZenodoSource, put_in_place
 from auscult.data.inventory import root_of

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from auscult.data.audio import RecordingError, decode, open_recording, probe
-from auscult.data.download.sources import fetch
+from auscult.data.download import fetch
 from auscult.data.manifest import build_manifest
 from auscult.data.names.encoding import metric_name
 from auscult.data.own.cutting import measure

@@ -241,7 +241,7 @@ def unread_format(path: Path) -> RecordingError:
     """For sound that libsndfile cannot read."""
     name = printable(path.name)
     fix = f"convert it: ffmpeg -i '{name}' '{printable(path.stem)}.wav'"
-    return RecordingError(f"{path.suffix} is not read here: convert it to WAV or FLAC", path, fix)
+    return RecordingError(f"{path.suffix} is not read here: convert it to WAV or FLAC (with ffmpeg)", path, fix)
 
 
 # --------------------------------------------------------------------------------------------------- of the data pipeline

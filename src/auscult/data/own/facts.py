@@ -105,11 +105,13 @@ def facts_of_table(path: Path, files: list[str]) -> dict[str, Facts]:
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names of the columns, and of each row that is not empty its number and its cells."""
+    if path.exists() and not path.is_file():
+        raise AuscultError("the table is no regular file", str(path), "give a CSV file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise AuscultError("the table is not UTF-8 text", str(path), "save it as `CSV UTF-8`") from None
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         fix = "mend `source.table` (relative to `source.path`), or leave it empty"
         raise AuscultError("there is no such table", str(path), fix) from None
     head = text.partition("\n")[0]
