@@ -7,7 +7,7 @@ tracked.
 
 import argparse
 
-from auscult.data.download.sources import fetch
+from auscult.data.download import fetch
 from auscult.errors import run
 from auscult.settings.project import Project
 

@@ -16,12 +16,12 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auscult.data.download.sources import fetch
+from auscult.data.download import fetch
 from auscult.data.manifest import build_manifest
+from auscult.data.names.encoding import attributes_in, clip_name, safe
 from auscult.data.names.grammar import GRAMMARS, Name
 from auscult.data.own import cutting
 from auscult.data.own import source as ownrecordings
-from auscult.data.own.clipnames import attributes_in, clip_name, safe
 from auscult.data.own.cutting import measure, pieces
 from auscult.errors import AuscultError
 from auscult.settings.params import load_profile

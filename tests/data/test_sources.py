@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auscult.data.download.sources import fetch
+from auscult.data.download import fetch
 from auscult.data.inventory import describe, root_of
 from auscult.errors import AuscultError
 from support.packed import tiny_profile

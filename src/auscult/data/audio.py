@@ -197,7 +197,9 @@ class Recording:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         if self.path.suffix.lower() in NOT_READ:
             return unread_format(self.path)
-        return RecordingError(f"not a readable recording ({reason})", self.path, "give WAV, FLAC, OGG, MP3 or AIFF")
+        return RecordingError(
+            f"not a readable recording ({reason})", self.path, "give a WAV, FLAC, OGG, MP3 or AIFF recording"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +241,7 @@ def unread_format(path: Path) -> RecordingError:
     """For sound that libsndfile cannot read."""
     name = printable(path.name)
     fix = f"convert it: ffmpeg -i '{name}' '{printable(path.stem)}.wav'"
-    return RecordingError(f"{path.suffix} is not read here: convert it to WAV or FLAC", path, fix)
+    return RecordingError(f"{path.suffix} is not read here: convert it to WAV or FLAC (with ffmpeg)", path, fix)
 
 
 # --------------------------------------------------------------------------------------------------- of the data pipeline

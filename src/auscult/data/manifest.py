@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from auscult.data.audio import QUIETEST_PEAK, SUFFIXES, probe
+from auscult.data.audio import QUIETEST_PEAK, SUFFIXES, printable, probe
 from auscult.data.labels import groundtruth
 from auscult.data.names.attributes import differences
+from auscult.data.names.encoding import name_fault
 from auscult.data.names.grammar import GRAMMARS, Name
 from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
@@ -112,8 +113,10 @@ def _find(profile: Profile, root: Path) -> tuple[Found, list[str]]:
             seen += 1
             try:
                 name = read(PurePosixPath(below))
+                if fault := name_fault(below, name.machine, name.unit):
+                    raise ValueError(fault)
             except ValueError as error:
-                bad.append(f"{base / below}: {error}")
+                bad.append(f"{printable(base / below)}: {error}")
                 continue
             if name.partition == "supplemental":
                 supplemental += 1

@@ -11,13 +11,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any
 
 import requests
+import urllib3
 from tqdm import tqdm
 
 from auscult.data.download.web import AGAIN, Patience, Trouble, Unreachable, answer, patiently, refuse
@@ -25,6 +26,8 @@ from auscult.errors import AuscultError, listed
 from auscult.files import DiskFull, atomic_file, full_disk_reported
 
 BLOCK = 2**18
+LONGEST_GOODBYE = 1.0
+"""Seconds that all connections together get to end when the run does."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Wanted:
     path: Path
     md5: str = ""
     bytes: int = 0
+    most: int = 2**35
+    """Bytes that are taken where nobody states a size."""
 
 
 @dataclass
@@ -65,26 +70,55 @@ def fetch_files(files: Sequence[Wanted], parallel: int, patience: Patience) -> N
         return
     failed: list[AuscultError] = []
     total = sum(file.bytes for file in files) if all(file.bytes for file in files) else None
-    with tqdm(total=total, desc="download", unit="B", unit_scale=True) as bar, ThreadPoolExecutor(parallel) as pool:
-        work = _Work(patience, bar)
-        try:
-            for task in as_completed([pool.submit(_fetch, file, work) for file in files]):
-                try:
-                    task.result()
-                except (DiskFull, Unreachable):
-                    raise
-                except AuscultError as error:
-                    failed.append(error)
-        except BaseException:
-            patience.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with tqdm(total=total, desc="download", unit="B", unit_scale=True) as bar:
+        for outcome in _outcomes(files, parallel, _Work(patience, bar)):
+            if outcome is not None:
+                if isinstance(outcome, DiskFull | Unreachable) or not isinstance(outcome, AuscultError):
+                    raise outcome
+                failed.append(outcome)
     if len(failed) == 1:
         raise failed[0]
     if failed:
         reasons = sorted(f"{error.where}: {error.what}" for error in failed)
         fix = "; ".join(dict.fromkeys(error.fix for error in failed))
         raise AuscultError(f"{len(failed)} files cannot be had:{listed(reasons)}", fix=fix)
+
+
+def _outcomes(files: Sequence[Wanted], parallel: int, work: _Work) -> Iterator[BaseException | None]:
+    """What became of each file, in the order in which they end; None = it is there.
+
+    In threads that nobody waits for: one that hears nothing from its server notices Ctrl-C after a minute, and what it leaves
+    is continued by the next run.
+    """
+    left, ended = SimpleQueue[Wanted](), SimpleQueue[BaseException | None]()
+    for file in files:
+        left.put(file)
+
+    def fetch_what_is_left() -> None:
+        while not work.patience.stop.is_set():
+            try:
+                file = left.get_nowait()
+            except Empty:
+                return
+            try:
+                _fetch(file, work)
+                ended.put(None)
+            except BaseException as error:
+                ended.put(error)
+
+    threads = [Thread(target=fetch_what_is_left, daemon=True) for _ in range(min(parallel, len(files)))]
+    for thread in threads:
+        thread.start()
+    done = False
+    try:
+        for _ in files:
+            yield ended.get()
+        done = True
+    finally:
+        if not done:
+            work.patience.stop.set()
+            for thread in threads:
+                thread.join(LONGEST_GOODBYE / len(threads))
 
 
 def fault_of(path: Path, md5: str = "", size: int = 0) -> str:
@@ -150,6 +184,9 @@ def _transfer(file: Wanted, part: Path, work: _Work) -> None:
             _drop(part, work)
             raise Trouble("the file there is another one now")
         refuse(response, file.url)
+        if coding := response.headers.get("Content-Encoding", "").strip().lower().removeprefix("identity"):
+            what = f"the server packs the file once more ({coding}), which was not asked for"
+            raise AuscultError(what, file.url, "use the data set's own server: a proxy or mirror may do this")
         if file.bytes and total and total != file.bytes:
             what = f"the server's file has {total} bytes, not {file.bytes}"
             raise AuscultError(
@@ -157,23 +194,30 @@ def _transfer(file: Wanted, part: Path, work: _Work) -> None:
             )
         if response.status_code == 200:
             _drop(part, work)  # the server does not continue files, or has a new one
+            start = 0
         # What has arrived stays: unlike a file that is computed, it need not be made again.
         with full_disk_reported(file.path):
             if not part.exists():
                 with atomic_file(_note(part)) as out:
                     out.write_text(json.dumps({"etag": response.headers.get("ETag", ""), "bytes": total}))
+            most = file.bytes or total or file.most
             with open(part, "ab") as stream:
                 for block in _blocks(response):
-                    stream.write(block)
                     work.advance(len(block))
+                    start += len(block)
+                    if start > most:
+                        raise AuscultError(f"the server sends more than the {most} bytes stated", file.url, AGAIN)
+                    stream.write(block)
     if total and _size(part) != total:
         raise Trouble(f"cut after {_size(part)} of {total} bytes")
 
 
 def _blocks(response: requests.Response) -> Iterator[bytes]:
+    """The body as it comes, however little at a time: what has arrived before a cut is kept."""
     try:
-        yield from response.iter_content(BLOCK)
-    except requests.RequestException as error:
+        while block := response.raw.read1(BLOCK, decode_content=False):
+            yield block
+    except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Trouble(f"cut in the middle ({type(error).__name__})") from None
 
 
@@ -181,7 +225,7 @@ def _total(response: requests.Response) -> int:
     """Bytes of the whole file, 0 = not told."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else 0
+        return int(length) if length.isdigit() else 0
     match = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
     return int(match[1]) if match else 0
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from auscult.data.audio import SUFFIXES
 from auscult.data.download.unzip import unpack, unpacked_bytes
-from auscult.files import atomic_file, atomic_folder
+from auscult.files import atomic_file, atomic_folder, require_room
 
 _UNFINISHED = "unfinished"
 """In place of an archive's MD5 while its recordings are being moved to their places."""
@@ -72,6 +72,7 @@ class Recordings:
         if not archives:
             return
         total, lock, stop = sum(unpacked_bytes(path) for _, path in archives), Lock(), Event()
+        require_room(self.folder, total, "the recordings take {wanted}, and {free} are free", "free some room")
         with tqdm(total=total, desc="unpack", unit="B", unit_scale=True) as bar, ThreadPoolExecutor(workers) as pool:
 
             def advance(count: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 import requests
+import urllib3
 
 from auscult.errors import AuscultError
 
@@ -18,6 +21,10 @@ BUSY = {408, 425, 429}
 """Answers that ask to come back later, as every 5xx does."""
 LONGEST_WAIT = 900.0
 """Seconds; a server that asks for more (Retry-After) gets no more."""
+LARGEST_ANSWER = 2**24
+"""Bytes of a record's list of files; the largest of these data sets has 40 kB."""
+LONGEST_ANSWER = 120.0
+"""Seconds it may take."""
 AGAIN = "run the same command again, which continues where this one stopped"
 
 
@@ -89,7 +96,13 @@ def answer(url: str, headers: dict[str, str], patience: Patience) -> requests.Re
     try:
         return requests.get(url, headers=headers, stream=True, timeout=patience.timeout)
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
-        raise AuscultError("this is no web address", url, "mend it in the profile") from None
+        fix = "mend it in the profile; where it is right, the server leads to a wrong one"
+        raise AuscultError("this is no web address, or leads to none", url, fix) from None
+    except (urllib3.exceptions.LocationParseError, UnicodeError, ValueError) as error:
+        if isinstance(error, requests.RequestException):
+            raise Trouble(f"no connection ({type(error).__name__})", answered=False) from None
+        what = f"the server leads to an address that cannot be read ({type(error).__name__})"
+        raise AuscultError(what, url, "try later, or another mirror (`source.base`)") from None
     except requests.RequestException as error:
         raise Trouble(f"no connection ({type(error).__name__})", answered=False) from None
 
@@ -114,14 +127,27 @@ def fetch_json(url: str, patience: Patience) -> Any:
     """
 
     def ask() -> Any:
-        with answer(url, {}, patience) as response:
+        with answer(url, {"Accept-Encoding": "identity"}, patience) as response:
             refuse(response, url)
             try:
-                return response.json()
-            except requests.RequestException as error:
+                return json.loads(_body(response, url))
+            except (ValueError, RecursionError, urllib3.exceptions.HTTPError, OSError) as error:
                 raise Trouble(f"no JSON in the answer ({type(error).__name__})") from None
 
     return patiently(ask, url, patience)
+
+
+def _body(response: requests.Response, url: str) -> bytes:
+    """The whole answer, which must not be large, nor take long."""
+    body, end = bytearray(), time.monotonic() + LONGEST_ANSWER
+    while block := response.raw.read1(2**16, decode_content=False):
+        body += block
+        if len(body) > LARGEST_ANSWER or response.headers.get("Content-Encoding", "identity") != "identity":
+            what = f"the answer is packed, or larger than {LARGEST_ANSWER} bytes: no list of files"
+            raise AuscultError(what, url, "write the MD5s into the profile (`md5:`), from the data set's page")
+        if time.monotonic() > end:
+            raise Trouble(f"the answer takes longer than {LONGEST_ANSWER:g} s")
+    return bytes(body)
 
 
 def _retry_after(response: requests.Response) -> float:

@@ -274,7 +274,7 @@ def _labels(source: ZenodoSource, folder: Path, pins: Pins, patience: Patience) 
     for label in source.labels.files:
         url = urljoin(f"{(source.labels.base or source.base).rstrip('/')}/", label.url)
         known = pins.of(url, Checksum(label.md5))
-        wanted[label.path] = Wanted(url, folder / label.path, known.md5, known.bytes)
+        wanted[label.path] = Wanted(url, folder / label.path, known.md5, known.bytes, most=2**26)
     for path in sorted(folder.rglob("*")):
         file = wanted.get(path.relative_to(folder).as_posix())
         if source.unpacked and file and (fault := fault_of(path, file.md5, file.bytes)):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from auscult.data.own.clipnames import attributes_in
+from auscult.data.names.encoding import attributes_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def folder(path: PurePosixPath) -> Name:
 
 
 def recordings(path: PurePosixPath) -> Name:
-    """Clips cut from your own recordings: folders as in `folder`, attributes in the name (clipnames.py)."""
+    """Clips cut from your own recordings: folders as in `folder`, attributes in the name (encoding.py)."""
     return replace(folder(path), attributes=attributes_in(path.stem))
 
 

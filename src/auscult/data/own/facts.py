@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from auscult.data.audio import printable
+from auscult.data.names.encoding import name_fault
 from auscult.data.names.grammar import folder as folder_grammar
 from auscult.errors import AuscultError, listed
 from auscult.settings.section import near
@@ -28,6 +30,8 @@ class Facts:
 
     def problem(self) -> str:
         """Why clips of this machine and unit could not be filed; "" if they can."""
+        if fault := name_fault(f"{self.machine}/{self.unit}", self.machine, self.unit):
+            return fault
         for what, name in (("machine", self.machine), ("unit", self.unit)):
             if name in _RESERVED or name.startswith(".") or {"/", "\\"} & set(name) or len(name.encode()) > 100:
                 return f"`{name}` cannot be the name of a {what}"
@@ -47,12 +51,12 @@ def facts_of_folders(files: list[str]) -> dict[str, Facts]:
         try:
             read = folder_grammar(PurePosixPath(name))
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{printable(name)}: {error}")
             continue
         label = next(part for part in PurePosixPath(name).parts if part in LABELS)
         facts[name] = Facts(read.machine, read.unit, label=label)
         if facts[name].problem():
-            problems.append(f"{name}: {facts[name].problem()}")
+            problems.append(f"{printable(name)}: {facts[name].problem()}")
     if problems:
         fix = "sort them into [<machine>/[<unit>/]]normal/, anomaly/ and test_normal/, or give a `source.table`"
         raise AuscultError(f"the folders do not tell what these are:{listed(problems)}", fix=fix)
@@ -92,7 +96,7 @@ def facts_of_table(path: Path, files: list[str]) -> dict[str, Facts]:
                 problems.append(f"row {number}: label `{facts.label}` is none of {', '.join(LABELS)}{hint}")
             elif facts.problem():
                 problems.append(f"row {number}: {facts.problem()}")
-    problems += [f"no row for `{name}`" for name in files if name not in found]
+    problems += [f"no row for `{printable(name)}`" for name in files if name not in found]
     if problems:
         fix = "mend the table; its file names are relative to `source.path`"
         raise AuscultError(f"the table does not fit the recordings:{listed(problems)}", str(path), fix)
@@ -101,11 +105,13 @@ def facts_of_table(path: Path, files: list[str]) -> dict[str, Facts]:
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names of the columns, and of each row that is not empty its number and its cells."""
+    if path.exists() and not path.is_file():
+        raise AuscultError("the table is no regular file", str(path), "give a CSV file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise AuscultError("the table is not UTF-8 text", str(path), "save it as `CSV UTF-8`") from None
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         fix = "mend `source.table` (relative to `source.path`), or leave it empty"
         raise AuscultError("there is no such table", str(path), fix) from None
     head = text.partition("\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -12,10 +13,9 @@ from tqdm import tqdm
 
 from auscult.data.audio import NOT_READ, QUIETEST_PEAK, READ, RecordingError, printable, unread_format
 from auscult.data.inventory import describe
-from auscult.data.own.clipnames import LONGEST, clip_name, encoded, safe
+from auscult.data.names.encoding import LONGEST, clip_name, encoded, safe
 from auscult.data.own.cutting import SHORTEST, Measured, cut, measure, pieces
 from auscult.data.own.facts import Facts, facts_of_folders, facts_of_table
-from auscult.data.own.holdout import Recording, hold_out
 from auscult.data.parallel import in_threads
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder, require_room
@@ -28,6 +28,15 @@ HIGHEST_PEAK = 0.25
 Piece = tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Recording:
+    path: Path
+    name: str
+    """What its clips are called after: unique within its machine and unit."""
+    facts: Facts
+    sound: Measured
+
+
 class RecordingsSource(Section):
     """Recordings on this machine; their clips are written into the project's data folder."""
 
@@ -35,7 +44,7 @@ class RecordingsSource(Section):
     path: str
     """Folder, absolute or relative to the project root."""
     table: str = ""
-    """CSV (see recordingfacts.py), relative to `path`; "" = folders tell what a recording is."""
+    """CSV (see facts.py), relative to `path`; "" = folders tell what a recording is."""
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Of consecutive clips, as a part of their length."""
     minimum_seconds: Annotated[float, Field(ge=SHORTEST)] | None = None
@@ -120,7 +129,12 @@ def _files(folder: Path, table: str) -> tuple[dict[str, Path], Counter[str]]:
     others = Counter(path.suffix.lower() or path.name for name, path in seen.items() if name not in {*files, table})
     if not files:
         what = f"no recordings below this folder{f', only {_counts(others)}' if others else ''}"
-        raise AuscultError(what, str(folder), f"put some there: {', '.join(READ)}")
+        fix = f"put some there: {', '.join(READ)}"
+        if others[".csv"]:
+            fix += (
+                "; numbers of a vibration logger become sound by soundfile.write(name, values, rate, subtype='FLOAT')"
+            )
+        raise AuscultError(what, str(folder), fix)
     return files, others
 
 
@@ -182,6 +196,39 @@ def _pieces(sound: Measured, clip_seconds: float, source: RecordingsSource) -> l
     clip = max(1, round(clip_seconds * sound.sample_rate))
     minimum = source.minimum_seconds or clip_seconds / 2
     return pieces(sound.frames, clip, max(1, round(clip * (1 - source.overlap))), round(minimum * sound.sample_rate))
+
+
+# --------------------------------------------------------------------------------------------------- what is held out
+def hold_out(recordings: list[Recording], holdout: float) -> list[Recording]:
+    """Label some normal recordings `test_normal`: of each unit those with the lowest hashes, so no name decides.
+
+    Copies of a recording go the same way.
+    """
+    units: dict[tuple[str, str], list[Recording]] = {}
+    for one in recordings:
+        units.setdefault((one.facts.machine, one.facts.unit), []).append(one)
+    held: set[tuple[str, str, int]] = set()
+    problems = []
+    for (machine, unit), of_unit in sorted(units.items()):
+        normal = sorted({one.sound.content for one in of_unit if one.facts.label == "normal"})
+        if not normal:
+            problems.append(f"{machine} unit {unit}: not one normal recording, so nothing to train on")
+        elif holdout and all(one.facts.label != "test_normal" for one in of_unit):
+            if len(normal) == 1:
+                problems.append(f"{machine} unit {unit}: one normal recording cannot be both trained on and held out")
+            count = min(max(1, round(holdout * len(normal))), len(normal) - 1)
+            held |= {(machine, unit, content) for content in normal[:count]}
+    if problems:
+        fix = "add normal recordings (or cut a long one in two), or set `source.holdout` to 0"
+        raise AuscultError(f"too few recordings:{listed(problems)}", fix=fix)
+    out = []
+    for one in recordings:
+        chosen = one.facts.label == "normal" and (one.facts.machine, one.facts.unit, one.sound.content) in held
+        out.append(replace(one, facts=replace(one.facts, label="test_normal")) if chosen else one)
+    if all(one.facts.label == "normal" for one in out):
+        fix = "add some to anomaly/ or test_normal/, or set `source.holdout`"
+        raise AuscultError("there is nothing to test with: every recording is normal and trained on", fix=fix)
+    return out
 
 
 # ------------------------------------------------------------------------------------------------------------ what is said
