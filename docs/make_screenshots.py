@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--dvc", nargs="+", default=["HEAD", "workspace"], help="revisions to compare")
     parser.add_argument("--recordings", type=Path, help="a folder with normal/ and today/, for the terminal")
     parser.add_argument(
-        "--page", type=Path, default=Path("reports/synthetic"), help="what `auscult report` has written"
+        "--page", type=Path, default=Path("data/synthetic/report"), help="what `auscult report` has written"
     )
     arguments = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)

@@ -1,5 +1,4 @@
-"""Evaluate the arms of a report under every back-end: backends/metrics/<profile>/<report>/ and
-data/<profile>/results/<report>-backends/. Sees the labels of test clips.
+"""Evaluate the arms of a report under every back-end: data/<profile>/backends/<report>/. Sees the labels of test clips.
 
 A report is "project", a study, or "all" arms.
 """
@@ -8,7 +7,7 @@ import sys
 
 from auscult.errors import run
 from auscult.results.backends import write_backends
-from auscult.results.results import ArmFiles, Folders
+from auscult.results.results import ArmFiles
 from auscult.settings.project import Project
 
 
@@ -24,8 +23,7 @@ def main() -> None:
     for ensemble in sweep.ensembles.values():
         for name in ensemble.arms:
             params.arm(name)  # refuses one that there is not
-    out = Folders(paths.backends(report), paths.results(f"{report}-backends"))
-    write_backends(project.profile, evaluate, sweep, arms, paths.labels, out)
+    write_backends(project.profile, evaluate, sweep, arms, paths.labels, paths.backends(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which units of a machine type pass for which, by a study's arms: a table, and pictures of each arm."""
+"""Which units of a machine type pass for which, by a study's arms: data/<profile>/confusion/<study>/."""
 
 import sys
 
@@ -18,7 +18,7 @@ def main() -> None:
         arm: confusion_of(paths.embeddings(arm, project.seeds[0]), labels, k)
         for arm in project.params.studies[study].confusion
     }
-    write_confusions(tables, paths.confusion(study), paths.results(f"{study}-confusion"))
+    write_confusions(tables, paths.confusion(study))
 
 
 if __name__ == "__main__":

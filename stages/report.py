@@ -1,4 +1,4 @@
-"""The page of the project's own arms: reports/<profile>/. Sees the labels of test clips."""
+"""The page of the project's own arms: data/<profile>/report/. Sees the labels of test clips."""
 
 from auscult.errors import run
 from auscult.results.page.build import project_rows, write_report

@@ -14,7 +14,7 @@ from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import evaluate
 from auscult.results.backends import headline, write_backends
 from auscult.results.names import UNKNOWN
-from auscult.results.results import ArmFiles, Folders
+from auscult.results.results import ArmFiles
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import BackendSweep, Evaluate
@@ -30,7 +30,7 @@ SWEEP = {
     "ensembles": {"both": {"arms": ["ae", "mfn"], "backend": "ldn"}},
     "replicates": 20,
 }
-COMMITTED, CACHED = {"summary.csv", "table.md", "heatmap.png"}, {"summary.csv", "table.csv", "table.tex"}
+FILES = {"summary.csv", "table.csv", "table.md", "table.tex", "heatmap.png"}
 
 
 def profile(scheme: str = "dcase2020") -> Profile:
@@ -81,19 +81,16 @@ def write(folder: Path, scheme: str, name: str = "out") -> None:
         for arm in ("ae", "mfn", "idnn", "small")
     }
     sweep = validated(BackendSweep, SWEEP, "backends")
-    out = Folders(folder / name, folder / f"{name}-cached")
+    out = folder / name
     write_backends(profile(scheme), Evaluate(), sweep, arms, folder / "labels.parquet", out)
 
 
 def test_everything_is_written_twice_the_same(written: tuple[Path, str]) -> None:
     folder, scheme = written
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
     write(folder, scheme, "again")
-    for suffix, names in (("", COMMITTED), ("-cached", CACHED)):
-        assert {path.name for path in (folder / f"out{suffix}").iterdir()} == names
-        for name in names:
-            assert (folder / f"out{suffix}" / name).read_bytes() == (folder / f"again{suffix}" / name).read_bytes(), (
-                name
-            )
+    for name in FILES:
+        assert (folder / "out" / name).read_bytes() == (folder / "again" / name).read_bytes(), name
     assert not plt.get_fignums()
 
 
@@ -102,13 +99,13 @@ def test_numbers_are_those_of_the_evaluation(written: tuple[Path, str]) -> None:
     parts = [pd.read_parquet(folder / "scores" / f"{arm}.parquet").assign(arm=arm) for arm in ("ae", "mfn")]
     expected = evaluate(pd.concat(parts), labels(scheme != "dcase2020"), MetricRules(scheme=scheme), 20)  # type: ignore[arg-type]
     keys = ["arm", "backend", "convention", "set", "machine", "metric"]
-    found = pd.read_csv(folder / "out-cached" / "summary.csv")
+    found = pd.read_csv(folder / "out" / "summary.csv")
     both = found.merge(expected, on=keys, suffixes=("", "_expected"))
     assert len(both) == (found["arm"] != "both").sum() > 100
     for column in ("value", "ci_low", "ci_high"):
         np.testing.assert_allclose(both[column], both[f"{column}_expected"], atol=0.0051)
     metric, machine = ("official", "hmean") if scheme == "dcase2022" else ("mean_auc_pauc", "mean")
-    table = pd.read_csv(folder / "out-cached" / "table.csv")
+    table = pd.read_csv(folder / "out" / "table.csv")
     assert set(zip(table["metric"], table["machine"], strict=True)) == {(metric, machine)}
     assert len(table) == len(headline(expected, MetricRules(scheme=scheme))) + 6  # type: ignore[arg-type]
 
@@ -128,7 +125,7 @@ def test_a_row_per_arm_a_column_per_back_end(written: tuple[Path, str]) -> None:
     assert rows["arm"][1:3] == ["native score", "kNN (cosine)"]
     assert rows["ae"][1] == UNKNOWN
     assert rows["idnn"] == ["", *[UNKNOWN] * 4]
-    table = pd.read_csv(folder / "out-cached" / "table.csv").query("set == 'dev' and convention == 'per_unit'")
+    table = pd.read_csv(folder / "out" / "table.csv").query("set == 'dev' and convention == 'per_unit'")
     values = table.set_index(["arm", "backend"])["value"]
     for place, name in enumerate(SWEEP["sweep"], 1):  # type: ignore[arg-type]
         assert rows["mfn"][place].split(" ")[0] == f"{values['mfn', name]:.1f}"
@@ -144,7 +141,7 @@ def test_an_arm_without_scores_says_why_and_a_transductive_score_what_it_is(writ
     for words in ("no scores yet", "not trained: two clips only", "mean of the standardised scores of ae, mfn"):
         assert words in text, words
     assert "not an official score" in text
-    assert "not trained: two clips only" in (written[0] / "out-cached" / "table.tex").read_text()
+    assert "not trained: two clips only" in (written[0] / "out" / "table.tex").read_text()
 
 
 def test_an_ensemble_of_an_arm_without_scores_says_so(tmp_path: Path) -> None:
@@ -161,7 +158,7 @@ def test_without_labels_the_table_says_so(tmp_path: Path) -> None:
     scores(0, ("ldn",), False).to_parquet(tmp_path / "scores" / "ae.parquet")
     write(tmp_path, "dcase2020")
     assert "No test clip has a label" in (tmp_path / "out" / "table.md").read_text()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == COMMITTED
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
 def test_without_any_scores_it_is_refused(tmp_path: Path) -> None:

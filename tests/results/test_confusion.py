@@ -121,11 +121,16 @@ def test_one_row_per_machine_type() -> None:
 
 
 def test_when_there_is_nothing_to_confuse(tmp_path: Path) -> None:
-    write_confusions({"ae": table({"fan": 1})}, tmp_path / "small", tmp_path / "cached")
-    text = (tmp_path / "small" / "table.md").read_text()
+    write_confusions({"ae": table({"fan": 1})}, tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
     assert "\n## `ae`\n" in text
     assert "one unit: there is none" in text
-    assert {path.name for path in (tmp_path / "cached").iterdir()} == {"ae.csv", "ae_accepted.png", "ae_auc.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "table.md",
+        "ae.csv",
+        "ae_accepted.png",
+        "ae_auc.png",
+    }
     parts = table({"fan": 2})
     parts.loc[(parts["quantity"] == "accepted") & (parts["unit"] != parts["other"]), "value"] = 0.0
     assert "No normal clip was accepted" in confusion_markdown(parts)

@@ -17,7 +17,7 @@ def report(parser: ArgumentParser) -> Command:
     Example: auscult report --out /tmp/report --arms ae tfst_os_scl
     """
     parser.add_argument("--profile", default="", help="whose results; default: the one of params.yaml")
-    parser.add_argument("--out", type=Path, help="folder to write, replaced as a whole; default: reports/<profile>")
+    parser.add_argument("--out", type=Path, help="folder to write, replaced as a whole; default: data/<profile>/report")
     parser.add_argument(
         "--arms", metavar="ARM", nargs="+", default=[], help="only these; default: every arm with scores"
     )

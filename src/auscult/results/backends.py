@@ -1,7 +1,7 @@
 """Every arm under every back-end of the sweep: a summary, a table and a heat map.
 
 The number is the profile's headline: the official score with domains, the mean of AUC and pAUC without. All others, and
-the further native scores that some arms have, stand in the cached summary.csv.
+the further native scores that some arms have, stand in summary.csv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from auscult.files import atomic_folder
 from auscult.results.cells import SETS
 from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
-from auscult.results.results import NOT_RUN, ArmFiles, Folders, all_scores, arm_remarks, skipped
+from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
 from auscult.results.table import Cell, Column, Document, Row, Table, number
 from auscult.results.tables import UNLABELLED, caption_of
 from auscult.results.text import latex, markdown
@@ -34,12 +34,9 @@ from auscult.settings.schema import BackendSweep, Evaluate
 
 
 def write_backends(
-    profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Folders
+    profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Path
 ) -> None:
-    """Evaluate all arms under all back-ends.
-
-    Committed are summary.csv (the headline number), table.md and heatmap.png; cached are summary.csv (every number), table.csv
-    and table.tex.
+    """Evaluate all arms under all back-ends and write summary.csv, table.{csv,md,tex} and heatmap.png into `out`.
 
     Args:
         profile: whose rules and name the results carry.
@@ -48,7 +45,7 @@ def write_backends(
         arms: arm -> its files, `scores` being its table of the sweep; in the order of the rows. One without scores
             keeps its row, which says why.
         labels: parquet of clip_id, anomaly, domain.
-        out: both are replaced as a whole.
+        out: folder, replaced as a whole.
 
     Raises:
         AuscultError: no arm has any scores, or they cannot be evaluated.
@@ -96,18 +93,17 @@ class Report:
     level: float = 0.95
 
 
-def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Folders) -> None:
+def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Path) -> None:
     table = headline(summary, profile.rules)
     document = backend_document(table, report, sweep, profile.name)
-    with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
+    with atomic_folder(out) as part:
         # Without domains `official` is `mean_auc_pauc` by another name; this file is large enough.
         kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
         kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
         table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
-        table.to_csv(small / "summary.csv", index=False, float_format="%.6g", lineterminator="\n")
-        (small / "table.md").write_text(markdown(document), encoding="utf-8")
+        (part / "table.md").write_text(markdown(document), encoding="utf-8")
         (part / "table.tex").write_text(latex(document), encoding="utf-8")
-        plot_heatmap(table, small / "heatmap.png", list(report.arms), list(report.backends), report.remarks)
+        plot_heatmap(table, part / "heatmap.png", list(report.arms), list(report.backends), report.remarks)
 
 
 def _of(absent: Mapping[tuple[str, str], str], arm: str) -> list[str]:

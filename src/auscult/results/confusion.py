@@ -69,14 +69,14 @@ def _panel(axis: Axes, percent: pd.DataFrame) -> None:
         axis.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.4))
 
 
-def write_confusions(tables: Mapping[str, pd.DataFrame], committed: Path, cached: Path) -> None:
-    """Of each arm the confusions as CSV and pictures into the folder `cached`; table.md of all arms into `committed`."""
-    with atomic_folder(committed) as small, atomic_folder(cached) as part:
+def write_confusions(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    """Of each arm the confusions as CSV and pictures, and table.md of all arms, into the folder `out`, replaced as a whole."""
+    with atomic_folder(out) as part:
         for arm, table in tables.items():
             table.to_csv(part / f"{arm}.csv", index=False, float_format="%.4f", lineterminator="\n")
             for quantity in ("accepted", "auc"):
                 plot_confusion(table, part / f"{arm}_{quantity}.png", quantity, arm)
-        (small / "table.md").write_text(markdown(confusion_document(tables)), encoding="utf-8")
+        (part / "table.md").write_text(markdown(confusion_document(tables)), encoding="utf-8")
 
 
 def confusion_document(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Document:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,8 @@ HEADLINE = (*FEW, "pauc_source", "pauc_target")
 PROJECT_TITLE = "The project's arms"
 
 
-class Folders(NamedTuple):
+@dataclass(frozen=True)
+class Folders:
     """Where results go: what is committed, and what DVC caches."""
 
     committed: Path

@@ -25,7 +25,7 @@ from auscult.results.text import latex
 from auscult.settings.schema import TableSettings
 
 UNLABELLED = (
-    "No test clip has a label, so there is no number to show. `dvc repro submissions/dvc.yaml` writes the scores and "
+    "No test clip has a label, so there is no number to show. `dvc repro extras/dvc.yaml:submission` writes the scores and "
     "decisions in the challenge's format."
 )
 _PAIRED = "Bold: better than every other row of the block, by the paired bootstrap interval of the difference."

@@ -76,9 +76,9 @@ class Paths:
             self.root / "studies" / study / "metrics" / self.profile if study else self.root / "metrics" / self.profile
         )
 
-    def results(self, report: str = "") -> Path:
-        """What is not committed of the results of the project ("" or "project"), of a study, or of another report."""
-        return self.data / "results" / (report or "project")
+    def results(self, study: str = "") -> Path:
+        """What is not committed of the results of the project, or of a study."""
+        return self.data / "results" / (study or "project")
 
     def submission(self, arm: str) -> Path:
         """Scores and decisions in the challenge's format."""
@@ -89,17 +89,17 @@ class Paths:
         return self.data / "sweep" / f"{arm}.parquet"
 
     def backends(self, report: str) -> Path:
-        """What is committed of the results of the sweep: of the "project", of a study, or of "all" arms."""
-        return self.root / "backends" / "metrics" / self.profile / report
+        """Results of the sweep: of the "project", of a study, or of "all" arms."""
+        return self.data / "backends" / report
 
     @property
     def report(self) -> Path:
         """The page of results."""
-        return self.root / "reports" / self.profile
+        return self.data / "report"
 
     def confusion(self, study: str) -> Path:
-        """What is committed of the confusions between units."""
-        return self.root / "studies" / study / "confusion" / self.profile
+        """Which units pass for which, by arms of a study."""
+        return self.data / "confusion" / study
 
 
 def project_root() -> Path:

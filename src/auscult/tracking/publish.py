@@ -15,9 +15,10 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -111,7 +112,8 @@ def _publish_report(client: Any, project: Project, study: str, store: Path) -> l
     return keys
 
 
-class ArmResults(NamedTuple):
+@dataclass(frozen=True)
+class ArmResults:
     """Rows of summary.csv of an arm, its pictures, and the run of its study."""
 
     rows: pd.DataFrame
