@@ -25,7 +25,7 @@ from auscult.features import FRONTENDS, spectrogram
 from auscult.settings.params import load_profile
 from auscult.settings.schema import Data
 from auscult.training.memory import keep_freed_memory
-from support import RATE, Row, command, in_child, packed_noise, profile, record, row
+from common import RATE, Row, command, in_child, packed_noise, profile, record, row
 
 # ---------------------------------------------------------------------------------------------------------------- data
 SECONDS, DATA_BATCH = 10.0, 64

@@ -32,7 +32,7 @@ from auscult.methods.os_scl import OsScl, OsSclSettings
 from auscult.settings.sections import ArcFaceSettings, FphSettings
 from auscult.settings.training import MethodSettings
 from auscult.training.memory import keep_freed_memory
-from support import RATE, TABLE, Marks, Row, command, packed_noise, profile, quiet, record, row, task, train
+from common import RATE, TABLE, Marks, Row, command, packed_noise, profile, quiet, record, row, task, train
 
 # ---------------------------------------------------------------------------------------------------------- train step
 # Variant -> (our inputs, our head and margin, the authors' configuration). "fussion" is their spelling.

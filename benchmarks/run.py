@@ -252,7 +252,7 @@ def main() -> int:
                 rows.append(memory_row(name, peak))
             print(f"    {seconds:.0f} s; {time.perf_counter() - began:.0f} s in all", flush=True)
     sys.path.insert(0, str(HERE.parent / "src"))
-    from support import record
+    from common import record
 
     if rows:
         record(rows, table)

@@ -39,7 +39,7 @@ from auscult.settings.schema import BackendSweep, Data
 from auscult.settings.section import validated
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
-from support import (
+from common import (
     Row,
     command,
     exponent,

@@ -24,7 +24,7 @@ from auscult.settings.params import arm_settings, load_params
 from auscult.settings.training import MethodSettings
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
-from support import RATE, Marks, Phases, Row, command, in_child, packed_noise, profile, quiet, record, row, task, train
+from common import RATE, Marks, Phases, Row, command, in_child, packed_noise, profile, quiet, record, row, task, train
 
 # --------------------------------------------------------------------------------------------------------------- epoch
 ROOT = Path(__file__).parents[1]

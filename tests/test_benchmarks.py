@@ -71,7 +71,7 @@ def test_one_command_writes_rows_and_a_picture(tmp_path: Path, monkeypatch: pyte
     assert table.with_suffix(".png").stat().st_size > 10_000
 
     monkeypatch.syspath_prepend(str(FOLDER))
-    from support import record
+    from common import record
 
     record([{**rows[0], "value": 1}], table)
     assert len(read(table)) == len(rows), "a row is replaced by its next measurement"
@@ -100,7 +100,7 @@ def test_every_command_is_registered() -> None:
         found = re.search(r"^    command\(\{(.*?)\}\)", path.read_text(), re.M | re.S)
         there |= dict.fromkeys(re.findall(r'"(\w+)":', found[1]) if found else (), path.stem)
     assert listed == there
-    others = {"run", "support", "calibrate_synthetic", "parity"}
+    others = {"run", "common", "calibrate_synthetic", "parity"}
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
 
 
