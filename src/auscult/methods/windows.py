@@ -73,6 +73,6 @@ class WindowErrors(Network):
         return self.embed(batch)[1]["native"]
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean latent vector [B, D] over all windows of whole clips; own score: mean error over the same [B]."""
+        """Mean latent vector [B, D] over all windows of whole clips; native score: mean error over the same [B]."""
         latent, error = mean_over_windows(self.evaluate, batch.mel, self.width)
         return latent, {"native": error}
