@@ -41,8 +41,7 @@ from auscult.data.store import ClipStore
 from auscult.settings.params import arm_settings, load_params
 from auscult.settings.training import MethodSettings
 from auscult.training.device import pick_device
-from measure import RATE, Marks, Phases, Row, batches_of, peak_mib, profile, row, task, train
-from record import record
+from common import RATE, Marks, Phases, Row, batches_of, command, peak_mib, profile, record, row, task, train
 
 ROOT = Path(__file__).parents[1]
 SCALE, EPOCHS, GOAL = 31_000, 300, 60.0
@@ -308,4 +307,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command({"paper_scale": main})

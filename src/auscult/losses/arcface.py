@@ -50,6 +50,9 @@ def add_margin(cosine: Tensor, margin: float) -> Tensor:
     Where theta + m would pass pi, cos(theta + m) rises again; there the line cos(theta) - m sin(m) takes its place
     (authors' code), so that the result always falls as theta grows. The root is kept off zero: its slope there is
     infinite, and rounding can even push its argument below.
+
+    >>> add_margin(torch.tensor([0.0]), 0.5)  # cos(pi / 2 + 0.5)
+    tensor([-0.4794])
     """
     sine = (1 - cosine.square()).clamp(min=1e-20).sqrt()
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
@@ -72,6 +75,10 @@ def margin_nll(cosine: Tensor, candidates: Tensor, scale: float, margin: float) 
 
     Returns:
         [B], >= 0, higher = more anomalous; infinite for a clip without candidates.
+
+    >>> cosine, own = torch.tensor([[0.9, 0.1], [0.1, 0.9]]), torch.tensor([[True, False], [True, False]])
+    >>> margin_nll(cosine, own, scale=10.0, margin=0.0)[1]  # ln(1 + e^8)
+    tensor(8.0003)
     """
     logits = scale * cosine
     before = functional.pad(logits.logcumsumexp(1)[:, :-1], (1, 0), value=-math.inf)

@@ -38,6 +38,9 @@ def dlcl(
 
     Returns:
         Loss of each clip [B], and its code int64 [B]. Gradients reach x, the chosen codes, and `bank` if it has one.
+
+    >>> dlcl(torch.tensor([[2.0, 0.0]]), codes=torch.eye(2), bank=torch.tensor([[1.0, 0.0]]), temperature=0.1)  # ln 2
+    (tensor([0.6931]), tensor([0]))
     """
     x, codes, bank = (functional.normalize(part) for part in (x, codes, bank))
     nearest, code = (x @ codes.T).max(1)

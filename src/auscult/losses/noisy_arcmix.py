@@ -25,6 +25,10 @@ def noisy_arcmix(logits_ya: Tensor, y_a: Tensor, y_b: Tensor, lam: float | Tenso
 
     Returns:
         Scalar.
+
+    >>> import torch
+    >>> noisy_arcmix(torch.zeros(1, 4), torch.tensor([0]), torch.tensor([1]), 0.3)  # ln 4
+    tensor(1.3863)
     """
     return lam * cross_entropy(logits_ya, y_a) + (1 - lam) * cross_entropy(logits_ya, y_b)  # OS-SCL, Eq. (2)
 

@@ -28,6 +28,10 @@ def supcon_terms(z: Tensor, labels: Tensor, temperature: float, with_itself: boo
 
     Returns:
         Terms [B] >= 0, zero for anchors without a positive; and which anchors have one, bool [B].
+
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> supcon_terms(z, torch.tensor([0, 0, 1]), temperature=1.0, with_itself=False)
+    (tensor([0.3133, 0.3133, 0.0000]), tensor([ True,  True, False]))
     """
     similarity = z @ z.T / temperature  # [B, B]
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -58,6 +62,10 @@ def noise_supcon(
 
     Returns:
         Scalar >= 0.
+
+    >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> noise_supcon(z, torch.tensor([0, 0, 1]), 1.0, None, "sum")
+    tensor(0.6265)
     """
     with torch.autocast(z_unit.device.type, enabled=False):
         z = z_unit.to(torch.promote_types(z_unit.dtype, torch.float32))
@@ -76,6 +84,9 @@ def supcon(z_unit: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
     Returns:
         Scalar >= 0.
+
+    >>> supcon(torch.eye(2), torch.tensor([0, 1]), temperature=0.1)  # no positives
+    tensor(0.)
     """
     with torch.autocast(z_unit.device.type, enabled=False):
         z = z_unit.to(torch.promote_types(z_unit.dtype, torch.float32))

@@ -34,7 +34,7 @@ class FineTuneSettings(MethodSettings):
     specaug: SpecAugSettings = SpecAugSettings()
     arcface: ArcFaceSettings = ArcFaceSettings(margin=0.2)
     chunk_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """Training hears one chunk of this length of each clip, from a random place; 0 = whole clips."""
+    """Training sees one chunk of this length of each clip, from a random place; 0 = whole clips."""
     test_clip: Literal["whole", "chunks"] = "whole"
     """Embedding of a test clip: of the whole of it, or the mean of the normalised ones of its consecutive chunks, the last of
     which ends where the clip ends."""
@@ -82,7 +82,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         if self.settings.pooling == "class_token" and not e.class_token:
             raise AuscultError(f"encoder `{name}` has no class token", "pooling", "use: attentive")
         if self.settings.specaug.frequency + self.settings.specaug.time and not e.spectrogram:
-            what = f"encoder `{name}` hears waveforms: there is no spectrogram to mask"
+            what = f"encoder `{name}` reads waveforms: there is no spectrogram to mask"
             raise AuscultError(what, "specaug", "set specaug.frequency and specaug.time to 0")
 
     # ----------------------------------------------------------------------------------------------------- the embedding

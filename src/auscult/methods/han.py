@@ -88,6 +88,7 @@ class HanSettings(FineTuneSettings):
 class Han(FineTuned):
     """An encoder with branches beside its linear maps and group vectors in its layers."""
 
+    settings: HanSettings
     known: Tensor
 
     def __init__(self, settings: HanSettings, shape: Shape, pseudo_labels: int = 0) -> None:
@@ -95,11 +96,14 @@ class Han(FineTuned):
         Args:
             pseudo_labels: clusters per unattributed unit that this training takes for classes.
         """
-        lost = shape.unattributed
+        unlabelled = shape.unattributed
         super().__init__(
-            settings, shape, () if settings.unattributed == "class" else lost, extra=pseudo_labels * len(lost)
+            settings,
+            shape,
+            () if settings.unattributed == "class" else unlabelled,
+            extra=pseudo_labels * len(unlabelled),
         )
-        self.own, self.lost, self.pseudo_labels = settings, lost, pseudo_labels
+        self.unlabelled, self.pseudo_labels = unlabelled, pseudo_labels
         e, lora, adapter = self.encoder, settings.lora, settings.group_adapter
         self._moved: dict[str, str] = {}
         if lora.rank:
@@ -111,10 +115,10 @@ class Han(FineTuned):
             blocks = e.blocks(adapter.position)
             add_group_adapters(e, blocks, e.width, adapter)
             self._moved |= {name: f"{name}.inner" for name in blocks}
-        contrast = lost and settings.unattributed == "contrast"
+        contrast = unlabelled and settings.unattributed == "contrast"
         self.contrast = DualLevelContrast(settings.dlcl, settings.embedding) if contrast else None
         known = torch.ones(shape.classes, dtype=torch.bool)
-        known[list(lost)] = False
+        known[list(unlabelled)] = False
         self.register_buffer("known", known)
         self._clusters: Tensor | None = None  # [clips]: place in the head that a clip is given
 
@@ -123,13 +127,13 @@ class Han(FineTuned):
         return [f"encoder.{_moved(name, self._moved)}" for name in self._published]
 
     def frozen(self) -> bool:
-        return bool(self.own.lora.rank) and self.own.lora.frozen
+        return bool(self.settings.lora.rank) and self.settings.lora.frozen
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         branches = list(lora_parameters(self.encoder))
         mine = {id(weight) for weight in branches}
         rest = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in mine]
-        return [{"params": rest}, {"params": branches, "lr_scale": self.own.lora.lr_scale}]
+        return [{"params": rest}, {"params": branches, "lr_scale": self.settings.lora.lr_scale}]
 
     def merge(self) -> None:
         """Eqs. (2) and (4)."""
@@ -151,7 +155,7 @@ class Han(FineTuned):
             self.eval()
             self.load_state_dict(untouched)
             self.contrast.initialise(x)
-        elif self.pseudo_labels and self.lost:
+        elif self.pseudo_labels and self.unlabelled:
             x, labels, clips = self._unattributed(batches, self.features)
             self._cluster(x.cpu().numpy(), labels, clips)
 
@@ -170,9 +174,9 @@ class Han(FineTuned):
 
     def _cluster(self, x: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> None:
         """Static pseudo-labels (their section V-E, "PL"): k-means within each unattributed unit."""
-        first = self.arcface.classes - self.pseudo_labels * len(self.lost)
+        first = self.arcface.classes - self.pseudo_labels * len(self.unlabelled)
         given = np.full(clips.max() + 1, -1)
-        for number, label in enumerate(self.lost):
+        for number, label in enumerate(self.unlabelled):
             mine = labels == label
             count = min(self.pseudo_labels, int(mine.sum()))
             found = KMeans(count, n_init=4, random_state=0).fit(x[mine]).labels_
@@ -195,7 +199,7 @@ class Han(FineTuned):
         if self.contrast is None:
             return {"loss": aam}
         parts = self.contrast(x, self.known[batch.label])
-        return {"loss": aam + self.own.dlcl.weight * parts["dlcl"], "aam": aam, **parts}
+        return {"loss": aam + self.settings.dlcl.weight * parts["dlcl"], "aam": aam, **parts}
 
 
 def _moved(name: str, moves: Mapping[str, str]) -> str:

@@ -137,6 +137,9 @@ def window_scores(logits: Tensor) -> dict[str, Tensor]:
       bracket of the first logarithm, meant to close before the minus, closes at the end. Near p = 1 it is
       log(2 (1 - p)), no less than -36; towards p = 0 it grows as the logarithm of `native`, up to 3.6: one confident
       window outweighs many improbable ones.
+
+    >>> window_scores(torch.tensor([[2.0, 0.0]]))["native_intended"]
+    tensor([[-2.,  2.]])
     """
     own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
     others = logits.unsqueeze(1).masked_fill(own, -math.inf).logsumexp(2)  # [n, C]

@@ -38,9 +38,9 @@ class Pretrained(Network):
         Raises:
             AuscultError: so many samples give no token.
         """
-        heard = samples * self.encoder.sample_rate // self._rate
-        if heard < self.encoder.min_samples:
-            what = f"{heard} samples at {self.encoder.sample_rate} Hz are too short for `{self._settings.name}`"
+        resampled = samples * self.encoder.sample_rate // self._rate
+        if resampled < self.encoder.min_samples:
+            what = f"{resampled} samples at {self.encoder.sample_rate} Hz are too short for `{self._settings.name}`"
             fix = f"its first token takes {self.encoder.min_samples}: use longer ones"
             raise AuscultError(what, "the profile's clip_seconds, or chunk_seconds", fix)
 

@@ -12,7 +12,15 @@ from auscult.methods.base import Batch, Network
 
 
 def windows(mel: Tensor, width: int, hop: int = 1) -> Tensor:
-    """All windows of `width` frames, one every `hop` frames: [B, mels, frames] -> [B, W, mels, width], a view."""
+    """All windows of `width` frames, one every `hop` frames: [B, mels, frames] -> [B, W, mels, width], a view.
+
+    >>> windows(torch.arange(4).view(1, 1, 4), width=2)
+    tensor([[[[0, 1]],
+    <BLANKLINE>
+             [[1, 2]],
+    <BLANKLINE>
+             [[2, 3]]]])
+    """
     return mel.unfold(2, width, hop).transpose(1, 2)
 
 
@@ -32,6 +40,9 @@ def mean_over_windows(
 
     Returns:
         For each tensor of `evaluate` its float32 mean [B, ...].
+
+    >>> mean_over_windows(lambda windows: (windows.sum((1, 2)),), torch.arange(4.0).view(1, 1, 4), width=2)
+    (tensor([3.]),)
     """
     views = windows(mel, width, hop)
     clips, count = views.shape[:2]
@@ -62,6 +73,6 @@ class WindowErrors(Network):
         return self.embed(batch)[1]["native"]
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean latent vector [B, D] over all windows of whole clips; own score: mean error over the same [B]."""
+        """Mean latent vector [B, D] over all windows of whole clips; native score: mean error over the same [B]."""
         latent, error = mean_over_windows(self.evaluate, batch.mel, self.width)
         return latent, {"native": error}

@@ -91,7 +91,11 @@ def kernels(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
 
 
 def same(x: Tensor, kernel: int | tuple[int, int], stride: int | tuple[int, int], value: float = 0.0) -> Tensor:
-    """Pad [..., h, w] as Keras's "same": ceil(size / stride) outputs, and of an odd rest the larger half behind."""
+    """Pad [..., h, w] as Keras's "same": ceil(size / stride) outputs, and of an odd rest the larger half behind.
+
+    >>> same(torch.ones(1, 1, 1, 4), kernel=(1, 3), stride=(1, 2))
+    tensor([[[[1., 1., 1., 1., 0.]]]])
+    """
     pads: list[int] = []
     for axis in (1, 0):  # PyTorch lists the last axis first
         k, s = (kernel, stride) if isinstance(kernel, int) else (kernel[axis], stride)

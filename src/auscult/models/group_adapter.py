@@ -53,7 +53,7 @@ class GroupAdapter(nn.Module):
 
 
 class Adapted(nn.Module):
-    """A block of a Transformer, and an adapter that hears the same hidden states and adds to what the block returns.
+    """A block of a Transformer, and an adapter that reads the same hidden states and adds to what the block returns.
 
     Args:
         inner: called with hidden states [B, T, D] first, and returns a tensor [B, T, D].

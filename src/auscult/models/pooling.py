@@ -69,17 +69,29 @@ def _patches(tokens: Tensor, class_token: bool) -> Tensor:
 
 
 def mean(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
-    """Mean over the tokens, [B, D]."""
+    """Mean over the tokens, [B, D].
+
+    >>> mean(torch.tensor([[[9.0], [1.0], [3.0]]]), class_token=True)
+    tensor([[2.]])
+    """
     return _patches(tokens, class_token).mean(1)
 
 
 def mean_std(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
-    """Mean and deviation over the tokens, [B, 2 D]."""
+    """Mean and deviation over the tokens, [B, 2 D].
+
+    >>> mean_std(torch.tensor([[[1.0], [3.0]]]))
+    tensor([[2., 1.]])
+    """
     return torch.cat(_statistics(_patches(tokens, class_token)), 1)
 
 
 def maximum(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
-    """Largest value of each channel, [B, D]."""
+    """Largest value of each channel, [B, D].
+
+    >>> maximum(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+    tensor([[3., 5.]])
+    """
     return _patches(tokens, class_token).amax(1)
 
 
@@ -96,7 +108,11 @@ def first(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
 
 
 def row_means(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
-    """Mean over time of each frequency row, lowest row first, [B, rows * D] (GenRep, arXiv 2409.05035)."""
+    """Mean over time of each frequency row, lowest row first, [B, rows * D] (GenRep, arXiv 2409.05035).
+
+    >>> row_means(torch.tensor([[[1.0], [10.0], [3.0], [30.0]]]), rows=2)  # two time steps of two rows
+    tensor([[ 2., 20.]])
+    """
     return _patches(tokens, class_token).unflatten(1, (-1, rows)).mean(1).flatten(1)
 
 

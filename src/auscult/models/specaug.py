@@ -33,6 +33,10 @@ def spec_augment(x: Tensor, frequency: int, time: int, rng: np.random.Generator,
 
     Returns:
         [B, frames, bins], a new tensor; `x` itself when both masks are off.
+
+    >>> masked = spec_augment(torch.ones(1, 6, 4), frequency=3, time=0, rng=np.random.default_rng(3))
+    >>> masked[0, 0]
+    tensor([0., 0., 1., 1.])
     """
     clips, frames, bins = x.shape
     if not frequency and not time:

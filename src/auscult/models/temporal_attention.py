@@ -15,6 +15,10 @@ def temporal_attention(mel: Tensor) -> Tensor:
 
     Returns:
         The same shape.
+
+    >>> import torch
+    >>> temporal_attention(torch.tensor([[2.0, -2.0]]))  # sigmoid(4) and sigmoid(-4)
+    tensor([[ 1.9640, -0.0360]])
     """
     weight = (mel.amax(-2, keepdim=True) + mel.mean(-2, keepdim=True)).sigmoid()  # [..., 1, frames]
     return mel * weight

@@ -22,6 +22,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def near(word: str, words: list[str]) -> str:
+    """ " (did you mean ...?)" if one of `words` is close, otherwise "".
+
+    >>> near("margn", ["margin", "scale"])
+    ' (did you mean `margin`?)'
+    """
     close = difflib.get_close_matches(word, words, n=1)
     return f" (did you mean `{close[0]}`?)" if close else ""
 
@@ -51,7 +56,11 @@ def _keys(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
+    """Nested mappings as one, keys joined by dots.
+
+    >>> flat({"epochs": 3, "fph": {"reduction": 64}})
+    {'epochs': 3, 'fph.reduction': 64}
+    """
     out: dict[str, Any] = {}
     for key, value in values.items():
         out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,14 +1,18 @@
-"""What the benchmarks share: rows, children with their own peak of memory, made-up data sets, epochs and their phases."""
+"""What the benchmarks share: commands, rows of the table, children with a peak of memory of their own, made-up data, epochs."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import math
 import multiprocessing
+import os
+import platform
 import resource
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,49 @@ from auscult.training.state import WeightEMA
 
 RATE = 16000
 Row = dict[str, object]
+
+
+def command(commands: Mapping[str, Callable[[], None]]) -> None:
+    """Run the benchmark that the first argument names, on the arguments behind it; one alone need not be named."""
+    if len(commands) == 1 and sys.argv[1:2] != [*commands]:
+        sys.argv.insert(1, *commands)
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(f"usage: {Path(sys.argv[0]).name} {{{','.join(commands)}}} [--help] ...")
+    commands[sys.argv.pop(1)]()
+
+
+# ------------------------------------------------------------------------------------------------------------------ the table
+COLUMNS = ("benchmark", "variant", "value", "unit", "reference", "ratio", "machine", "versions")
+KEY = ("benchmark", "variant", "unit")
+TABLE = Path(os.environ.get("BENCHMARKS_TABLE") or Path(__file__).parents[1] / "metrics" / "benchmarks.csv")
+"""Where rows go: `run.py --csv` names another file. Who writes a row again replaces it."""
+
+
+def record(rows: Sequence[dict[str, object]], path: Path = TABLE) -> None:
+    """Put `rows` (columns `COLUMNS`; `machine` and `versions` are filled in) in the place of those with the same `KEY`."""
+    rows = [{"machine": machine(), "versions": versions(), **row} for row in rows]
+    new = {tuple(str(row[column]) for column in KEY) for row in rows}
+    kept: list[dict[str, object]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [dict(row) for row in csv.DictReader(file) if tuple(row[column] for column in KEY) not in new]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted([*kept, *rows], key=lambda row: tuple(str(row[column]) for column in KEY)))
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def versions() -> str:
+    return f"torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def row(
