@@ -180,15 +180,6 @@ def load(folder: Path) -> Bundle:
     return made
 
 
-def load_network(folder: Path) -> modelfolder.Trained:
-    """A trained network as a bundle uses it: branches merged, spectra in float64."""
-    trained = modelfolder.load(folder)
-    for network in trained.networks.values():
-        network.merge()
-        network.exact_spectra()
-    return trained
-
-
 def _rule(manifest: _Manifest) -> Threshold:
     rule = Threshold(**manifest.threshold)
     if type(rule.value) is not float or type(rule.rate) is not float or rule.by not in ("quantile", "gamma"):
