@@ -289,8 +289,8 @@ def to_a_pipe(content: bytes) -> bytes:
 
 FORMATS = {
     "wav": ("WAV", "PCM_16"), "w64": ("W64", "PCM_16"), "rf64": ("RF64", "PCM_16"), "au": ("AU", "PCM_16"),
-    "aiff": ("AIFF", "PCM_16"), "caf": ("CAF", "PCM_16"), "flac": ("FLAC", "PCM_16"),
-    "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
+    "aiff": ("AIFF", "PCM_16"), "caf": ("CAF", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
 }  # fmt: skip
 WRITERS: dict[str, Callable[[Path, np.ndarray], Callable[[], object]]] = {

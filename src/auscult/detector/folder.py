@@ -200,7 +200,7 @@ def _try_window(bundle: Bundle) -> None:
     if bundle.backend != "native" and embeddings.shape[1] != bundle.reference.shape[1]:
         what = f"embeddings have {embeddings.shape[1]} dimensions, and those of the normal sound {bundle.reference.shape[1]}"
         raise ValueError(what)
-    if not np.isfinite(bundle.of_embeddings(embeddings, own)).all():
+    if not np.isfinite(embeddings).all() or not np.isfinite(bundle.of_embeddings(embeddings, own)).all():
         raise ValueError("a window of noise has no finite score")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules import module
 
 from auscult.detector.reading import plain_yaml, read_bytes, tensor_shapes
-from auscult.features import FRONTENDS, frames
+from auscult.features import frontend
 from auscult.methods import load_method
 from auscult.methods.base import Network, Shape
 from auscult.settings.section import flat, validated
@@ -76,14 +76,14 @@ def check_model(folder: Path, name: str, window: int, sample_rate: int) -> None:
     _compare(built, found, bool(encoder and encoder.checkpoint))
 
 
-def _check_shape(shape: Shape, frontend: str, classes: list[str]) -> None:
+def _check_shape(shape: Shape, spectra: str, classes: list[str]) -> None:
     sizes = (shape.classes, shape.mels, shape.frames, shape.samples, shape.sample_rate, *shape.unattributed)
     if any(type(size) is not int for size in sizes) or len(set(classes)) != shape.classes:
         raise ValueError("its sizes are no numbers, or there are other classes than it says")
     if not all(isinstance(each, str) for each in classes) or not set(shape.unattributed) <= set(range(shape.classes)):
         raise ValueError("its classes are no names")
-    mels = FRONTENDS[frontend].mels if frontend else 0
-    if (shape.mels, shape.frames) != (mels, frames(shape.samples, frontend) if frontend else 0):
+    wanted = (frontend(spectra).mels, frontend(spectra).frames(shape.samples)) if spectra else (0, 0)
+    if (shape.mels, shape.frames) != wanted:
         raise ValueError("the spectra of its front-end have another size")
 
 
