@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from auscult.scoring.sweep import bound, left_out_by
+from auscult.scoring.sweep import left_out_scores
+from auscult.scoring.table import scored
 from auscult.settings.schema import BackendSweep
 from auscult.settings.section import validated
 from record import record
@@ -44,18 +45,19 @@ def embeddings(clips: int, units: int, partition: str) -> tuple[np.ndarray, pd.D
 def rows(sweep: BackendSweep, clips: int, queries: int, units: int) -> Iterator[dict[str, object]]:
     train, train_meta = embeddings(clips, units, "train")
     test, test_meta = embeddings(queries, units, "test")
-    wanted = [member for one in sweep.sweep.values() if one.kind == "fusion" for member in one.of]
-    for name, settings in sweep.sweep.items():
-        if settings.kind in ("native", "fusion"):
+    wanted = [member for one in sweep.sweep.values() for member in getattr(one, "of", ())]
+    for name, entry in sweep.sweep.items():
+        if entry.kind in ("native", "fusion"):
             continue
+        settings = entry.filled("unit", domains=True)
         start = time.perf_counter()
-        scores = bound(settings, "unit", True)(train, train_meta, test, test_meta)
+        scores = scored(settings, train, train_meta, test, test_meta)
         seconds = time.perf_counter() - start
         assert np.isfinite(scores).all()
         yield {"benchmark": "back-ends", "variant": f"{name}, {clips} + {queries} clips", "value": round(seconds, 2)}
         if name in wanted:
             start = time.perf_counter()
-            left_out_by(settings, train, train_meta, sweep, "unit", True)
+            left_out_scores(settings, train, train_meta, sweep.folds, sweep.seed)
             seconds = time.perf_counter() - start
             variant = f"left-out scores of {name}, {clips} clips"
             yield {"benchmark": "back-ends", "variant": variant, "value": round(seconds, 2)}

@@ -26,9 +26,9 @@ from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.evaluation.evaluate import evaluate
 from auscult.methods import load_method
-from auscult.scoring import BACKENDS
+from auscult.scoring.table import knobs, scored
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Data
+from auscult.settings.schema import Data, Score
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
 from measure import Row, exponent, in_child, packed_noise, peak_mib, profile, quiet, row, task, train, write_noise
@@ -89,8 +89,9 @@ def clouds(clips: int, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
 def backend(name: str) -> Step:
     def work(folder: Path, clips: int, length: float) -> float:
         few, (bank, meta), (queries, of) = clouds(64, 0), clouds(clips, 0), clouds(clips, 1)
-        BACKENDS[name](*few, *few, k=1, domains=False)
-        return seconds_of(lambda: BACKENDS[name](bank, meta, queries, of, k=1, domains=False))
+        settings = knobs(name, Score(), domains=False)
+        scored(settings, *few, *few)
+        return seconds_of(lambda: scored(settings, bank, meta, queries, of))
 
     work.__name__ = name
     return work

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from auscult.data.audio import workers_or_cores
 from auscult.errors import AuscultError
 from auscult.results.page.context import Context
+from auscult.scoring import left_out_kinds
 from auscult.scoring.banks import Scope
-from auscult.scoring.knn import LEFT_OUT
 from auscult.scoring.submission import Unit, thresholds
 from auscult.scoring.table import bank_rules
 
@@ -61,12 +61,12 @@ def limits(of: Request) -> dict[Unit, float]:
         OSError: the embeddings of the training clips are not there.
     """
     meta = pd.read_parquet(of.folder / "train.parquet")
-    if of.backend not in LEFT_OUT and of.backend not in meta:
+    if of.backend not in left_out_kinds() and of.backend not in meta:
         what = f"back-end `{of.backend}` gives training clips no score, so there is no threshold"
         raise AuscultError(what, str(of.folder / "train.parquet"))
     # An arm's own scores stand in its table: nobody needs the vectors.
     train: NDArray[np.float32] = (
-        np.load(of.folder / "train.npy") if of.backend in LEFT_OUT else np.empty((len(meta), 0), np.float32)
+        np.load(of.folder / "train.npy") if of.backend in left_out_kinds() else np.empty((len(meta), 0), np.float32)
     )
     return thresholds(train, meta, of.backend, of.rate, of.k, of.domains, of.scope)
 
