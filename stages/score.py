@@ -1,4 +1,4 @@
-"""Score one arm's test clips with every back-end, without their labels: data/<profile>/scores/<arm>.parquet."""
+"""Score the test clips of arms with every back-end, without their labels: data/<profile>/scores/<arm>.parquet of each."""
 
 import sys
 
@@ -11,11 +11,12 @@ from auscult.settings.project import Project
 
 
 def main() -> None:
-    project, arm = Project.open(), sys.argv[1]
+    project = Project.open()
     score, domains = project.section("score"), project.profile.rules.domains
-    tables = [score_table(project.paths.embeddings(arm, s), score, domains).assign(seed=s) for s in project.seeds]
-    with atomic_file(project.paths.scores(arm)) as part:
-        pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
+    for arm in sys.argv[1:]:
+        tables = [score_table(project.paths.embeddings(arm, s), score, domains).assign(seed=s) for s in project.seeds]
+        with atomic_file(project.paths.scores(arm)) as part:
+            pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
 
 
 if __name__ == "__main__":

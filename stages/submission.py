@@ -10,12 +10,7 @@ from auscult.settings.project import Project
 
 def main() -> None:
     project, arm = Project.open(), sys.argv[1]
-    paths, settings, score, seed = (
-        project.paths,
-        project.section("submission"),
-        project.section("score"),
-        project.seeds[0],
-    )
+    paths, settings, seed = project.paths, project.section("submission"), project.seeds[0]
     if settings.set not in project.profile.sets:
         with atomic_folder(paths.submission(arm)) as part:
             (part / "nothing.txt").write_text(f"the profile {project.profile.name} has no {settings.set} set\n")
@@ -26,11 +21,9 @@ def main() -> None:
         paths.clips,
         paths.submission(arm),
         project.profile.rules,
-        seed=seed,
-        **score.model_dump(include={"k", "domain_banks", "scope"}),
-        backend=settings.backend,
-        set_name=settings.set,
-        rate=settings.rate,
+        seed,
+        settings,
+        project.section("score"),
     )
     if absent:
         print(f"{arm} has no scores of {', '.join(absent)}: the submission is not complete", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Score one arm's cached embeddings with the back-ends of the sweep, without labels: data/<profile>/sweep/<arm>.parquet."""
+"""Score the cached embeddings of arms with the back-ends of the sweep, without labels: data/<profile>/sweep/<arm>.parquet."""
 
 import sys
 
@@ -11,13 +11,13 @@ from auscult.settings.project import Project
 
 
 def main() -> None:
-    project, arm = Project.open(), sys.argv[1]
+    project = Project.open()
     sweep, score, domains = project.section("backends"), project.section("score"), project.profile.rules.domains
-    tables = [
-        sweep_table(project.paths.embeddings(arm, s), sweep, score, domains).assign(seed=s) for s in project.seeds
-    ]
-    with atomic_file(project.paths.sweep(arm)) as part:
-        pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
+    for arm in sys.argv[1:]:
+        folders = {seed: project.paths.embeddings(arm, seed) for seed in project.seeds}
+        tables = [sweep_table(folder, sweep, score, domains).assign(seed=seed) for seed, folder in folders.items()]
+        with atomic_file(project.paths.sweep(arm)) as part:
+            pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
 
 
 if __name__ == "__main__":

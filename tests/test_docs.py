@@ -74,20 +74,12 @@ def test_the_method_of_the_page_fulfils_the_contract(tmp_path: Path) -> None:
 
 def test_the_back_end_of_the_page_passes_the_tests_of_all(tmp_path: Path) -> None:
     project = copy(tmp_path)
-    module, settings, line = blocks("add-a-back-end.md", "python")
+    module, name = blocks("add-a-back-end.md", "python")
     (project / "src/auscult/scoring/centre.py").write_text(module)
-    kinds = project / "src/auscult/backendsettings.py"
-    put(kinds, r"^AnyBackend = ", f"{settings}\n\n\\g<0>")
-    put(kinds, r"^    \| FusionSettings,", "    | CentreSettings\n\\g<0>")
-    registry = project / "src/auscult/scoring/__init__.py"
-    put(
-        registry, r"^BACKENDS: .*\n", f"from auscult.scoring.centre import centre_scores\n\n\\g<0>    {line.strip()},\n"
-    )
+    put(project / "src/auscult/scoring/__init__.py", r"^(BACKENDS = \[.*)\]$", f"\\1, {name.strip()}]")
     passed = run(project, "pytest", "tests/scoring/test_backends.py", "-k", "centre", "-p", "no:cacheprovider")
     assert int(re.findall(r"(\d+) passed", passed)[0]) >= 20
-    sweep = "from pydantic import TypeAdapter; from auscult.settings.backends import AnyBackend; "
-    sweep += "from auscult.scoring.sweep import bound; "
-    sweep += "bound(TypeAdapter(AnyBackend).validate_python({'kind': 'centre'}), 'unit', True)"
+    sweep = "from auscult.settings.schema import BackendSweep; BackendSweep(sweep={'x': {'kind': 'centre'}})"
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     subprocess.run([sys.executable, "-c", sweep], env=environment, check=True)
 

@@ -25,7 +25,8 @@ from auscult.detector import bundle, stream, thresholds
 from auscult.detector.bundle import Bundle
 from auscult.errors import AuscultError
 from auscult.files import digest
-from auscult.scoring.knn import LEFT_OUT
+from auscult.scoring.knn import KnnSettings
+from auscult.scoring.knn import left_out as left_out_of_the_pipeline
 from support.projects import stage_environment
 from support.trees import noise, write
 
@@ -105,7 +106,9 @@ def test_windows_of_their_own_are_left_out_as_in_the_pipeline() -> None:
     meta = pd.DataFrame({"machine": "m", "unit": "00", "domain": "unknown"}, index=range(300))
     for backend in ("knn_cosine", "knn_euclidean"):
         got = bundle.left_out(vectors, np.arange(300), np.full(300, "00"), 2, backend)
-        np.testing.assert_allclose(got, LEFT_OUT[backend](vectors, meta, 2), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            got, left_out_of_the_pipeline(vectors, meta, KnnSettings(kind=backend, k=2)), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_a_method_with_a_score_of_its_own(recordings: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,11 @@ import pytest
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.fusion import ensemble, fold_scores, fused, standardised
-from auscult.scoring.knn import knn_scores
+from auscult.scoring.table import scored
 from support.clouds import Clouds, clouds
+from support.scores import knobs
+
+knn_scores = partial(scored, knobs("knn_cosine"))
 
 
 def test_fold_scores_are_those_of_a_backend_fitted_to_the_rest() -> None:
@@ -56,7 +61,7 @@ def test_the_only_clip_of_a_unit_has_no_left_out_score() -> None:
     found = fold_scores(knn_scores, train, meta)
     assert np.isnan(found[alone]).all()
     assert np.isfinite(found[~alone]).all()
-    wide = fold_scores(lambda *of: knn_scores(*of, scope="machine"), train, meta, scope="machine")
+    wide = fold_scores(partial(scored, knobs("knn_cosine", scope="machine")), train, meta, scope="machine")
     assert np.isfinite(wide).all()
 
 

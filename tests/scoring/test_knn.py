@@ -12,14 +12,16 @@ from scipy.stats import zscore
 
 from auscult.errors import AuscultError
 from auscult.results.names import BACKEND_NOTES, backend_name
-from auscult.scoring import BACKENDS
-from auscult.scoring.knn import knn_scores, left_out_scores
-from auscult.scoring.table import score_table
-from auscult.scoring.transductive import transductive_scores
+from auscult.scoring import backends
+from auscult.scoring.banks import Scope
+from auscult.scoring.knn import left_out
+from auscult.scoring.table import score_table, scored
 from auscult.settings.schema import Score
+from support.clouds import Clouds
+from support.scores import knobs, scores
 
 
-def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.DataFrame]:
+def embeddings(seed: int = 0) -> Clouds:
     """30 training and 20 test clips of two units in mixed order, 5 dimensions; one source-heavy and one target bank."""
     rng = np.random.default_rng(seed)
 
@@ -30,12 +32,8 @@ def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.
         )  # fmt: skip
 
     train_meta, test_meta = table(30), table(20).assign(domain="unknown")
-    return (
-        rng.standard_normal((30, 5)).astype(np.float32),
-        train_meta,
-        rng.standard_normal((20, 5)).astype(np.float32),
-        test_meta,
-    )
+    train, test = (rng.standard_normal((clips, 5)).astype(np.float32) for clips in (30, 20))
+    return Clouds(train, train_meta, test, test_meta)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -43,39 +41,37 @@ def embeddings(seed: int = 0) -> tuple[np.ndarray, pd.DataFrame, np.ndarray, pd.
 @pytest.mark.parametrize("domains", [False, True])
 def test_brute_force(metric: str, k: int, domains: bool) -> None:
     train, train_meta, test, test_meta = embeddings()
-    found = knn_scores(train, train_meta, test, test_meta, k, domains, metric=metric)  # type: ignore[arg-type]
+    found = scores(f"knn_{metric}", Clouds(train, train_meta, test, test_meta), k, domains)
     for row in range(len(test)):
-        scores = []
+        of_banks = []
         for domain in ["source", "target"] if domains else [None]:
             bank = (train_meta["unit"] == test_meta["unit"][row]).to_numpy()
             if domain:
                 bank = bank & (train_meta["domain"] == domain).to_numpy()
             distances = np.sort(cdist(test[row : row + 1].astype(float), train[bank].astype(float), metric)[0])
-            scores.append(distances[:k].mean())
-        assert found[row] == pytest.approx(min(scores), rel=1e-4, abs=1e-6)
+            of_banks.append(distances[:k].mean())
+        assert found[row] == pytest.approx(min(of_banks), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("domains", [False, True])
 def test_one_bank_for_all_units_of_a_type(domains: bool) -> None:
     """As scores of a data set whose units are not told apart."""
     train, train_meta, test, test_meta = embeddings()
-    found = knn_scores(train, train_meta, test, test_meta, 2, domains, scope="machine")
-    one = knn_scores(train, train_meta.assign(unit="all"), test, test_meta.assign(unit="all"), 2, domains)
-    np.testing.assert_array_equal(found, one)
-    assert not np.allclose(found, knn_scores(train, train_meta, test, test_meta, 2, domains))
+    found = scores("knn_cosine", embeddings(), 2, domains, scope="machine")
+    together = Clouds(train, train_meta.assign(unit="all"), test, test_meta.assign(unit="all"))
+    np.testing.assert_array_equal(found, scores("knn_cosine", together, 2, domains))
+    assert not np.allclose(found, scores("knn_cosine", embeddings(), 2, domains))
 
 
 def test_the_nearest_of_two_banks_is_the_nearest_of_their_union() -> None:
     parts = embeddings()
-    np.testing.assert_allclose(knn_scores(*parts, 1, True), knn_scores(*parts, 1, False), atol=1e-6)
+    np.testing.assert_allclose(scores("knn_cosine", parts, 1, True), scores("knn_cosine", parts, 1, False), atol=1e-6)
 
 
 def test_the_domain_of_a_test_clip_is_not_looked_at() -> None:
-    train, train_meta, test, test_meta = embeddings()
-    known = test_meta.assign(domain="source")
-    np.testing.assert_array_equal(
-        knn_scores(train, train_meta, test, test_meta, 1, True), knn_scores(train, train_meta, test, known, 1, True)
-    )
+    parts = embeddings()
+    known = parts._replace(test_meta=parts.test_meta.assign(domain="source"))
+    np.testing.assert_array_equal(scores("knn_cosine", parts, 1, True), scores("knn_cosine", known, 1, True))
 
 
 def brute_banks(metric: str = "cosine", seed: int = 0) -> dict[str, np.ndarray]:
@@ -92,43 +88,43 @@ def brute_banks(metric: str = "cosine", seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_transductive_brute_force() -> None:
-    train, train_meta, test, test_meta = embeddings()
-    found = transductive_scores(train, train_meta, test, test_meta, 1, True)
+    parts = embeddings()
+    found = scores("knn_cosine_transductive", parts, 1, True)
     banks = brute_banks()
     for unit in ("00", "02"):
-        here = (test_meta["unit"] == unit).to_numpy()
+        here = (parts.test_meta["unit"] == unit).to_numpy()
         expected = np.minimum(*(zscore(banks[domain][here]) for domain in ("source", "target")))
         np.testing.assert_allclose(found[here], expected, rtol=0, atol=1e-4)
-    single = transductive_scores(train, train_meta, test, test_meta, 1, False)
-    plain = knn_scores(train, train_meta, test, test_meta, 1, False)
+    single = scores("knn_cosine_transductive", parts, 1, False)
+    plain = scores("knn_cosine", parts, 1, False)
     for unit in ("00", "02"):  # one bank: another scale, the same order
-        here = (test_meta["unit"] == unit).to_numpy()
+        here = (parts.test_meta["unit"] == unit).to_numpy()
         np.testing.assert_array_equal(np.argsort(single[here]), np.argsort(plain[here]))
 
 
 def test_test_clips_that_are_all_alike_are_at_zero() -> None:
-    train, train_meta, test, test_meta = embeddings()
-    same = np.repeat(test[:1], len(test), axis=0)
-    assert (transductive_scores(train, train_meta, same, test_meta, 1, True) == 0).all()
+    parts = embeddings()
+    same = np.repeat(parts.test[:1], len(parts.test), axis=0)
+    assert (scores("knn_cosine_transductive", parts._replace(test=same), 1, True) == 0).all()
 
 
-@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("backend", sorted(backends()))
 def test_only_a_transductive_score_changes_with_other_test_clips(backend: str) -> None:
     """The leak that its name admits: ten more test clips move the scores of the others."""
-    train, train_meta, test, test_meta = embeddings()
-    more = np.concatenate([test, 3 * embeddings(seed=1)[2][:10]])
-    more_meta = pd.concat([test_meta, test_meta.iloc[:10]], ignore_index=True)
-    alone = BACKENDS[backend](train, train_meta, test, test_meta, 1, True)
-    beside = BACKENDS[backend](train, train_meta, more, more_meta, 1, True)[: len(test)]
+    parts = embeddings()
+    more = np.concatenate([parts.test, 3 * embeddings(seed=1).test[:10]])
+    more_meta = pd.concat([parts.test_meta, parts.test_meta.iloc[:10]], ignore_index=True)
+    alone = scores(backend, parts, 1, True)
+    beside = scores(backend, parts._replace(test=more, test_meta=more_meta), 1, True)[: len(alone)]
     change = np.abs(alone - beside).max()
-    if backend.endswith("_transductive"):
+    if backends()[backend].transductive:
         assert change > 0.05
     else:
         assert change < 1e-6
 
 
 def test_a_transductive_score_is_none_by_default_and_says_what_it_is() -> None:
-    names = [name for name in BACKENDS if "transductive" in name]
+    names = [name for name in backends() if "transductive" in name]
     assert names == ["knn_cosine_transductive"]
     assert not set(names) & set(Score().backends)
     import yaml
@@ -143,21 +139,19 @@ def test_a_transductive_score_is_none_by_default_and_says_what_it_is() -> None:
 @pytest.mark.parametrize("domains", [False, True])
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_left_out_scores_are_those_without_the_clip(metric: str, k: int, domains: bool, scope: str) -> None:
+def test_left_out_scores_are_those_without_the_clip(metric: str, k: int, domains: bool, scope: Scope) -> None:
     train, train_meta, _, _ = embeddings()
-    found = left_out_scores(train, train_meta, k, domains, scope=scope, metric=metric)  # type: ignore[arg-type]
-    for row in range(len(train)):
+    settings = knobs(f"knn_{metric}", k, domains, scope)
+    found = left_out(train, train_meta, settings)  # type: ignore[arg-type]
+    for row in range(0, len(train), 3):
         others = np.arange(len(train)) != row
-        alone = knn_scores(
-            train[others], train_meta[others], train[[row]], train_meta.iloc[[row]], k, domains,
-            scope=scope, metric=metric,  # type: ignore[arg-type]
-        )  # fmt: skip
+        alone = scored(settings, train[others], train_meta[others], train[[row]], train_meta.iloc[[row]])
         assert found[row] == pytest.approx(alone[0], rel=1e-4, abs=1e-6)
 
 
 def test_the_only_clip_of_a_unit_has_nothing_to_be_left_out_of() -> None:
     train, train_meta, _, _ = embeddings()
-    assert np.isinf(left_out_scores(train[:1], train_meta[:1], domains=True)).all()
+    assert np.isinf(left_out(train[:1], train_meta[:1], knobs("knn_cosine", domains=True))).all()  # type: ignore[arg-type]
 
 
 def write(folder: Path, native: float | None = None) -> Path:

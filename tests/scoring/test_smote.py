@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from auscult.scoring import smote as module
-from auscult.scoring.knn import knn_scores
-from auscult.scoring.smote import smote_scores, synthetic
+from auscult.scoring.smote import synthetic
 from support.clouds import UNITS, clouds, of_unit
+from support.scores import scores
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_the_seed_draws() -> None:
 
 def test_scores_are_those_of_the_filled_bank() -> None:
     parts = clouds(source=100, target=3)
-    found = smote_scores(*parts, 2, True)
+    found = scores("smote", parts, 2, True)
     for unit in UNITS:
         bank, domain, queries, rows = of_unit(parts, *unit)
         more = synthetic(bank[domain == "target"], 20)
@@ -65,13 +65,13 @@ def test_scores_are_those_of_the_filled_bank() -> None:
         wanted = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         expected = np.min([np.sort(1 - wanted @ b.T, axis=1)[:, :2].mean(axis=1) for b in unit_of], axis=0)
         np.testing.assert_allclose(found[rows], expected, atol=1e-6)
-    assert not np.allclose(found, knn_scores(*parts, 2, True))
+    assert not np.allclose(found, scores("knn_cosine", parts, 2, True))
 
 
 def test_as_many_as_a_fifth_already() -> None:
     """A ratio that is reached before anything is added is no error."""
     parts = clouds(source=20, target=4)
-    np.testing.assert_array_equal(smote_scores(*parts, 1, True), knn_scores(*parts, 1, True))
+    np.testing.assert_array_equal(scores("smote", parts, 1, True), scores("knn_cosine", parts, 1, True))
 
 
 @pytest.mark.parametrize("clips", [1, 2, 3])
@@ -79,7 +79,7 @@ def test_few_target_clips_are_said_once(clips: int, caplog: pytest.LogCaptureFix
     parts = clouds(source=50, target=clips)
     with caplog.at_level(logging.WARNING):
         for seed in (0, 1):
-            scores = smote_scores(*parts, 1, True, seed=seed)
+            found = scores("smote", parts, 1, True, seed=seed)
     messages = [record.message for record in caplog.records]
     if clips == 3:
         assert messages == []
@@ -89,9 +89,9 @@ def test_few_target_clips_are_said_once(clips: int, caplog: pytest.LogCaptureFix
     else:
         assert len(messages) == 1
         assert "plain kNN" in messages[0]
-    assert np.array_equal(scores, knn_scores(*parts, 1, True)) == (clips == 1)
+    assert np.array_equal(found, scores("knn_cosine", parts, 1, True)) == (clips == 1)
 
 
 def test_without_target_clips_it_is_plain_knn() -> None:
     parts = clouds(source=30, target=0)
-    np.testing.assert_array_equal(smote_scores(*parts, 1, True), knn_scores(*parts, 1, True))
+    np.testing.assert_array_equal(scores("smote", parts, 1, True), scores("knn_cosine", parts, 1, True))

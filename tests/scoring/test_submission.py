@@ -12,12 +12,13 @@ from scipy.stats import gamma
 
 from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import evaluate
-from auscult.scoring.knn import knn_scores, left_out_scores
+from auscult.scoring.knn import left_out
 from auscult.scoring.submission import submission, thresholds, write_submission
-from auscult.scoring.table import score_table
+from auscult.scoring.table import score_table, scored
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import Score
+from auscult.settings.schema import Score, Submission
 from support import evaluators
+from support.scores import knobs
 
 SCHEMES = ("dcase2020", "dcase2021", "dcase2022")
 UNITS = [("fan", "03"), ("fan", "04"), ("ToyCar", "03")]
@@ -66,11 +67,10 @@ class Challenge:
         self.scores = score_table(folder, Score(backends=backends), rules(scheme).domains).assign(seed=7)
         self.scores.to_parquet(folder / "scores.parquet")
 
-    def write(self, **other: object) -> Path:
-        settings = {"seed": 7, **other}
+    def write(self, score: Score | None = None, **settings: object) -> Path:
         self.absent = write_submission(
             self.folder, self.folder / "scores.parquet", self.folder / "clips.parquet", self.folder / "out",
-            rules(self.scheme), **settings,  # type: ignore[arg-type]
+            rules(self.scheme), 7, Submission(**settings), score or Score(),  # type: ignore[arg-type]
         )  # fmt: skip
         return self.folder / "out"
 
@@ -158,18 +158,15 @@ def test_where_no_gamma_distribution_fits_it_is_the_empirical_quantile(kind: str
 def test_a_threshold_of_knn_is_a_quantile_of_left_out_distances(tmp_path: Path, domains: bool) -> None:
     challenge = Challenge(tmp_path, "dcase2022")
     limits = thresholds(challenge.train, challenge.train_meta, "knn_cosine", 0.1, 1, domains)
+    nearest = knobs("knn_cosine", 1, domains)
     for machine, unit in UNITS:
         mine = ((challenge.train_meta["machine"] == machine) & (challenge.train_meta["unit"] == unit)).to_numpy()
         rows = np.flatnonzero(mine)
+        train, meta = challenge.train, challenge.train_meta
         distances = []
         for row in rows:
             others = rows[rows != row]
-            distances.append(
-                knn_scores(
-                    challenge.train[others], challenge.train_meta.iloc[others], challenge.train[[row]],
-                    challenge.train_meta.iloc[[row]], 1, domains,
-                )[0]
-            )  # fmt: skip
+            distances += scored(nearest, train[others], meta.iloc[others], train[[row]], meta.iloc[[row]]).tolist()
         assert limits[machine, unit] == pytest.approx(np.quantile(distances, 0.9), rel=1e-5)
         assert np.mean(np.array(distances) > limits[machine, unit]) == pytest.approx(0.1, abs=0.03)
 
@@ -211,7 +208,7 @@ def test_a_machine_type_without_scores_is_left_out_and_named(tmp_path: Path) -> 
 def test_what_cannot_be_submitted_is_refused(tmp_path: Path) -> None:
     challenge = Challenge(tmp_path, "dcase2022")
     with pytest.raises(AuscultError, match=r"no scores of the dev set(.|\n)*submission.set"):
-        challenge.write(set_name="dev")
+        challenge.write(set="dev")
     with pytest.raises(AuscultError, match=r"by the back-end `gmm`(.|\n)*native, knn_cosine"):
         challenge.write(backend="gmm")
     moved = challenge.scores.assign(
@@ -239,12 +236,12 @@ def test_the_threshold_is_taken_from_the_banks_that_gave_the_scores(tmp_path: Pa
     train = rng.standard_normal((60, 4)).astype(np.float32)
     for scope, domains in product(("unit", "machine"), (False, True)):
         found = thresholds(train, meta, "knn_cosine", 0.1, 3, domains, scope)  # type: ignore[arg-type]
-        left_out = left_out_scores(train, meta, 3, domains, scope=scope)  # type: ignore[arg-type]
-        expected = {("fan", unit): np.quantile(left_out[meta["unit"] == unit], 0.9) for unit in ("00", "02")}
+        scores = left_out(train, meta, knobs("knn_cosine", 3, domains, scope))  # type: ignore[arg-type]
+        expected = {("fan", unit): np.quantile(scores[meta["unit"] == unit], 0.9) for unit in ("00", "02")}
         assert found == pytest.approx(expected)
     challenge = Challenge(tmp_path, "dcase2022")
     texts = []
-    for knobs in ({}, {"domain_banks": True}, {"scope": "machine"}):
-        files = challenge.write(backend="knn_cosine", **knobs).iterdir()
+    for score in (Score(), Score(domain_banks=True), Score(scope="machine")):
+        files = challenge.write(score, backend="knn_cosine").iterdir()
         texts.append({path.name: path.read_text() for path in files})
     assert texts[0] == texts[1] != texts[2]

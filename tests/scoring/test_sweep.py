@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import yaml
 
 from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import evaluate
-from auscult.scoring import BACKENDS
+from auscult.scoring import backends
 from auscult.scoring.fusion import fold_scores, standardised
-from auscult.scoring.knn import left_out_scores
+from auscult.scoring.knn import left_out
 from auscult.scoring.sweep import COLUMNS, sweep_table
-from auscult.scoring.table import score_table
+from auscult.scoring.table import score_table, scored
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import BackendSweep, Score
 from auscult.settings.section import validated
 from support.clouds import Clouds, clouds
+from support.scores import knobs, scores
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["backends"]
 
@@ -48,18 +50,18 @@ def test_the_shipped_sweep_shows_every_kind_but_the_transductive_with_all_its_kn
     """A knob left to the code could change there without DVC noticing; null says where else the value stands."""
     sweep = validated(BackendSweep, SHIPPED, "backends")
     kinds = {one.kind for one in sweep.sweep.values()}
-    assert kinds == {*BACKENDS, "native", "fusion"} - {"knn_cosine_transductive"}
+    assert kinds == {*backends(), "native", "fusion"} - {"knn_cosine_transductive"}
     for name, one in sweep.sweep.items():
         silent = {key for key, value in one.model_dump().items() if value is None}
         assert silent <= {"scope", "domain_banks"}
         assert set(one.model_dump()) == set(SHIPPED["sweep"][name]) | silent, name
 
 
-@pytest.mark.parametrize("kind", sorted(BACKENDS))
+@pytest.mark.parametrize("kind", sorted(backends()))
 def test_every_back_end_is_a_kind_and_takes_its_knobs(kind: str, tmp_path: Path) -> None:
     table = sweep_table(write(tmp_path, clouds()), settings(x={"kind": kind}), Score(), True)
     parts = clouds()
-    np.testing.assert_array_equal(of(table, "x"), BACKENDS[kind](*parts, 1, True))
+    np.testing.assert_array_equal(of(table, "x"), scores(kind, parts, 1, True))
 
 
 @pytest.mark.parametrize(
@@ -139,9 +141,9 @@ def test_scope_and_banks_come_from_the_back_end_the_score_section_or_the_profile
         own={"kind": "knn_cosine", "k": 3, "scope": "machine", "domain_banks": False},
     )
     table = sweep_table(write(tmp_path, parts), sweep, Score(scope=scope, domain_banks=banks), domains=True)
-    expected = BACKENDS["knn_cosine"](*parts, 3, banks in (None, True), scope=scope)
+    expected = scores("knn_cosine", parts, 3, banks in (None, True), scope=scope)
     np.testing.assert_array_equal(of(table, "plain"), expected)
-    np.testing.assert_array_equal(of(table, "own"), BACKENDS["knn_cosine"](*parts, 3, False, scope="machine"))
+    np.testing.assert_array_equal(of(table, "own"), scores("knn_cosine", parts, 3, False, scope="machine"))
     score = Score(backends=["knn_cosine"], k=3, scope=scope, domain_banks=banks)
     np.testing.assert_array_equal(score_table(tmp_path, score, True)["score"], expected)
 
@@ -152,8 +154,8 @@ def test_fusion_is_the_mean_of_scores_standardised_by_training_clips(tmp_path: P
         near={"kind": "knn_cosine", "k": 2}, gmm={"kind": "gmm"}, f={"kind": "fusion", "of": ["gmm", "near"]}
     )
     table = sweep_table(write(tmp_path, parts), sweep, Score(), True)
-    exact = left_out_scores(*parts[:2], 2, True)
-    split = fold_scores(lambda *of: BACKENDS["gmm"](*of, 1, True), *parts[:2], sweep.folds, sweep.seed)
+    exact = left_out(*parts[:2], knobs("knn_cosine", 2, True))  # type: ignore[arg-type]
+    split = fold_scores(partial(scored, knobs("gmm", 1, True)), *parts[:2], sweep.folds, sweep.seed)
     near = standardised(of(table, "near"), parts.test_meta, exact, parts.train_meta)
     gmm = standardised(of(table, "gmm"), parts.test_meta, split, parts.train_meta)
     np.testing.assert_allclose(of(table, "f"), (near + gmm) / 2, rtol=1e-12)

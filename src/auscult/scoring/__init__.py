@@ -1,28 +1,44 @@
-"""Back-ends: what turns embeddings into anomaly scores. A new one is a function in a file of its own, a line here and its
-knobs in backendsettings.py."""
+"""The back-ends, by the name of their file. A new one is a file beside this one and its name in this list."""
 
 from __future__ import annotations
 
-from functools import partial
+import importlib
+from functools import cache, reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from auscult.scoring.banks import Backend
-from auscult.scoring.density import ldn_scores
-from auscult.scoring.gmm import gmm_scores
-from auscult.scoring.kmeans import kmeans_scores
-from auscult.scoring.knn import knn_scores
-from auscult.scoring.lof import lof_scores
-from auscult.scoring.mahalanobis import mahalanobis_scores
-from auscult.scoring.smote import smote_scores
-from auscult.scoring.transductive import transductive_scores
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
-BACKENDS: dict[str, Backend] = {
-    "knn_cosine": partial(knn_scores, metric="cosine"),
-    "knn_euclidean": partial(knn_scores, metric="euclidean"),
-    "knn_cosine_transductive": partial(transductive_scores, metric="cosine"),  # uses statistics of the test set
-    "ldn": ldn_scores,
-    "smote": smote_scores,
-    "kmeans": kmeans_scores,
-    "mahalanobis": mahalanobis_scores,
-    "lof": lof_scores,
-    "gmm": gmm_scores,
-}
+if TYPE_CHECKING:
+    from auscult.scoring.banks import Backend
+
+NEIGHBOURS = 1
+"""k of every back-end that looks for nearest neighbours, where nothing else is said."""
+
+BACKENDS = ["knn", "transductive", "ldn", "smote", "kmeans", "mahalanobis", "lof", "gmm"]
+
+
+@cache
+def backends() -> dict[str, Backend]:
+    """Kind -> back-end: the `BACKEND` of each file of `BACKENDS`, under every kind that its settings know."""
+    found: dict[str, Backend] = {}
+    for name in BACKENDS:
+        backend: Backend = importlib.import_module(f"auscult.scoring.{name}").BACKEND
+        found |= dict.fromkeys(get_args(backend.settings.model_fields["kind"].annotation), backend)
+    return found
+
+
+def left_out_kinds() -> list[str]:
+    """Kinds whose training clips have exact scores of their own, so that a threshold can be taken from these."""
+    return [kind for kind, backend in backends().items() if backend.left_out is not None]
+
+
+class SweepEntry:
+    """Marks a field of a model as an entry of `backends.sweep`: settings of a back-end, a fusion, or `native`, by `kind`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        fusion = importlib.import_module("auscult.scoring.fusion")
+        models: list[Any] = [*dict.fromkeys(backend.settings for backend in backends().values())]
+        models += [fusion.NativeSettings, fusion.FusionSettings]
+        return handler.generate_schema(Annotated[reduce(or_, models), Field(discriminator="kind")])

@@ -24,8 +24,9 @@ import pandas as pd
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats, auc
-from auscult.scoring.banks import Metric, groups, refuse_strangers
+from auscult.scoring.banks import Metric, groups, refuse_unknown
 from auscult.scoring.knn import nearest, nearest_others
+from auscult.scoring.table import read_embeddings
 
 CONFUSION_COLUMNS = ["machine", "unit", "other", "quantity", "value", "clips"]
 QUANTITIES = ("accepted", "nearest", "auc")
@@ -65,11 +66,11 @@ def confusion(
         raise AuscultError(f"a threshold at the quantile {level}", "level", "between 0 and 1, such as 0.95")
     if k < 1:
         raise AuscultError(f"{k} neighbours", "k", "1 or more")
-    refuse_strangers(train_meta, test_meta)
+    of_units = groups(train_meta)
+    refuse_unknown(of_units, test_meta)
 
     normal = test_meta["clip_id"].isin(labels.loc[labels["anomaly"] == 0, "clip_id"]).to_numpy()
     rows: list[tuple[str, str, str, str, float, int]] = []
-    of_units = groups(train_meta)
     for machine in sorted({machine for machine, _ in of_units}):
         here = np.flatnonzero(normal & (test_meta["machine"] == machine).to_numpy())
         units = sorted(unit for of_type, unit in of_units if of_type == machine)
@@ -84,9 +85,8 @@ def confusion(
 
 def confusion_of(embeddings: Path, labels: pd.DataFrame, k: int) -> pd.DataFrame:
     """`confusion` of the embeddings in a folder (as the stage `embed` writes them)."""
-    arrays = [np.load(embeddings / f"{partition}.npy") for partition in ("train", "test")]
-    metas = [pd.read_parquet(embeddings / f"{partition}.parquet") for partition in ("train", "test")]
-    return confusion(arrays[0], metas[0], arrays[1], metas[1], labels, k)
+    of = read_embeddings(embeddings)
+    return confusion(of.train, of.train_meta, of.test, of.test_meta, labels, k)
 
 
 def matrix(table: pd.DataFrame, machine: str, quantity: str) -> pd.DataFrame:
@@ -120,9 +120,8 @@ def _table(
         others = [j for j in range(len(units)) if j != i]
         nearest = np.array(others)[alarms[:, others].argmin(axis=1)] if others else np.empty(0)
         for j, other in enumerate(units):
-            accepted = (
-                float((mine[:, j] <= threshold[j]).mean()) if len(mine) and threshold[j] == threshold[j] else np.nan
-            )
+            known = len(mine) > 0 and not np.isnan(threshold[j])
+            accepted = float((mine[:, j] <= threshold[j]).mean()) if known else np.nan
             yield unit, other, "accepted", accepted, len(mine)
         for j in others:
             share = float((nearest == j).mean()) if len(alarms) else np.nan

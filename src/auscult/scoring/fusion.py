@@ -8,25 +8,44 @@ each clip alone, as the challenge demands. A network has seen all of these clips
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import pandas as pd
+from pydantic import Field
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Scope, groups
+from auscult.scoring.banks import BackendSettings, Scope, groups
 
-Bound = Callable[[np.ndarray, pd.DataFrame, np.ndarray, pd.DataFrame], Floats]
+if TYPE_CHECKING:
+    import pandas as pd
+
+ScoreBy = Callable[[np.ndarray, "pd.DataFrame", np.ndarray, "pd.DataFrame"], Floats]
 """A back-end with all its knobs set: (train, train_meta, test, test_meta) -> scores [test clips]."""
 
 
+class NativeSettings(BackendSettings):
+    """The method's own scores, as an entry of a sweep."""
+
+    kind: Literal["native"]
+
+
+class FusionSettings(BackendSettings):
+    """An entry of a sweep that stands for several others."""
+
+    kind: Literal["fusion"]
+    of: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Back-ends of the same sweep."""
+
+
 def fold_scores(
-    backend: Bound, train: np.ndarray, train_meta: pd.DataFrame, folds: int = 5, seed: int = 0, scope: Scope = "unit"
+    backend: ScoreBy, train: np.ndarray, train_meta: pd.DataFrame, folds: int = 5, seed: int = 0, scope: Scope = "unit"
 ) -> Floats:
     """Score of each training clip by `backend` fitted to the other parts of a split.
 
     Args:
-        train, train_meta: as for `banks.fit_and_score`.
+        train, train_meta: embeddings float32 [clips, D] and their table, as for `banks.Backend`.
         folds: parts; each holds the same share of the clips of a unit and domain, but for rounding.
         seed: of the split.
         scope: of the back-end.
@@ -94,8 +113,12 @@ def _scales(left_out: Floats, meta: pd.DataFrame, columns: list[str]) -> dict[tu
 
 
 def fused(parts: Sequence[Floats]) -> Floats:
-    """Mean of standardised scores, [test clips] each."""
-    mean: Floats = np.mean(np.stack(list(parts)), axis=0)
+    """Mean of standardised scores, [test clips] each.
+
+    >>> fused([np.array([0.0, 2.0]), np.array([1.0, 4.0])]).tolist()
+    [0.5, 3.0]
+    """
+    mean: Floats = np.mean(np.stack(parts), axis=0)
     return mean
 
 
@@ -113,13 +136,12 @@ def ensemble(tables: Sequence[pd.DataFrame], backend: str) -> pd.DataFrame:
         AuscultError: an arm has no standardised scores of this back-end.
     """
     keys = ["clip_id", "set", "machine", "unit", "domain", "seed"]
-    joined: pd.DataFrame | None = None
+    parts = []
     for number, table in enumerate(tables):
         rows = table[(table["backend"] == backend) & table["standardised"].notna()]
         if rows.empty:
             raise AuscultError(f"no standardised scores by `{backend}`", "backends.ensembles", "run the sweep again")
-        rows = rows[[*keys, "standardised"]].rename(columns={"standardised": str(number)})
-        joined = rows if joined is None else joined.merge(rows, on=keys)
-    assert joined is not None
+        parts.append(rows[[*keys, "standardised"]].rename(columns={"standardised": str(number)}))
+    joined = reduce(lambda left, right: left.merge(right, on=keys), parts)
     mean = fused([joined[str(number)].to_numpy() for number in range(len(tables))])
     return joined[keys].assign(backend=backend, score=mean, standardised=mean)

@@ -6,57 +6,45 @@ Sixteen centres stand for a thousand source clips, so that target clips are no l
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Fit, Scope, Scorer, fit_and_score, unit_length
+from auscult.scoring.banks import NearestSettings, Seed, per_bank, unit_length
 from auscult.scoring.knn import nearest
+from auscult.settings.section import Positive
 
 
-def kmeans_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    centres: int = 16,
-    seed: int = 0,
-) -> Floats:
-    """Mean cosine distance to the `k` nearest of the source's centres and the target clips.
+class KMeansSettings(NearestSettings):
+    """Mean cosine distance (0 to 2) to the `k` nearest of the source's centres and the target clips, in one bank.
 
-    Args:
-        domains: does nothing: centres and target clips are one bank. Clips of no known domain count as source.
-        centres: of the source clips of a unit (or type), scaled to length one; where there are no more clips than that,
-            the clips themselves.
-        seed: of the first centres.
-        others: as for `banks.fit_and_score`.
-
-    Returns:
-        float64 [test clips], 0 to 2.
+    Clips of no known domain count as source.
     """
-    return fit_and_score(centres_fit(k, centres, seed), train, train_meta, test, test_meta, scope)
+
+    kind: Literal["kmeans"]
+    centres: Positive = 16
+    """Of the source clips of a unit (or type), scaled to length one; where there are no more clips than that, the clips."""
+    seed: Seed = 0
+    """Of the first centres."""
 
 
-def centres_fit(k: int, centres: int, seed: int) -> Fit:
-    def fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
-        target = domain == "target"
-        members = np.concatenate([source_centres(bank[~target], centres, seed), unit_length(bank[target])])
-        return lambda queries: nearest(members, queries, k, "cosine")
+def fit(bank: np.ndarray, domain: np.ndarray, settings: KMeansSettings) -> np.ndarray:
+    """Centres and target clips, [members, D]."""
+    target = domain == "target"
+    centres = source_centres(bank[~target], settings.centres, settings.seed)
+    return np.concatenate([centres, unit_length(bank[target])])
 
-    return fit
+
+def score(members: np.ndarray, queries: np.ndarray, settings: KMeansSettings) -> Floats:
+    return nearest(members, queries, settings.k, "cosine")
 
 
 def source_centres(source: np.ndarray, centres: int, seed: int) -> np.ndarray:
     """Centres [centres, D] of embeddings [clips, D] scaled to length one."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     unit = unit_length(source)
     if len(unit) <= centres:
         return unit
@@ -69,4 +57,9 @@ def source_centres(source: np.ndarray, centres: int, seed: int) -> np.ndarray:
 def one_thread() -> Any:
     """A context without OpenMP: k-means adds up its threads' sums in the order in which they are ready, so that with
     several the last bit is a matter of luck."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     return threadpool_limits(limits=1, user_api="openmp")
+
+
+BACKEND = per_bank(KMeansSettings, fit, score)

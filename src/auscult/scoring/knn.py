@@ -1,118 +1,91 @@
 """Nearest-neighbour score: distance from a test clip to the training clips of its own unit or machine type.
 
 With domains, each domain has its own bank and the smaller of the two scores counts (AnoPatch, section 3.3): a target bank
-of ten clips would otherwise drown among a thousand source clips. The domain of a test clip is never looked at.
+of ten clips would otherwise drown among a thousand source clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
-from sklearn.neighbors import NearestNeighbors
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Fit, Metric, Scope, banks, groups, refuse_strangers
+from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, by_domain, groups, per_bank
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def knn_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    metric: Metric = "cosine",
-) -> Floats:
-    """Mean distance to the `k` nearest training clips of the same unit, or machine type (all there are, if fewer).
+class KnnSettings(NearestSettings, DomainSettings):
+    """Mean distance to the `k` nearest training clips (all there are, if fewer); cosine distances are at most 2."""
 
-    Args:
-        train, test: embeddings float32 [clips, D].
-        train_meta, test_meta: machine, unit and, for training clips, domain of each row.
-        domains: one bank per domain and the minimum over banks.
+    kind: Literal["knn_cosine", "knn_euclidean"]
 
-    Returns:
-        float64 [test clips], >= 0; cosine distances are at most 2.
-
-    Raises:
-        AuscultError: see `banks.refuse_strangers`.
-    """
-    scores = np.full(len(test), np.nan)
-    for rows, distances in bank_distances(train, train_meta, test, test_meta, k, domains, metric, scope):
-        scores[rows] = np.min(distances, axis=0)
-    return scores
+    @property
+    def metric(self) -> Metric:
+        return "cosine" if self.kind == "knn_cosine" else "euclidean"
 
 
-def bank_distances(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int,
-    domains: bool,
-    metric: Metric,
-    scope: Scope = "unit",
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """(rows of the test clips, one array of their distances per bank) of every unit or type, as for `knn_scores`."""
-    refuse_strangers(train_meta, test_meta, scope)
-    found = banks(train_meta, domains, scope)
-    for group, rows in groups(test_meta, scope).items():
-        yield rows, [nearest(train[bank], test[rows], k, metric) for bank in found[group]]
+def fit(bank: np.ndarray, domain: np.ndarray, settings: NearestSettings) -> np.ndarray:
+    """The bank itself is what neighbours are looked for in."""
+    return bank
 
 
-def left_out_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    metric: Metric = "cosine",
-) -> Floats:
-    """The score each training clip would get if it were no training clip: `knn_scores` with this clip left out.
+def score(bank: np.ndarray, queries: np.ndarray, settings: KnnSettings) -> Floats:
+    return nearest(bank, queries, settings.k, settings.metric)
+
+
+def left_out(train: np.ndarray, meta: pd.DataFrame, settings: KnnSettings) -> Floats:
+    """The score each training clip would get if it were no training clip.
 
     What a threshold may be taken from without a look at a test clip. A network has seen these clips in training and may put
-    them nearer to each other than it puts unheard ones; then the threshold is too low.
+    them nearer to each other than it puts new ones; then the threshold is too low.
 
     Returns:
         float64 [training clips]; infinity for the only clip of its unit.
     """
     scores = np.full(len(train), np.inf)
-    for of_group in banks(train_meta, domains, scope).values():
-        for bank in of_group:
+    for rows in groups(meta, settings.scope or "unit").values():
+        parts = by_domain(meta["domain"].to_numpy()[rows]) if settings.one_per_domain else [np.arange(len(rows))]
+        banks = [rows[part] for part in parts]
+        for bank in banks:
             if len(bank) > 1:
-                scores[bank] = np.minimum(scores[bank], nearest_others(train[bank], k, metric))
-            for other in of_group:
+                scores[bank] = np.minimum(scores[bank], nearest_others(train[bank], settings.k, settings.metric))
+            for other in banks:
                 if other is not bank:
-                    scores[other] = np.minimum(scores[other], nearest(train[bank], train[other], k, metric))
+                    distance = nearest(train[bank], train[other], settings.k, settings.metric)
+                    scores[other] = np.minimum(scores[other], distance)
     return scores
 
 
-LEFT_OUT = {
-    "knn_cosine": partial(left_out_scores, metric="cosine"),
-    "knn_euclidean": partial(left_out_scores, metric="euclidean"),
-}
-"""Back-ends whose training clips have exact scores of their own. One that looks at other test clips has no place here."""
-
-
-def nearest_fit(k: int, metric: Metric) -> Fit:
-    """The score of `knn_scores` on one bank."""
-    return lambda bank, domain: lambda queries: nearest(bank, queries, k, metric)
-
-
 def nearest(bank: np.ndarray, queries: np.ndarray, k: int, metric: Metric) -> Floats:
-    """Mean distance [queries] to the `k` nearest clips of the bank (all there are, if fewer)."""
+    """Mean distance [queries] to the `k` nearest clips of the bank (all there are, if fewer).
+
+    >>> bank, queries = np.array([[0.0], [1.0], [5.0]]), np.array([[4.0], [0.5]])
+    >>> nearest(bank, queries, 1, "euclidean").tolist()
+    [1.0, 0.5]
+    >>> nearest(bank, queries, 2, "euclidean").tolist()
+    [2.0, 0.5]
+    """
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=min(k, len(bank)), metric=metric, algorithm="brute").fit(bank)
     mean: Floats = search.kneighbors(queries)[0].mean(axis=1)
     return mean
 
 
 def nearest_others(bank: np.ndarray, k: int, metric: Metric) -> Floats:
-    """Mean distance [clips] of each clip of a bank of two or more to the `k` nearest others."""
+    """Mean distance [clips] of each clip of a bank of two or more to the `k` nearest others.
+
+    >>> nearest_others(np.array([[0.0], [1.0], [5.0]]), 1, "euclidean").tolist()
+    [1.0, 1.0, 4.0]
+    """
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(metric=metric, algorithm="brute").fit(bank)
     mean: Floats = search.kneighbors(None, min(k, len(bank) - 1))[0].mean(axis=1)
     return mean
+
+
+BACKEND = per_bank(KnnSettings, fit, score, left_out=left_out)

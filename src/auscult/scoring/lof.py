@@ -3,48 +3,43 @@ its neighbours among them. scikit-learn computes it; only training clips are nei
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
-import pandas as pd
-from sklearn.neighbors import LocalOutlierFactor
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Fit, Metric, Scope, Scorer, fit_and_score, per_domain
+from auscult.scoring.banks import DomainSettings, Metric, per_bank
 from auscult.scoring.knn import nearest
+from auscult.settings.section import Positive
 
 
-def lof_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    metric: Metric = "cosine",
-    neighbours: int = 20,
-) -> Floats:
-    """About 1 among training clips, larger outside.
+class LofSettings(DomainSettings):
+    """About 1 among training clips, larger outside; of a bank with one clip, which has no density, the distance to it.
 
-    Args:
-        k: does nothing: a density of one neighbour is none, so this score has a number of its own.
-        domains: one bank per domain and the minimum; where a domain has one clip, which has no density, one bank for all.
-        neighbours: all other clips of the bank, if fewer.
-        others: as for `banks.fit_and_score`.
-
-    Returns:
-        float64 [test clips], > 0; of a unit with one training clip, the distance to it.
+    Where a domain has one clip, there is one bank for all.
     """
-    fit = per_domain(lof_fit(neighbours, metric), domains, least=2)
-    return fit_and_score(fit, train, train_meta, test, test_meta, scope)
+
+    kind: Literal["lof"]
+    metric: Metric = "cosine"
+    neighbours: Positive = 20
+    """All other clips of the bank, if fewer. A number of its own: a density of one neighbour is none."""
 
 
-def lof_fit(neighbours: int, metric: Metric) -> Fit:
-    def fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
-        if len(bank) == 1:
-            return lambda queries: nearest(bank, queries, 1, metric)
-        factor = LocalOutlierFactor(min(neighbours, len(bank) - 1), metric=metric, algorithm="brute", novelty=True)
-        factor.fit(bank)
-        return lambda queries: -factor.score_samples(queries).astype(np.float64)
+def fit(bank: np.ndarray, domain: np.ndarray, settings: LofSettings) -> Any:
+    """A fitted `sklearn.neighbors.LocalOutlierFactor`, or the single clip [1, D]."""
+    from sklearn.neighbors import LocalOutlierFactor
 
-    return fit
+    if len(bank) == 1:
+        return bank
+    neighbours = min(settings.neighbours, len(bank) - 1)
+    return LocalOutlierFactor(neighbours, metric=settings.metric, algorithm="brute", novelty=True).fit(bank)
+
+
+def score(state: Any, queries: np.ndarray, settings: LofSettings) -> Floats:
+    if isinstance(state, np.ndarray):
+        return nearest(state, queries, 1, settings.metric)
+    inlier: np.ndarray = state.score_samples(queries)
+    return -inlier.astype(np.float64)
+
+
+BACKEND = per_bank(LofSettings, fit, score, least=2)

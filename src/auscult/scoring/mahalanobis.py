@@ -6,44 +6,51 @@ has more dimensions than a domain has clips: the covariance is shrunk after Ledo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
-import pandas as pd
-from scipy.linalg import cholesky, solve_triangular
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Scope, Scorer, fit_and_score, per_domain
+from auscult.scoring.banks import DomainSettings, per_bank
 
 LEAST = 3
 """Clips of a covariance: of two the estimate shrinks nothing, and all directions but one would have no variance."""
 
 
-def mahalanobis_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-) -> Floats:
+class MahalanobisSettings(DomainSettings):
     """Distance in standard deviations.
 
-    Args:
-        k: does nothing: there are no neighbours.
-        domains: one mean and covariance per domain and the minimum; where a domain has fewer than `LEAST` clips, one for
-            all clips of the unit (or type), and of fewer in all the same variance in every direction.
-        others: as for `banks.fit_and_score`.
-
-    Returns:
-        float64 [test clips], >= 0.
+    Where a domain has fewer than `LEAST` clips, there is one covariance for all clips of the unit (or type), and of fewer in
+    all the same variance in every direction.
     """
-    fit = per_domain(mahalanobis_fit, domains, LEAST)
-    return fit_and_score(fit, train, train_meta, test, test_meta, scope)
+
+    kind: Literal["mahalanobis"]
 
 
-def mahalanobis_fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
-    """On one bank, in float64."""
+@dataclass(frozen=True)
+class Full:
+    """A bank of no fewer clips than dimensions: mean [D] and Cholesky factor [D, D] of the covariance."""
+
+    mean: Floats
+    factor: Floats
+
+
+@dataclass(frozen=True)
+class Low:
+    """A bank of fewer clips than dimensions: mean [D]; 1 / variance in every direction is 1 / `least`, and along each of
+    the `axes` [D, axes] `gain` [axes] more."""
+
+    mean: Floats
+    least: float
+    axes: Floats
+    gain: Floats
+
+
+def fit(bank: np.ndarray, domain: np.ndarray, settings: MahalanobisSettings) -> Full | Low:
+    """In float64."""
+    from scipy.linalg import cholesky
+
     mean = bank.mean(axis=0, dtype=np.float64)
     away = bank - mean
     count, dims = away.shape
@@ -55,21 +62,22 @@ def mahalanobis_fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
     least = share * variance  # in every direction, those without a training clip too
     if not few:
         covariance = (1 - share) * product + least * np.eye(dims)
-        factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-        return lambda queries: _length(solve_triangular(factor, (queries - mean).T, lower=True, check_finite=False).T)
-
+        return Full(mean, cholesky(covariance, lower=True, overwrite_a=True, check_finite=False))
     found, vectors = np.linalg.eigh(product)
     real = found > 1e-12 * variance * dims
-    axes = away.T @ vectors[:, real] / np.sqrt(count * found[real])  # [dims, axes], of length one
-    gain = 1 / ((1 - share) * found[real] + least) - 1 / least
+    axes = away.T @ vectors[:, real] / np.sqrt(count * found[real])  # of length one
+    return Low(mean, least, axes, 1 / ((1 - share) * found[real] + least) - 1 / least)
 
-    def score(queries: np.ndarray) -> Floats:
-        off = queries - mean
-        square = np.einsum("qd,qd->q", off, off) / least + np.square(off @ axes) @ gain
-        distance: Floats = np.sqrt(np.maximum(square, 0))
-        return distance
 
-    return score
+def score(bank: Full | Low, queries: np.ndarray, settings: MahalanobisSettings) -> Floats:
+    from scipy.linalg import solve_triangular
+
+    off = queries - bank.mean
+    if isinstance(bank, Full):
+        return _length(solve_triangular(bank.factor, off.T, lower=True, check_finite=False).T)
+    square = np.einsum("qd,qd->q", off, off) / bank.least + np.square(off @ bank.axes) @ bank.gain
+    distance: Floats = np.sqrt(np.maximum(square, 0))
+    return distance
 
 
 def _shrinkage(away: np.ndarray, product: np.ndarray, variance: float) -> float:
@@ -91,3 +99,6 @@ def _shrinkage(away: np.ndarray, product: np.ndarray, variance: float) -> float:
 def _length(vectors: np.ndarray) -> Floats:
     length: Floats = np.sqrt(np.einsum("qd,qd->q", vectors, vectors))
     return length
+
+
+BACKEND = per_bank(MahalanobisSettings, fit, score, least=LEAST)

@@ -8,51 +8,43 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
+from pydantic import Field
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Fit, Metric, Scope, Scorer, fit_and_score, per_domain
-from auscult.scoring.knn import nearest_fit
+from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, Seed, per_bank
+from auscult.scoring.knn import fit, nearest
+from auscult.settings.section import Positive
 
 log = logging.getLogger(__name__)
 
 
-def smote_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    metric: Metric = "cosine",
-    ratio: float = 0.2,
-    neighbours: int = 2,
-    seed: int = 0,
-) -> Floats:
-    """`knn.knn_scores` with more target clips.
+class SmoteSettings(NearestSettings, DomainSettings):
+    """`knn_cosine` or `knn_euclidean` with more target clips."""
 
-    Args:
-        ratio: target clips are filled up to this share of the source clips of their unit (or type); where there are as
-            many already, and where there is no target clip, nothing is added.
-        neighbours: of a target clip, among which the other end is drawn: fewer where there are fewer other target clips
-            (said once), and of a single target clip nothing is made (said once).
-        seed: of the drawing.
-        others: as for `knn.knn_scores`.
-    """
-    nearest = per_domain(nearest_fit(k, metric), domains)
-    return fit_and_score(_with_more(nearest, ratio, neighbours, seed), train, train_meta, test, test_meta, scope)
+    kind: Literal["smote"]
+    metric: Metric = "cosine"
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Target clips are filled up to this share of the source clips of their unit (or type); where there are as many
+    already, and where there is no target clip, nothing is added."""
+    neighbours: Positive = 2
+    """Of a target clip, among which the other end is drawn: fewer where there are fewer other target clips (said once), and
+    of a single target clip nothing is made (said once)."""
+    seed: Seed = 0
+    """Of the drawing."""
 
 
-def _with_more(nearest: Fit, ratio: float, neighbours: int, seed: int) -> Fit:
-    def fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
-        more = synthetic(bank[domain == "target"], int(ratio * (domain != "target").sum()), neighbours, seed)
-        return nearest(np.concatenate([bank, more]), np.concatenate([domain, np.full(len(more), "target")]))
+def score(bank: np.ndarray, queries: np.ndarray, settings: SmoteSettings) -> Floats:
+    return nearest(bank, queries, settings.k, settings.metric)
 
-    return fit
+
+def enlarge(clips: np.ndarray, domain: np.ndarray, settings: SmoteSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Clips [clips, D] and domains [clips] of a unit (or type) with the new target clips behind them."""
+    wanted = int(settings.ratio * (domain != "target").sum())
+    more = synthetic(clips[domain == "target"], wanted, settings.neighbours, settings.seed)
+    return np.concatenate([clips, more]), np.concatenate([domain, np.full(len(more), "target")])
 
 
 def synthetic(target: np.ndarray, wanted: int, neighbours: int = 2, seed: int = 0) -> np.ndarray:
@@ -84,3 +76,6 @@ def synthetic(target: np.ndarray, wanted: int, neighbours: int = 2, seed: int = 
 @cache
 def _say_once(text: str) -> None:
     log.warning(text)
+
+
+BACKEND = per_bank(SmoteSettings, fit, score, enlarge=enlarge)

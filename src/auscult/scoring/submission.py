@@ -26,9 +26,11 @@ import pandas as pd
 from auscult.detector.thresholds import gamma_quantile
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
+from auscult.scoring import NEIGHBOURS, backends, left_out_kinds
 from auscult.scoring.banks import Scope, groups
-from auscult.scoring.knn import LEFT_OUT
+from auscult.scoring.table import bank_rules, knobs
 from auscult.settings.rules import MetricRules
+from auscult.settings.schema import Score, Submission
 
 Unit = tuple[str, str]
 
@@ -39,14 +41,9 @@ def write_submission(
     clips: Path,
     out: Path,
     rules: MetricRules,
-    *,
     seed: int,
-    k: int = 1,
-    domain_banks: bool | None = None,
-    scope: Scope = "unit",
-    backend: str = "native",
-    set_name: str = "eval",
-    rate: float = 0.1,
+    settings: Submission,
+    score: Score,
 ) -> list[str]:
     """Write the files of one arm into the folder `out`, replaced as a whole.
 
@@ -54,12 +51,11 @@ def write_submission(
         embeddings: folder of the arm's embeddings with this seed, as the stage `embed` writes it.
         scores: the arm's score table.
         clips: table of the manifest; names come from its `path`.
-        rules: of the profile; their scheme decides on names and, where `domain_banks` does not, on banks.
+        rules: of the profile; their scheme decides on names and, where `score.domain_banks` does not, on banks.
         seed: training seed whose scores are submitted.
-        k, domain_banks, scope: as the section `score`, which the scores were made with.
-        backend: whose scores; an arm without its own (`native`) is submitted with its first back-end.
-        set_name: "dev" or "eval".
-        rate: share of the training clips that the threshold calls anomalies.
+        settings: which set, by which back-end (an arm without `native` scores is submitted with its first), and the share of
+            the training clips that the threshold calls anomalies.
+        score: the section that the scores were made with.
 
     Returns:
         Machine types of the set that the arm has no scores of: nothing is written for them.
@@ -69,19 +65,18 @@ def write_submission(
             or two clips of one name.
     """
     table = pd.read_parquet(scores)
-    table = table[(table["seed"] == seed) & (table["set"] == set_name)]
+    table = table[(table["seed"] == seed) & (table["set"] == settings.set)]
     known = list(dict.fromkeys(table["backend"]))
     if not known:
-        what = f"no scores of the {set_name} set with seed {seed}"
+        what = f"no scores of the {settings.set} set with seed {seed}"
         raise AuscultError(what, str(scores), "set `submission.set` to a set of the profile, or run `dvc repro score`")
-    backend = known[0] if backend == "native" and backend not in known else backend
-    if backend not in known or not (backend in LEFT_OUT or backend.startswith("native")):
-        usable = [name for name in known if name in LEFT_OUT or name.startswith("native")]
-        raise AuscultError(
-            f"no submission by the back-end `{backend}`", "submission.backend", f"use: {', '.join(usable)}"
-        )
+    backend = known[0] if settings.backend == "native" and "native" not in known else settings.backend
+    usable = [name for name in known if name in left_out_kinds() or name.startswith("native")]
+    if backend not in usable:
+        what = f"no submission by the back-end `{backend}`"
+        raise AuscultError(what, "submission.backend", f"use: {', '.join(usable)}")
     index = pd.read_parquet(clips)
-    index = index[(index["partition"] == "test") & (index["set"] == set_name)]
+    index = index[(index["partition"] == "test") & (index["set"] == settings.set)]
     scored = index[["clip_id", "path", "machine", "unit"]].merge(
         table.loc[table["backend"] == backend, ["clip_id", "score"]], on="clip_id", how="left"
     )
@@ -91,8 +86,8 @@ def write_submission(
         lacking = list(scored.loc[scored["score"].isna(), "path"])
         raise AuscultError(f"{len(lacking)} clips have no score:{listed(lacking, 5)}", fix="run `dvc repro score`")
     train, meta = np.load(embeddings / "train.npy"), pd.read_parquet(embeddings / "train.parquet")
-    banks = rules.domains if domain_banks is None else domain_banks
-    limits = thresholds(train, meta, backend, rate, k, banks, scope)
+    banks = bank_rules(score, rules.domains)
+    limits = thresholds(train, meta, backend, settings.rate, score.k, banks, score.scope)
     with atomic_folder(out) as part:
         for name, text in submission(scored, limits, rules).items():
             (part / name).write_text(text, encoding="utf-8")
@@ -134,7 +129,7 @@ def thresholds(
     meta: pd.DataFrame,
     backend: str,
     rate: float,
-    k: int = 1,
+    k: int = NEIGHBOURS,
     domains: bool = False,
     scope: Scope = "unit",
 ) -> dict[Unit, float]:
@@ -143,19 +138,22 @@ def thresholds(
     Args:
         train: embeddings [training clips, D].
         meta: machine, unit, domain and the method's own scores of the same clips.
-        backend: "native", "native_<name>" or one of `LEFT_OUT`.
+        backend: "native", "native_<name>" or one of `left_out_kinds`.
         rate: in (0, 1).
-        k, domains, scope: as in `knn.knn_scores`.
+        k, domains, scope: neighbours, one bank per domain, and whose clips count; as in the section `score`.
     """
-    own = backend not in LEFT_OUT
-    values = meta[backend].to_numpy(np.float64) if own else LEFT_OUT[backend](train, meta, k, domains, scope=scope)
+    exact = backends()[backend].left_out if backend in backends() else None
+    if exact is None:
+        values = meta[backend].to_numpy(np.float64)
+    else:
+        values = exact(train, meta, knobs(backend, Score(k=k, scope=scope, domain_banks=domains), domains))
     found: dict[Unit, float] = {}
     for unit, rows in groups(meta).items():
         of_unit = values[rows]
         if len(of_unit) < 2:
             limit = np.inf
         else:
-            limit = gamma_quantile(of_unit, rate) if own else np.nan
+            limit = gamma_quantile(of_unit, rate) if exact is None else np.nan
             share = float(np.mean(of_unit > limit))
             if not rate / 2 <= share <= 2 * rate:
                 limit = float(np.quantile(of_unit, 1 - rate))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring import BACKENDS, table
-from auscult.scoring.banks import Scope
-from auscult.scoring.fusion import Bound, fold_scores, fused, standardised
-from auscult.scoring.knn import LEFT_OUT
-from auscult.settings.backends import BackendSettings, FusionSettings, NativeSettings
+from auscult.scoring import backends, table
+from auscult.scoring.banks import BackendSettings
+from auscult.scoring.fusion import FusionSettings, NativeSettings, fold_scores, fused, standardised
 from auscult.settings.schema import BackendSweep, Score
 
 COLUMNS = [*table.COLUMNS, "standardised"]
@@ -40,56 +37,39 @@ def sweep_table(embeddings: Path, sweep: BackendSweep, score: Score, domains: bo
     wanted = {name for one in sweep.sweep.values() if isinstance(one, FusionSettings) for name in one.of}
     wanted |= {one.backend for one in sweep.ensembles.values()}
     scores: dict[str, np.ndarray] = {}
-    even: dict[str, Floats] = {}
-    for name, settings in sweep.sweep.items():
-        if isinstance(settings, NativeSettings):
-            scores |= of.own
-        elif not isinstance(settings, FusionSettings):
-            backend = bound(settings, score.scope, banks)
-            scores[name] = backend(of.train, of.train_meta, of.test, of.test_meta)
+    standard: dict[str, Floats] = {}
+    for name, entry in sweep.sweep.items():
+        if isinstance(entry, NativeSettings):
+            scores |= of.native
+        elif not isinstance(entry, FusionSettings):
+            settings = entry.filled(score.scope, banks)
+            scores[name] = table.scored(settings, of.train, of.train_meta, of.test, of.test_meta)
             if name in wanted:
-                left_out = left_out_by(settings, of.train, of.train_meta, sweep, score.scope, banks)
-                even[name] = standardised(scores[name], of.test_meta, left_out, of.train_meta)
-    for name, settings in sweep.sweep.items():
-        if isinstance(settings, FusionSettings):
-            scores[name] = even[name] = fused([even[member] for member in settings.of])
+                left_out = left_out_scores(settings, of.train, of.train_meta, sweep.folds, sweep.seed)
+                standard[name] = standardised(scores[name], of.test_meta, left_out, of.train_meta)
+    for name, entry in sweep.sweep.items():
+        if isinstance(entry, FusionSettings):
+            scores[name] = standard[name] = fused([standard[member] for member in entry.of])
     place = list(sweep.sweep)
     scores = dict(sorted(scores.items(), key=lambda item: place.index(item[0] if item[0] in place else "native")))
     if not scores:  # of an arm without own scores, by a sweep of nothing else
         return pd.DataFrame(columns=COLUMNS)
     nothing = np.full(len(of.test), np.nan)
     rows = table.long_form(of, scores, embeddings)
-    return rows.assign(standardised=np.concatenate([even.get(name, nothing) for name in scores]))[COLUMNS]
+    return rows.assign(standardised=np.concatenate([standard.get(name, nothing) for name in scores]))[COLUMNS]
 
 
-def bound(settings: BackendSettings, scope: Scope, domains: bool) -> Bound:
-    """A back-end with all its knobs set; `scope` and `domains` hold where it says nothing."""
-    knobs = settings.model_dump(exclude={"kind", *_SHARED})
-    return partial(BACKENDS[settings.kind], **_shared(settings, scope, domains), **knobs)
-
-
-def left_out_by(
-    settings: BackendSettings,
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    sweep: BackendSweep,
-    scope: Scope,
-    domains: bool,
+def left_out_scores(
+    settings: BackendSettings, train: np.ndarray, train_meta: pd.DataFrame, folds: int = 5, seed: int = 0
 ) -> Floats:
-    """Score of each training clip as if it were none: exact for nearest neighbours, for the others by a seeded split."""
-    if settings.kind in LEFT_OUT:
-        return LEFT_OUT[settings.kind](train, train_meta, **_shared(settings, scope, domains))
-    backend = bound(settings, scope, domains)
-    return fold_scores(backend, train, train_meta, sweep.folds, sweep.seed, settings.scope or scope)
+    """Score of each training clip as if it were none: exact where the back-end knows it, otherwise by a seeded split.
 
-
-_SHARED = ("k", "scope", "domain_banks")
-
-
-def _shared(settings: BackendSettings, scope: Scope, domains: bool) -> dict[str, Any]:
-    own = getattr(settings, "domain_banks", None)
-    return {
-        "k": getattr(settings, "k", 1),
-        "domains": domains if own is None else own,
-        "scope": settings.scope or scope,
-    }
+    Args:
+        settings: filled in, see `BackendSettings.filled`.
+        train, train_meta: embeddings float32 [clips, D] and their machine, unit and domain.
+        folds, seed: of the split.
+    """
+    exact = backends()[settings.kind].left_out
+    if exact is not None:
+        return exact(train, train_meta, settings)
+    return fold_scores(partial(table.scored, settings), train, train_meta, folds, seed, settings.scope or "unit")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError
-from auscult.scoring import BACKENDS
+from auscult.evaluation.metrics import Floats
+from auscult.scoring import backends
+from auscult.scoring.banks import BackendSettings
 from auscult.settings.schema import Score
 
 COLUMNS = ["clip_id", "set", "machine", "unit", "domain", "backend", "score"]
@@ -30,7 +33,7 @@ class Embedded:
     test_meta: pd.DataFrame
 
     @property
-    def own(self) -> dict[str, np.ndarray]:
+    def native(self) -> dict[str, np.ndarray]:
         """The method's own scores of the test clips: `native`, `native_<name>`."""
         names = [name for name in self.test_meta.columns if name.split("_")[0] == "native"]
         return {name: self.test_meta[name].to_numpy() for name in names}
@@ -39,14 +42,35 @@ class Embedded:
 def read_embeddings(folder: Path) -> Embedded:
     """What the stage `embed` left in `folder`."""
     train, test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
-    return Embedded(
-        train, pd.read_parquet(folder / "train.parquet"), test, pd.read_parquet(folder / "test.parquet")
-    )  # fmt: skip
+    train_meta, test_meta = (pd.read_parquet(folder / f"{partition}.parquet") for partition in ("train", "test"))
+    return Embedded(train, train_meta, test, test_meta)
 
 
 def bank_rules(score: Score, domains: bool) -> bool:
     """Whether each domain has a bank of its own: as `score` says, or else the profile's rules (`domains`)."""
     return domains if score.domain_banks is None else score.domain_banks
+
+
+def knobs(kind: str, score: Score, domains: bool) -> BackendSettings:
+    """Settings of a back-end as the section `score` has them, all other knobs at their defaults."""
+    model = backends()[kind].settings
+    values: dict[str, Any] = {"k": score.k} if "k" in model.model_fields else {}
+    return model(kind=kind, **values).filled(score.scope, bank_rules(score, domains))
+
+
+def scored(
+    settings: BackendSettings, train: np.ndarray, train_meta: pd.DataFrame, test: np.ndarray, test_meta: pd.DataFrame
+) -> Floats:
+    """Scores [test clips] by a back-end that is fitted to the training clips, see `banks.Backend`.
+
+    >>> from auscult.scoring.knn import KnnSettings
+    >>> meta = pd.DataFrame({"machine": ["fan"] * 2, "unit": ["00"] * 2, "domain": ["source"] * 2})
+    >>> train, test = np.array([[0.0, 0.0], [3.0, 0.0]]), np.array([[0.0, 1.0], [3.0, 2.0]])
+    >>> scored(KnnSettings(kind="knn_euclidean"), train, meta, test, meta).tolist()
+    [1.0, 2.0]
+    """
+    backend = backends()[settings.kind]
+    return backend.score(backend.fit(train, train_meta, settings), test, test_meta)
 
 
 def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
@@ -61,19 +85,17 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     Raises:
         AuscultError: unknown back-end, nothing to score with, or a score that is not finite.
     """
-    unknown = [name for name in score.backends if name != "native" and name not in BACKENDS]
+    unknown = [name for name in score.backends if name not in ("native", *backends())]
     if unknown:
-        raise AuscultError(f"unknown back-end `{unknown[0]}`", "score.backends", f"use: native, {', '.join(BACKENDS)}")
+        fix = f"use: native, {', '.join(backends())}"
+        raise AuscultError(f"unknown back-end `{unknown[0]}`", "score.backends", fix)
     of = read_embeddings(embeddings)
     scores: dict[str, np.ndarray] = {}
     for name in score.backends:
         if name == "native":
-            scores |= of.own
+            scores |= of.native
         else:
-            banks = bank_rules(score, domains)
-            scores[name] = BACKENDS[name](
-                of.train, of.train_meta, of.test, of.test_meta, score.k, banks, scope=score.scope
-            )  # fmt: skip
+            scores[name] = scored(knobs(name, score, domains), of.train, of.train_meta, of.test, of.test_meta)
     if not scores:
         raise AuscultError("no back-end is left to score this arm", "score.backends", "add knn_cosine")
     return long_form(of, scores, embeddings)[COLUMNS]
@@ -89,5 +111,5 @@ def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> 
         if not np.isfinite(values).all():
             what = f"back-end `{name}` gives scores that are not finite"
             raise AuscultError(what, str(embeddings), "train the arm again")
-    clips = of.test_meta.drop(columns=list(of.own))
+    clips = of.test_meta.drop(columns=list(of.native))
     return pd.concat([clips.assign(backend=name, score=values) for name, values in scores.items()], ignore_index=True)

@@ -8,42 +8,45 @@ show. A clip's score then depends on the other test clips: the challenge's rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
-import pandas as pd
 
-from auscult.scoring.banks import Metric, Scope
-from auscult.scoring.knn import bank_distances
+from auscult.evaluation.metrics import Floats
+from auscult.scoring.banks import DomainSettings, NearestSettings, per_bank, smallest
+from auscult.scoring.knn import fit, nearest
 
 
-def transductive_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    metric: Metric = "cosine",
-) -> np.ndarray:
+class TransductiveSettings(NearestSettings, DomainSettings):
     """Minimum over the banks of a unit (or type) of the distances, each bank's z-normalised over the unit's test clips.
 
-    Without domains there is one bank: within a unit the order of the clips is that of `knn_scores`.
-
-    Args:
-        As for `knn.knn_scores`.
-
-    Returns:
-        float64 [test clips], in standard deviations. Where all test clips are equally far from a bank, 0.
+    Without domains there is one bank: within a unit the order of the clips is that of `knn_cosine`. In standard deviations.
     """
-    scores = np.full(len(test), np.nan)
-    for rows, distances in bank_distances(train, train_meta, test, test_meta, k, domains, metric, scope):
-        scores[rows] = np.min([_normalised(of_bank) for of_bank in distances], axis=0)
-    return scores
+
+    kind: Literal["knn_cosine_transductive"]
 
 
-def _normalised(distances: np.ndarray) -> np.ndarray:
+def score(bank: np.ndarray, queries: np.ndarray, settings: TransductiveSettings) -> Floats:
+    return nearest(bank, queries, settings.k, "cosine")
+
+
+def smallest_normalised(distances: Sequence[Floats]) -> Floats:
+    return smallest([normalised(of_bank) for of_bank in distances])
+
+
+def normalised(distances: Floats) -> Floats:
+    """Distances [queries] minus their mean, in standard deviations; 0 where all are equal.
+
+    >>> normalised(np.array([1.0, 2.0, 3.0])).round(3).tolist()
+    [-1.225, 0.0, 1.225]
+    >>> normalised(np.array([2.0, 2.0])).tolist()
+    [0.0, 0.0]
+    """
     away = distances - distances.mean()
     deviation = away.std()
     equal = deviation <= 1e-12 * np.abs(distances).max(initial=0.0)  # but for rounding
     return np.zeros_like(away) if equal else away / deviation
+
+
+BACKEND = per_bank(TransductiveSettings, fit, score, combine=smallest_normalised, transductive=True)

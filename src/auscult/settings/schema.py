@@ -5,12 +5,12 @@ How the settings of an arm are put together: params.py. What a method's section 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from auscult.settings.backends import AnyBackend, EnsembleSettings
+from auscult.scoring import NEIGHBOURS, SweepEntry, backends
 from auscult.settings.section import Positive, Section, near
 from auscult.settings.training import Train
 
@@ -36,7 +36,7 @@ class Embed(Section):
 
 class Score(Section):
     backends: tuple[str, ...] = ("native", "knn_cosine")
-    k: Positive = 1
+    k: Positive = NEIGHBOURS
     """Neighbours of the kNN back-ends; the score is the mean distance to them."""
     scope: Literal["unit", "machine"] = "unit"
     """A test clip is compared with the training clips of its unit, or of its whole machine type (Han et al., 2021 on)."""
@@ -44,16 +44,25 @@ class Score(Section):
     """One bank per domain and the smaller score; null = as the profile's rules say."""
 
 
+class EnsembleSettings(Section):
+    """Several arms as one: the mean of their standardised scores."""
+
+    arms: Annotated[tuple[str, ...], Field(min_length=2)]
+    backend: str
+    """A back-end of the sweep."""
+
+
 class BackendSweep(Section):
     """Back-ends that every arm's embeddings are scored with, beside those of `score`."""
 
+    model_config = ConfigDict(defer_build=True)  # back-ends are imported by whoever reads params.yaml, not before
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the split that gives training clips scores of their own, for fusion."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of that split."""
     replicates: Positive = 200
     """Bootstrap resamples behind the intervals of this table: it has a hundred times as many numbers as another."""
-    sweep: dict[str, AnyBackend] = Field(default_factory=dict)
+    sweep: dict[str, Annotated[Any, SweepEntry()]] = Field(default_factory=dict)
     """Name -> kind and knobs."""
     ensembles: dict[str, EnsembleSettings] = Field(default_factory=dict)
     """Rows of the table that stand for several arms."""
@@ -63,7 +72,7 @@ class BackendSweep(Section):
         for name, settings in self.sweep.items():
             if (settings.kind == "native") != (name == "native") or name.startswith("native_"):
                 raise PydanticCustomError("native", "`native` is the name of the kind `native`, and of no other")
-            for member in settings.of if settings.kind == "fusion" else ():
+            for member in getattr(settings, "of", ()):
                 self._standardised(f"sweep.{name}", member, fusion=False)
         for name, ensemble in self.ensembles.items():
             self._standardised(f"ensembles.{name}", ensemble.backend, fusion=True)
@@ -78,7 +87,8 @@ class BackendSweep(Section):
                 "member", "{where}: there is no back-end `{member}` in the sweep{hint}", words | {"hint": hint}
             )
         kind = self.sweep[member].kind
-        if kind in ("native", "knn_cosine_transductive") or (kind == "fusion" and not fusion):
+        transductive = kind in backends() and backends()[kind].transductive
+        if kind == "native" or transductive or (kind == "fusion" and not fusion):
             text = "{where}: `{member}` cannot be fused: no training clip has a score of its own by it"
             raise PydanticCustomError("member", text, words)
 

@@ -15,7 +15,7 @@ from auscult.evaluation.evaluate import Key
 from auscult.results.names import SIZES
 from auscult.results.page.context import Context
 from auscult.results.results import NOT_RUN, PROJECT_TITLE, ArmFiles, arm_costs, headline_backend, skipped
-from auscult.scoring.knn import LEFT_OUT
+from auscult.scoring import left_out_kinds
 from auscult.scoring.submission import Unit, thresholds
 from auscult.scoring.table import bank_rules
 from auscult.settings.project import Project
@@ -142,11 +142,11 @@ def thresholds_of(context: Context, arm: str) -> dict[Unit, float]:
     score, backend = context.params.section("score"), context.backends[arm]
     folder = context.paths.embeddings(arm, context.seed(arm))
     meta = pd.read_parquet(folder / "train.parquet")
-    if backend not in LEFT_OUT and backend not in meta:
+    if backend not in left_out_kinds() and backend not in meta:
         what = f"back-end `{backend}` gives training clips no score, so there is no threshold"
         raise AuscultError(what, str(folder / "train.parquet"))
     train = np.empty((len(meta), 0), np.float32)  # native scores stand in the table: nobody needs the vectors
-    if backend in LEFT_OUT:
+    if backend in left_out_kinds():
         train = np.load(folder / "train.npy")
     domains = bank_rules(score, context.profile.rules.domains)
     rate = context.params.section("submission").rate

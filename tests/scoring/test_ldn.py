@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from auscult.scoring import density as module
-from auscult.scoring.density import FLOOR, ldn_scores, local_density
+from auscult.scoring import ldn as module
+from auscult.scoring.ldn import FLOOR, LdnSettings, local_density
 from support.clouds import UNITS, clouds, of_unit
+from support.scores import scores
+
+
+def by_ldn(bank: np.ndarray, queries: np.ndarray, density: int) -> np.ndarray:
+    settings = LdnSettings(kind="ldn", density=density)
+    return module.score(module.fit(bank, np.full(len(bank), "source"), settings), queries, settings)
 
 
 def brute_force(bank: np.ndarray, query: np.ndarray, k: int, density: int) -> float:
@@ -26,7 +32,7 @@ def test_brute_force(k: int, density: int, block: int, monkeypatch: pytest.Monke
     """Also when fewer than one row of distances fits a block."""
     monkeypatch.setattr(module, "_BLOCK", block)
     parts = clouds()
-    found = ldn_scores(*parts, k, True, density=density)
+    found = scores("ldn", parts, k, True, density=density)
     for unit in UNITS:
         bank, _, queries, rows = of_unit(parts, *unit)
         expected = [brute_force(bank, query, k, density) for query in queries]
@@ -35,21 +41,20 @@ def test_brute_force(k: int, density: int, block: int, monkeypatch: pytest.Monke
 
 def test_domains_share_one_bank() -> None:
     parts = clouds()
-    np.testing.assert_array_equal(ldn_scores(*parts, 1, True), ldn_scores(*parts, 1, False))
+    np.testing.assert_array_equal(scores("ldn", parts, 1, True), scores("ldn", parts, 1, False))
 
 
 def test_equal_training_clips_divide_by_no_zero() -> None:
     """Two equal clips and a third: the third's ratio is d / its own spread, the equal ones' are d / FLOOR."""
     bank = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     np.testing.assert_allclose(local_density(bank, 1), [FLOOR, FLOOR, 1])
-    score = module.density_fit(1, 1)(bank, np.array(["source"] * 3))
-    found = score(np.array([[0, 2], [1, 1], [3, 0]], np.float32))
+    found = by_ldn(bank, np.array([[0, 2], [1, 1], [3, 0]], np.float32), 1)
     np.testing.assert_allclose(found, [0, 1 - np.sqrt(0.5), 0], atol=1e-6)
 
 
 def test_a_bank_of_one_clip_has_the_distance_itself() -> None:
-    score = module.density_fit(1, 4)(np.array([[1, 0]], np.float32), np.array(["source"]))
-    np.testing.assert_allclose(score(np.array([[0, 1], [-1, 0]], np.float32)), [1, 2])
+    found = by_ldn(np.array([[1, 0]], np.float32), np.array([[0, 1], [-1, 0]], np.float32), 4)
+    np.testing.assert_allclose(found, [1, 2])
 
 
 def test_a_sparse_cloud_is_forgiven_what_a_dense_one_is_not() -> None:
@@ -57,5 +62,4 @@ def test_a_sparse_cloud_is_forgiven_what_a_dense_one_is_not() -> None:
     angles = np.radians([0, 0.1, 0.2, 0.3, 60, 70, 80])
     bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     at_source, at_target = (np.array([[np.cos(a), np.sin(a)]], np.float32) for a in np.radians([-5, 85]))
-    score = module.density_fit(1, 2)(bank, np.array(["source"] * 4 + ["target"] * 3))
-    assert score(at_source)[0] > 100 * score(at_target)[0]
+    assert by_ldn(bank, at_source, 2)[0] > 100 * by_ldn(bank, at_target, 2)[0]

@@ -12,58 +12,50 @@ a look at domains.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import Fit, Scope, Scorer, fit_and_score, unit_length
+from auscult.scoring.banks import NearestSettings, per_bank, unit_length
+from auscult.settings.section import Positive
 
 FLOOR = 1e-6
 """Least mean distance that is divided by: what float32 tells from zero. It keeps equal training clips from giving 0 / 0."""
 _BLOCK = 2**24  # distances held at once: 64 MiB
 
 
-def ldn_scores(
-    train: np.ndarray,
-    train_meta: pd.DataFrame,
-    test: np.ndarray,
-    test_meta: pd.DataFrame,
-    k: int = 1,
-    domains: bool = False,
-    *,
-    scope: Scope = "unit",
-    density: int = 4,
-) -> Floats:
-    """Mean of the `k` smallest cosine distances to training clips, each divided by that clip's own to its neighbours.
+class LdnSettings(NearestSettings):
+    """Mean of the `k` smallest cosine distances to training clips, each divided by that clip's own to its neighbours
+    (`k` = 1: the equation above).
 
-    Args:
-        k: ratios whose mean counts; 1 = the equation above.
-        domains: does nothing: there is one bank, of both.
-        density: K (all other clips, if fewer).
-        others: as for `banks.fit_and_score`.
-
-    Returns:
-        float64 [test clips], >= 0 and finite. A bank of one clip has no density: the distance itself.
+    Scores are finite and not negative. There is one bank of both domains. A bank of one clip has no density: the distance
+    itself.
     """
-    return fit_and_score(density_fit(k, density), train, train_meta, test, test_meta, scope)
+
+    kind: Literal["ldn"]
+    density: Positive = 4
+    """Neighbours K of a training clip that its density is taken from (all other clips, if fewer)."""
 
 
-def density_fit(k: int, density: int) -> Fit:
-    def fit(bank: np.ndarray, domain: np.ndarray) -> Scorer:
-        references = unit_length(bank)
-        spread = local_density(references, density).astype(references.dtype)
+class Bank(NamedTuple):
+    """Training clips of length one, [clips, D], and what distances to each are divided by, [clips]."""
 
-        def score(queries: np.ndarray) -> Floats:
-            ratios = np.empty(len(queries))
-            for rows, distance in _distances(unit_length(queries), references):
-                distance /= spread
-                ratios[rows] = _smallest(distance, k)
-            return ratios
+    references: np.ndarray
+    spread: np.ndarray
 
-        return score
 
-    return fit
+def fit(bank: np.ndarray, domain: np.ndarray, settings: LdnSettings) -> Bank:
+    references = unit_length(bank)
+    return Bank(references, local_density(references, settings.density).astype(references.dtype))
+
+
+def score(bank: Bank, queries: np.ndarray, settings: LdnSettings) -> Floats:
+    ratios = np.empty(len(queries))
+    for rows, distance in _distances(unit_length(queries), bank.references):
+        distance /= bank.spread
+        ratios[rows] = _smallest(distance, settings.k)
+    return ratios
 
 
 def local_density(references: np.ndarray, density: int) -> Floats:
@@ -94,3 +86,6 @@ def _smallest(values: np.ndarray, count: int) -> Floats:
         return values.min(axis=1).astype(np.float64)
     mean: Floats = np.partition(values, count - 1, axis=1)[:, :count].mean(axis=1, dtype=np.float64)
     return mean
+
+
+BACKEND = per_bank(LdnSettings, fit, score)
