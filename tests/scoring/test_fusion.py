@@ -10,12 +10,12 @@ import pytest
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
+from auscult.scoring import table as scoring_table
 from auscult.scoring.fusion import ensemble, fold_scores, fused, standardised
-from auscult.scoring.table import scored
 from support.clouds import Clouds, clouds
 from support.scores import knobs
 
-knn_scores = partial(scored, knobs("knn_cosine"))
+knn_scores = partial(scoring_table.scored, knobs("knn_cosine"))
 
 
 def test_fold_scores_are_those_of_a_backend_fitted_to_the_rest() -> None:
@@ -61,7 +61,9 @@ def test_the_only_clip_of_a_unit_has_no_left_out_score() -> None:
     found = fold_scores(knn_scores, train, meta)
     assert np.isnan(found[alone]).all()
     assert np.isfinite(found[~alone]).all()
-    wide = fold_scores(partial(scored, knobs("knn_cosine", scope="machine")), train, meta, scope="machine")
+    wide = fold_scores(
+        partial(scoring_table.scored, knobs("knn_cosine", scope="machine")), train, meta, scope="machine"
+    )
     assert np.isfinite(wide).all()
 
 

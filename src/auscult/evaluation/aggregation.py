@@ -8,14 +8,24 @@ the number itself went through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import product
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from auscult.errors import AuscultError, listed
+from auscult.evaluation.intervals import (
+    Spread,
+    debiased_pauc,
+    spread_of_auc,
+    spread_of_mean,
+    spread_of_minimum,
+    spread_of_pauc,
+)
 from auscult.evaluation.metrics import Floats, bootstrap_areas, harmonic_mean, stratified_weights
 from auscult.settings.rules import MetricRules
 
@@ -27,8 +37,17 @@ AGGREGATES = ("mean", "hmean")
 NO_LABELS = "no labels"
 """Why the numbers of a set are undefined when not one of its clips is labelled: a challenge that is still open."""
 
-# metric -> ([1 + R] values, why they are undefined or ""), of one ROC group
-Numbers = dict[str, tuple[Floats, str]]
+
+class Number(NamedTuple):
+    """[1 + R] values, why they are undefined or "", and what their interval needs beside them."""
+
+    values: Floats
+    reason: str
+    spread: Spread
+
+
+# metric -> number, of one ROC group
+Numbers = dict[str, Number]
 # ROC group ("" = all units pooled, else the unit) -> numbers, of one machine; None when no clip of it was scored
 Groups = dict[str, Numbers] | None
 # what gave the scores: arm, back-end, training seed
@@ -43,8 +62,13 @@ def machine_groups(
     rules: MetricRules,
     replicates: int,
     seed: int,
+    unscored: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[Source, Groups]:
-    """Numbers of every ROC group of one machine, for every (arm, back-end, seed)."""
+    """Numbers of every ROC group of one machine, for every (arm, back-end, seed).
+
+    A unit that a source has no score of, though others have, or that nobody has (`unscored`: unit -> why), makes its own
+    numbers and the pooled ones undefined.
+    """
     clips = table.drop_duplicates("clip_id").sort_values("clip_id")
     labelled = clips["anomaly"].notna().to_numpy()
     if 0 < labelled.sum() < len(clips):
@@ -53,7 +77,7 @@ def machine_groups(
         )
     scored = dict(list(table.groupby(["arm", "backend", "seed"], sort=False)))
     if not labelled.any():
-        nothing = dict.fromkeys(rules.metrics, (np.full(1 + replicates, np.nan), NO_LABELS))
+        nothing = undefined_numbers(rules, replicates, NO_LABELS)
         return {source: {"": nothing, "all": nothing} if source in scored else None for source in sources}
     y = clips["anomaly"].to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
     unit, domain = clips["unit"].to_numpy(dtype=np.str_), clips["domain"].to_numpy(dtype=np.str_)
@@ -71,22 +95,37 @@ def machine_groups(
         if source not in scored:
             result[source] = None
             continue
-        rows = scored[source]
-        if len(rows) != len(clips):
-            missing = sorted(set(clips["clip_id"]) - set(rows["clip_id"]))
+        rows = scored[source].sort_values("clip_id")
+        here = clips["clip_id"].isin(rows["clip_id"]).to_numpy()
+        gone = set(unit.tolist()) - set(unit[here].tolist())
+        partly = ~here & ~np.isin(unit, list(gone))
+        if partly.any():
+            lacking = [str(clip) for clip in clips["clip_id"][partly]]
             raise AuscultError(
                 f"{source[0]} / {source[1]} scored {len(rows)} of the {len(clips)} {set_name} clips of {machine} that "
-                f"others scored; missing clip_id:{listed([str(clip) for clip in missing], 5)}",
+                f"others scored; of unit {', '.join(np.unique(unit[partly]))} it lacks clip_id:{listed(lacking, 5)}",
                 fix="score the same clips with every arm and back-end",
             )
-        s = rows.sort_values("clip_id")["score"].to_numpy(dtype=np.float64)
-        result[source] = {
-            name: _group(
-                s[mask], y[mask], domain[mask], columns[mask].T, f"unit {name}" if name else "the machine type", rules
-            )
-            for name, mask in members.items()
-        }
+        s = np.full(len(clips), np.nan)
+        s[here] = rows["score"].to_numpy(dtype=np.float64)
+        nowhere = dict(unscored) | dict.fromkeys(gone & set(unit[labelled].tolist()), "no scores")
+        whole = "; ".join(f"unit {name}: {why}" for name, why in sorted(nowhere.items()))
+        found: dict[str, Numbers] = {}
+        for name in ["", *sorted({*members, *nowhere} - {""})]:
+            why = whole if name == "" else nowhere.get(name, "")
+            if why:
+                found[name] = undefined_numbers(rules, replicates, f"unit {name}: {why}" if name else why)
+                continue
+            mask = members[name]
+            title = f"unit {name}" if name else "the machine type"
+            found[name] = _group(s[mask], y[mask], domain[mask], columns[mask].T, title, rules)
+        result[source] = found
     return result
+
+
+def undefined_numbers(rules: MetricRules, replicates: int, reason: str) -> Numbers:
+    """Every metric of a ROC group as NaN."""
+    return dict.fromkeys(rules.metrics, Number(np.full(1 + replicates, np.nan), reason, Spread(np.nan, np.nan)))
 
 
 def _group(
@@ -105,8 +144,23 @@ def _group(
         limits = (1.0, rules.max_fpr)[: len(metrics)]
         areas = bootstrap_areas(s[keep], y[keep], weights.T[keep].T, limits)
         reason = _lack(y[keep], side, name, rules)
-        numbers.update({metric: (values, reason) for metric, values in zip(metrics, areas, strict=True)})
+        spreads = _spreads(s[keep], y[keep], areas[:, 0], rules.max_fpr)
+        cells = zip(metrics, areas, spreads, strict=False)
+        numbers.update({metric: Number(values, reason, spread) for metric, values, spread in cells})
     return numbers
+
+
+def _spreads(s: Floats, y: NDArray[np.int64], areas: Floats, max_fpr: float) -> list[Spread]:
+    """Of AUC and pAUC (`areas`, one or both) of one ROC group."""
+    anomalies = int(y.sum())
+    normals = len(y) - anomalies
+    if not normals or not anomalies:
+        return [Spread(np.nan, np.nan)] * 2
+    spreads = [spread_of_auc(float(areas[0]), normals, anomalies)]
+    if len(areas) > 1:
+        debiased = debiased_pauc(s, y, max_fpr)
+        spreads.append(spread_of_pauc(float(areas[1]), float(areas[0]), debiased, normals, anomalies, max_fpr))
+    return spreads
 
 
 def _lack(y: NDArray[np.int64], side: str, name: str, rules: MetricRules) -> str:
@@ -125,7 +179,7 @@ def units(
 ) -> list[Numbers]:
     """ROC groups of one machine under a convention; a machine that was not scored (`why`) is one undefined group."""
     if groups is None:
-        return [{metric: (np.full(1 + replicates, np.nan), why) for metric in rules.metrics}]
+        return [undefined_numbers(rules, replicates, why)]
     if convention == "pooled":
         return [groups[""]]
     return [numbers for name, numbers in groups.items() if name]
@@ -138,56 +192,58 @@ def official_score(values: ArrayLike, rules: MetricRules) -> Any:
     numbers (and of the types' scores, for a set): the challenge ranked, the papers print this. Which groups enter, one per
     unit or one per machine type, is the convention: `per_unit` is that of the official evaluators.
 
+    Of the scores of both sets it is what the papers print as `all`; that is not the score of the union, which with 7 types
+    in one set and 9 in the other (2024) would differ.
+
     Args:
         values: [k] or [k, ...] fractions, k numbers. A NaN makes the score NaN.
+
+    >>> round(float(official_score([0.6411, 0.6695], MetricRules(scheme="dcase2022"))), 4)
+    0.655
+    >>> official_score([0.9, 0.8], MetricRules(scheme="dcase2020")).item()
+    0.8500000000000001
     """
     return harmonic_mean(values) if rules.domains else np.mean(np.asarray(values, dtype=np.float64), axis=0)
 
 
-def of_both_sets(dev: ArrayLike, evaluation: ArrayLike, rules: MetricRules) -> Any:
-    """What the papers print as `all`: the mean of the two sets' scores, harmonic in the years with domains.
-
-    Neither is the score of the union: with 7 types in one set and 9 in the other (2024) that would differ.
-    """
-    if rules.domains:
-        return harmonic_mean(np.stack([np.asarray(dev), np.asarray(evaluation)]))
-    return (np.asarray(dev) + np.asarray(evaluation)) / 2
-
-
 def aggregate(
     machines: Mapping[str, list[Numbers]], convention: str, rules: MetricRules
-) -> dict[tuple[str, str], tuple[Floats, str]]:
-    """(machine, metric) -> (values, reason) for every machine, `mean` and, with domains, `hmean`."""
-    table: dict[tuple[str, str], tuple[Floats, str]] = {}
-
-    def stack(names: Iterable[str], parts: Iterable[str]) -> tuple[Floats, str]:
-        cells = [(name, unit[part]) for name in names for unit in machines[name] for part in parts]
-        several = len({name for name, _ in cells}) > 1
-        reasons = [(f"{name}: " if several else "") + reason for name, (_, reason) in cells if reason]
-        if all(reason == NO_LABELS for _, (_, reason) in cells):
-            reasons = [NO_LABELS]
-        return np.stack([values for _, (values, _) in cells]), "; ".join(dict.fromkeys(reasons))
-
+) -> dict[tuple[str, str], Number]:
+    """(machine, metric) -> number, for every machine, `mean` and, with domains, `hmean`."""
     metrics = [*rules.metrics, *(["mauc"] if convention == "per_unit" else []), "official"]
-    needs = {metric: {"mauc": ("auc",), "official": rules.parts}.get(metric, (metric,)) for metric in metrics}
-    for machine in machines:
-        for metric in metrics:
-            values, reason = stack([machine], needs[metric])
-            if metric == "mauc":
-                value = values.min(axis=0)
-            elif metric == "official":
-                value = official_score(values, rules)
-            else:
-                value = values.mean(axis=0)
-            table[machine, metric] = (value, reason)
+    parts = {metric: (metric,) for metric in metrics} | {"mauc": ("auc",), "official": rules.parts}
+    table: dict[tuple[str, str], Number] = {}
+    for machine, metric in product(machines, metrics):
+        cells, reason = _cells({machine: machines[machine]}, parts[metric])
+        if metric == "mauc":
+            values = np.stack([cell.values for cell in cells])
+            spread = spread_of_minimum(values, [cell.spread for cell in cells])
+            table[machine, metric] = Number(values.min(axis=0), reason, spread)
+        else:
+            table[machine, metric] = average(cells, reason, harmonic=metric == "official" and rules.domains)
     for metric in metrics:
-        values, reason = stack(machines, needs[metric])
-        per_machine = np.stack([table[machine, metric][0] for machine in machines])
-        table["mean", metric] = (per_machine.mean(axis=0), reason)
+        cells, reason = _cells(machines, parts[metric])
+        of_machines = [table[machine, metric] for machine in machines]
+        table["mean", metric] = average(of_machines, reason)
         if rules.domains:
-            table["hmean", metric] = (harmonic_mean(per_machine if metric == "mauc" else values), reason)
-    if (
-        not rules.domains
-    ):  # there the official score is the mean of AUC and pAUC: the papers' tables know it by this name
+            table["hmean", metric] = average(of_machines if metric == "mauc" else cells, reason, harmonic=True)
+    if not rules.domains:
+        # There the official score is the mean of AUC and pAUC: the papers' tables know it by this name.
         table |= {(machine, "mean_auc_pauc"): table[machine, "official"] for machine in [*machines, "mean"]}
     return table
+
+
+def average(numbers: Sequence[Number], reason: str, harmonic: bool = False) -> Number:
+    """Mean of independent numbers, arithmetic or harmonic; `reason` = why it is undefined."""
+    values = np.stack([number.values for number in numbers])
+    mean: Floats = harmonic_mean(values) if harmonic else values.mean(axis=0)
+    return Number(mean, reason, spread_of_mean(values, [number.spread for number in numbers], harmonic))
+
+
+def _cells(machines: Mapping[str, list[Numbers]], parts: Sequence[str]) -> tuple[list[Number], str]:
+    """The numbers `parts` of every ROC group of `machines`, and why they are undefined."""
+    cells = [(name, unit[part]) for name, of_units in machines.items() for unit in of_units for part in parts]
+    reasons = [(f"{name}: " if len(machines) > 1 else "") + cell.reason for name, cell in cells if cell.reason]
+    if all(cell.reason == NO_LABELS for _, cell in cells):
+        reasons = [NO_LABELS]
+    return [cell for _, cell in cells], "; ".join(dict.fromkeys(reasons))

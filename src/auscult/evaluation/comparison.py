@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError
-from auscult.evaluation.evaluate import Key, Replicates, intervals
+from auscult.evaluation.evaluate import Key, Replicates
+from auscult.evaluation.intervals import percentiles
 from auscult.evaluation.metrics import Floats
 
 DIFFERENCE_COLUMNS = ["arm", "backend", "reference", "reference_backend", "convention", "set", "machine", "metric"]
@@ -40,8 +41,8 @@ def compare(
     Both are resampled with the same clip weights, so what is common to them (hard clips, an easy machine) cancels.
 
     Returns:
-        Difference first - second in percentage points with its interval at `level`; the verdict is a tie when the
-        interval contains zero, and "undefined" when either number is.
+        Difference first - second in percentage points with the percentiles of its replicates at `level`; the verdict is a
+        tie when these enclose zero, and "undefined" when either number is.
 
     Raises:
         AuscultError: `result` lacks one of the two numbers.
@@ -85,7 +86,7 @@ def best(result: Replicates, level: float = 0.95) -> pd.DataFrame:
     for column, keys in columns.items():
         top = max(keys, key=lambda key: result.values[key][0])
         others = [result.values[top] - result.values[key] for key in keys if key != top]
-        clear = bool(others) and bool((intervals(others, level)[:, 0] > 0).all())
+        clear = bool(others) and bool((percentiles(others, level)[:, 0] > 0).all())
         rows.append((*column, top.arm, top.backend, clear))
     return pd.DataFrame(rows, columns=["convention", "set", "machine", "metric", "arm", "backend", "clear"])
 
@@ -93,7 +94,7 @@ def best(result: Replicates, level: float = 0.95) -> pd.DataFrame:
 def _comparisons(differences: Sequence[Floats], level: float) -> list[Comparison]:
     """Verdicts on differences as fractions, [1 + R] each."""
     found = []
-    for values, (low, high) in zip(differences, intervals(differences, level).tolist(), strict=True):
+    for values, (low, high) in zip(differences, percentiles(differences, level).tolist(), strict=True):
         if np.isnan([values[0], low, high]).any():
             verdict = "undefined"
         elif low <= 0 <= high:

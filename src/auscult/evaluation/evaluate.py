@@ -31,22 +31,20 @@ from auscult.evaluation.aggregation import (
     AGGREGATES,
     CONVENTIONS,
     DOMAINS,
-    Source,
+    Number,
     aggregate,
+    average,
     machine_groups,
-    of_both_sets,
     units,
 )
+from auscult.evaluation.intervals import Spread, intervals, spread_of_seeds
 from auscult.evaluation.metrics import Floats
 from auscult.settings.rules import MetricRules
-
-__all__ = ["SUMMARY_COLUMNS", "Key", "MetricRules", "Replicates", "evaluate", "intervals", "joined", "machine_order"]
-__all__ += ["replicate", "summarise", "undefined"]
 
 log = logging.getLogger(__name__)
 
 SUMMARY_COLUMNS = ["arm", "backend", "convention", "set", "machine", "metric", "value", "ci_low", "ci_high", "seeds"]
-SUMMARY_COLUMNS += ["std"]
+SUMMARY_COLUMNS += ["std", "few_clips"]
 
 
 class Key(NamedTuple):
@@ -68,6 +66,8 @@ class Replicates:
     values: dict[Key, Floats] = field(default_factory=dict)
     runs: dict[Key, Floats] = field(default_factory=dict)  # plain value of every training seed, [seeds]
     reasons: dict[Key, str] = field(default_factory=dict)  # why a NaN is undefined
+    spreads: dict[Key, Spread] = field(default_factory=dict)  # what an interval needs beside the replicates
+    unscored: int = 0  # labelled clips that nothing scored
 
 
 def evaluate(
@@ -78,13 +78,15 @@ def evaluate(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """All metrics of all arms in long form, percent, with bootstrap intervals (bias-corrected percentiles, see `intervals`).
+    """All metrics of all arms in long form, percent, with bootstrap intervals (see intervals.py).
 
     Args:
         scores: one row per clip and back-end: clip_id, set, machine, unit, domain, backend, score (higher = more
             anomalous); optional columns `arm` and `seed` (training seed) when several are in one table.
         labels: clip_id, anomaly (0/1), domain (true one). Clips without a row, or with an empty anomaly, are unlabelled
-            and take no part. A domain known here overrides the one in `scores`.
+            and take no part. A domain known here overrides the one in `scores`. With optional columns `machine`, `unit` (and
+            `set`), a unit that nothing scored makes the averages over it undefined; without, its clips are counted in a
+            warning.
         rules: the metric rules of the data set.
         replicates: bootstrap replicates R; 0 leaves the intervals empty.
         seed: seed of the resampling. The same clip gets the same weights in every arm and in every call.
@@ -96,9 +98,9 @@ def evaluate(
         mean over types when each has one unit). With several seeds the value is the mean over them, `std` their sample
         standard deviation (empty for one seed), and a replicate draws seeds as well as clips, so that the interval is
         about both; of few seeds n it is too narrow by up to sqrt(1 - 1/n). An undefined number has an empty value;
-        why is logged and in `undefined(result)`. An arm that lacks a machine which others have
-        has no average. A set or machine without labels, beside others that have some, is undefined (`NO_LABELS`); without a
-        single label there are no rows.
+        why is logged and in `undefined(result)`. An arm that lacks a machine, or a unit of one, which others have, has no
+        average. A set or machine without labels, beside others that have some, is undefined (`NO_LABELS`); without a single
+        label there are no rows. `few_clips` marks intervals of ROC groups so small that simulation does not vouch for them.
 
     Raises:
         AuscultError: columns missing, a clip scored twice, a NaN score, a label that is neither 0 nor 1, or back-ends
@@ -124,53 +126,53 @@ def replicate(
     """
     table = joined(scores, labels)
     sources = list(table[["arm", "backend", "seed"]].drop_duplicates().itertuples(index=False, name=None))
-    result = Replicates(rules)
+    lacking = unscored_units(scores, labels)
+    unscored = int((labels["anomaly"].notna() & ~labels["clip_id"].isin(scores["clip_id"])).sum())
+    result = Replicates(rules, unscored=unscored)
     if len(table) and table["anomaly"].isna().all():
         log.warning("not one of %d clips has a label: there is nothing to evaluate", table["clip_id"].nunique())
         return result
-    runs: dict[Key, dict[int, Floats]] = {}
-    reasons: dict[Key, dict[int, str]] = {}
-
-    def add(source: Source, key: Key, value: Floats, reason: str) -> None:
-        runs.setdefault(key, {})[source[2]] = value
-        if reason:
-            reasons.setdefault(key, {})[source[2]] = reason
-
+    if unscored:
+        names = listed([" ".join(name) for name in lacking]) if lacking else ""
+        log.warning("%d labelled clips have no score by anything and enter no number%s", unscored, names)
+    runs: dict[Key, dict[int, Number]] = {}
     for set_name, of_set in table.groupby("set", sort=True):
         machines = _ordered(of_set["machine"].unique())
-        groups = {
-            machine: machine_groups(
-                of_set[of_set["machine"] == machine], str(set_name), machine, sources, rules, replicates, seed
-            )
-            for machine in machines
-        }
-        for source in sources:
+        groups = {}
+        for machine in machines:
+            nowhere = {unit: "no scores" for of, name, unit in lacking if of in ("", set_name) and name == machine}
+            rows = of_set[of_set["machine"] == machine]
+            groups[machine] = machine_groups(rows, str(set_name), machine, sources, rules, replicates, seed, nowhere)
+        for source, convention in product(sources, CONVENTIONS):
             if all(groups[machine][source] is None for machine in machines):
                 continue  # this arm has nothing to say about this set
-            why = {machine: _why(absent or {}, source[0], machine) for machine in machines}
-            for convention in CONVENTIONS:
-                parts = {
-                    machine: units(groups[machine][source], convention, rules, replicates, why[machine])
-                    for machine in machines
-                }
-                for (machine, metric), (value, reason) in aggregate(parts, convention, rules).items():
-                    add(source, Key(source[0], source[1], convention, str(set_name), machine, metric), value, reason)
+            parts = {}
+            for machine in machines:
+                why = _why(absent or {}, source[0], machine)
+                parts[machine] = units(groups[machine][source], convention, rules, replicates, why)
+            for (machine, metric), number in aggregate(parts, convention, rules).items():
+                key = Key(source[0], source[1], convention, str(set_name), machine, metric)
+                runs.setdefault(key, {})[source[2]] = number
     which = ("hmean", "official") if rules.domains else ("mean", "mean_auc_pauc")
     for source, convention in product(sources, CONVENTIONS):
-        parts_of = [Key(source[0], source[1], convention, name, *which) for name in ("dev", "eval")]
-        if all(source[2] in runs.get(key, {}) for key in parts_of):
-            value = of_both_sets(runs[parts_of[0]][source[2]], runs[parts_of[1]][source[2]], rules)
-            texts = [f"{key.set}: {reasons[key][source[2]]}" for key in parts_of if source[2] in reasons.get(key, {})]
-            add(source, parts_of[0]._replace(set="all"), value, "; ".join(texts))
+        keys = [Key(source[0], source[1], convention, name, *which) for name in ("dev", "eval")]
+        if all(source[2] in runs.get(key, {}) for key in keys):
+            both = [runs[key][source[2]] for key in keys]
+            reasons = [f"{key.set}: {one.reason}" for key, one in zip(keys, both, strict=True) if one.reason]
+            number = average(both, "; ".join(reasons), harmonic=rules.domains)
+            runs.setdefault(keys[0]._replace(set="all"), {})[source[2]] = number
     draws: dict[tuple[int, ...], Floats] = {}
     for key, of_seed in runs.items():
-        seeds, values = sorted(of_seed), np.stack([of_seed[number] for number in sorted(of_seed)])
-        if tuple(seeds) not in draws:
-            draws[tuple(seeds)] = _seed_draws(seeds, replicates, seed)
-        result.values[key] = np.einsum("sr,sr->r", draws[tuple(seeds)], values)
+        seeds = tuple(sorted(of_seed))
+        values = np.stack([of_seed[number].values for number in seeds])
+        if seeds not in draws:
+            draws[seeds] = _seed_draws(seeds, replicates, seed)
+        result.values[key] = np.einsum("sr,sr->r", draws[seeds], values)
         result.runs[key] = values[:, 0]
-        if key in reasons:
-            result.reasons[key] = _of_seeds(reasons[key], len(seeds))
+        result.spreads[key] = spread_of_seeds([of_seed[number].spread for number in seeds])
+        why_of = {number: of_seed[number].reason for number in seeds if of_seed[number].reason}
+        if why_of:
+            result.reasons[key] = _of_seeds(why_of, len(seeds))
     texts = [f"{key.set}/{key.machine}: {why}" for key, why in result.reasons.items() if key.machine not in AGGREGATES]
     for text in dict.fromkeys(texts):
         log.warning("undefined metrics, %s", text)
@@ -180,12 +182,13 @@ def replicate(
 def summarise(result: Replicates, level: float = 0.95) -> pd.DataFrame:
     """Long table (columns `SUMMARY_COLUMNS`, percent) of a `Replicates`, with intervals at `level`."""
     rows = []
-    bounds = 100 * np.clip(intervals(list(result.values.values()), level), 0, 1)
+    bounds = 100 * intervals(list(result.values.values()), [result.spreads[key] for key in result.values], level)
     for (key, values), (low, high) in zip(result.values.items(), bounds, strict=True):
         of_seeds = 100 * result.runs[key]
         std = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else np.nan
-        rows.append((*key, 100 * values[0], low, high, len(of_seeds), std))
+        rows.append((*key, 100 * values[0], low, high, len(of_seeds), std, result.spreads[key].few))
     frame = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+    frame.attrs["unscored"] = result.unscored
     frame.attrs["undefined"] = [{**key._asdict(), "reason": reason} for key, reason in result.reasons.items()]
     return frame
 
@@ -193,28 +196,6 @@ def summarise(result: Replicates, level: float = 0.95) -> pd.DataFrame:
 def undefined(summary: pd.DataFrame) -> pd.DataFrame:
     """Why values of a table made by `evaluate` are empty: the key columns and `reason`, one row per empty value."""
     return pd.DataFrame(summary.attrs.get("undefined", []), columns=[*Key._fields, "reason"])
-
-
-def intervals(values: Sequence[Floats], level: float) -> Floats:
-    """Bias-corrected percentile intervals [K, 2] of K x [1 + R] values; NaN without replicates or with an undefined one.
-
-    A replicate is to the plain value what that is to the truth. If replicates lie b above the plain value on average, that
-    lies about b above the truth, so the percentiles of the replicates are moved back by 2 b. For the AUC b is zero. It is
-    not for a minimum over units (mAUC) nor for the few highest normals that decide the pAUC: there plain percentiles of
-    an average over 24 units cover the truth 60 to 75 times out of 100 at a level of 95 %, the corrected ones 93 to 97.
-    """
-    bounds = np.full((len(values), 2), np.nan)
-    for start in range(0, len(values), 256):  # all replicates of a large study at once would not fit the cache
-        block = np.stack(values[start : start + 256])
-        plain, drawn = block[:, 0], block[:, 1:]
-        if drawn.shape[1] == 0:
-            return bounds
-        defined = ~np.isnan(block).any(axis=1)
-        drawn = drawn[defined]
-        shift = 2 * (drawn.mean(axis=1) - plain[defined])
-        quantiles = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1) - shift
-        bounds[start : start + 256][defined] = quantiles.T
-    return bounds
 
 
 def machine_order(machine: str) -> tuple[bool, bool, str]:
@@ -254,6 +235,22 @@ def joined(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
             f"{len(bad)} scores are NaN, in:{listed(list(places))}", fix="look at the training of these arms"
         )
     return table
+
+
+def unscored_units(scores: pd.DataFrame, labels: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(set or "", machine, unit) that have labels but not one score, where the labels say of which unit a clip is.
+
+    >>> labels = pd.DataFrame({"clip_id": [1, 2], "machine": "fan", "unit": ["00", "02"], "anomaly": 0})
+    >>> unscored_units(pd.DataFrame({"set": ["dev"], "machine": ["fan"], "unit": ["00"]}), labels)
+    [('', 'fan', '02')]
+    """
+    if not {"machine", "unit"} <= set(labels.columns):
+        return []
+    columns = [name for name in ("set", "machine", "unit") if name in labels.columns]
+    known = set(scores[columns].astype(str).itertuples(index=False, name=None))
+    told = labels.loc[labels["anomaly"].notna(), columns].astype(str).drop_duplicates()
+    lacking = sorted(set(told.itertuples(index=False, name=None)) - known)
+    return [("", *name) if len(columns) == 2 else name for name in lacking]
 
 
 def _why(absent: Mapping[tuple[str, str], str], arm: str, machine: str) -> str:
