@@ -28,14 +28,14 @@ from auscult.evaluation.evaluate import evaluate
 from auscult.methods import load_method
 from auscult.results.cells import Evidence
 from auscult.results.tables import write_tables
-from auscult.scoring import BACKENDS
 from auscult.scoring.banks import Metric
 from auscult.scoring.knn import nearest
-from auscult.scoring.sweep import bound, left_out_by
+from auscult.scoring.sweep import left_out_scores
+from auscult.scoring.table import knobs, scored
 from auscult.settings.params import load_params, load_profile
 from auscult.settings.paths import Paths
 from auscult.settings.rules import MetricRules
-from auscult.settings.schema import BackendSweep, Data
+from auscult.settings.schema import BackendSweep, Data, Score
 from auscult.settings.section import validated
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
@@ -76,18 +76,19 @@ def embeddings(clips: int, units: int, partition: str) -> tuple[np.ndarray, pd.D
 def rows(sweep: BackendSweep, clips: int, queries: int, units: int) -> Iterator[dict[str, object]]:
     train, train_meta = embeddings(clips, units, "train")
     test, test_meta = embeddings(queries, units, "test")
-    wanted = [member for one in sweep.sweep.values() if one.kind == "fusion" for member in one.of]
-    for name, settings in sweep.sweep.items():
-        if settings.kind in ("native", "fusion"):
+    wanted = [member for one in sweep.sweep.values() for member in getattr(one, "of", ())]
+    for name, entry in sweep.sweep.items():
+        if entry.kind in ("native", "fusion"):
             continue
+        settings = entry.filled("unit", domains=True)
         start = time.perf_counter()
-        scores = bound(settings, "unit", True)(train, train_meta, test, test_meta)
+        scores = scored(settings, train, train_meta, test, test_meta)
         seconds = time.perf_counter() - start
         assert np.isfinite(scores).all()
         yield {"benchmark": "back-ends", "variant": f"{name}, {clips} + {queries} clips", "value": round(seconds, 2)}
         if name in wanted:
             start = time.perf_counter()
-            left_out_by(settings, train, train_meta, sweep, "unit", True)
+            left_out_scores(settings, train, train_meta, sweep.folds, sweep.seed)
             seconds = time.perf_counter() - start
             variant = f"left-out scores of {name}, {clips} clips"
             yield {"benchmark": "back-ends", "variant": variant, "value": round(seconds, 2)}
@@ -398,8 +399,9 @@ def clouds(clips: int, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
 def backend(name: str) -> Step:
     def work(folder: Path, clips: int, length: float) -> float:
         few, (bank, meta), (queries, of) = clouds(64, 0), clouds(clips, 0), clouds(clips, 1)
-        BACKENDS[name](*few, *few, k=1, domains=False)
-        return seconds_of(lambda: BACKENDS[name](bank, meta, queries, of, k=1, domains=False))
+        settings = knobs(name, Score(), domains=False)
+        scored(settings, *few, *few)
+        return seconds_of(lambda: scored(settings, bank, meta, queries, of))
 
     work.__name__ = name
     return work
