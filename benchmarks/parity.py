@@ -47,7 +47,7 @@ def run(project: Project, arm: str, seed: int, path: str, folder: Path) -> dict[
     train_arm(project.arm(arm), label, train, seed, paths.features("train"), model, folder / "resume", "code")
     features = {part: paths.features(part) for part in ("train", "test")}
     batch = project.section("embed").batch_size
-    embed_arm(model, features, embeddings, folder / "embed.json", batch, train)
+    embed_arm(model, features, embeddings, batch, train)
     scores = score_table(embeddings, project.section("score"), project.profile.rules.domains).assign(arm=arm, seed=seed)
     summary = evaluate(scores, pd.read_parquet(paths.labels), project.profile.rules, replicates=0)
     mine = summary[

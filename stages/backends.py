@@ -7,7 +7,7 @@ import sys
 
 from auscult.errors import run
 from auscult.results.backends import write_backends
-from auscult.results.results import ArmFiles
+from auscult.results.results import arm_files
 from auscult.settings.project import Project
 
 
@@ -16,10 +16,7 @@ def main() -> None:
     params, paths = project.params, project.paths
     sweep, evaluate = project.section("backends"), project.section("evaluate")
     rows = list(params.arms) if report == "all" else params.rows("" if report == "project" else report)
-    arms = {
-        row: ArmFiles(paths.sweep(row), {seed: paths.model(params.arm(row).weights, seed) for seed in project.seeds})
-        for row in rows
-    }
+    arms = arm_files(project, rows, paths.sweep)
     for ensemble in sweep.ensembles.values():
         for name in ensemble.arms:
             params.arm(name)  # refuses one that there is not

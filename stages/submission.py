@@ -1,4 +1,4 @@
-"""The challenge's files of one arm, scores and decisions: submissions/<profile>/<arm>/. Sees no label."""
+"""The challenge's files of arms, scores and decisions: data/<profile>/submission/<arm>/. Sees no label."""
 
 import sys
 
@@ -9,24 +9,27 @@ from auscult.settings.project import Project
 
 
 def main() -> None:
-    project, arm = Project.open(), sys.argv[1]
-    paths, settings, seed = project.paths, project.section("submission"), project.seeds[0]
-    if settings.set not in project.profile.sets:
-        with atomic_folder(paths.submission(arm)) as part:
-            (part / "nothing.txt").write_text(f"the profile {project.profile.name} has no {settings.set} set\n")
-        return
-    absent = write_submission(
-        paths.embeddings(arm, seed),
-        paths.scores(arm),
-        paths.clips,
-        paths.submission(arm),
-        project.profile.rules,
-        seed,
-        settings,
-        project.section("score"),
-    )
-    if absent:
-        print(f"{arm} has no scores of {', '.join(absent)}: the submission is not complete", file=sys.stderr)
+    project = Project.open()
+    paths, settings, score = project.paths, project.section("submission"), project.section("score")
+    for arm in sys.argv[1:]:
+        out = paths.submission(arm)
+        if settings.set not in project.profile.sets:
+            with atomic_folder(out) as part:
+                (part / "nothing.txt").write_text(f"the profile {project.profile.name} has no {settings.set} set\n")
+            continue
+        seed = project.seeds[0]
+        absent = write_submission(
+            paths.embeddings(arm, seed),
+            paths.scores(arm),
+            paths.clips,
+            out,
+            project.profile.rules,
+            seed,
+            settings,
+            score,
+        )
+        if absent:
+            print(f"{arm} has no scores of {', '.join(absent)}: the submission is not complete", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 from auscult.errors import run
-from auscult.results.results import ArmFiles, Folders, write_results
+from auscult.results.results import Folders, arm_files, write_results
 from auscult.settings.project import Project
 
 
@@ -13,10 +13,7 @@ def main() -> None:
     settings = params.studies[study] if study else None
     if settings:
         evaluate = evaluate.model_copy(update={"reference": settings.reference})
-    arms = {
-        row: ArmFiles(paths.scores(row), {s: paths.model(params.arm(row).weights, s) for s in project.seeds})
-        for row in params.rows(study)
-    }
+    arms = arm_files(project, params.rows(study))
     out = Folders(paths.metrics(study), paths.results(study))
     write_results(project.profile, evaluate, arms, paths.labels, out, params.tables(study), settings)
 

@@ -1,4 +1,4 @@
-"""Train one arm with one seed on the training clips: models/<profile>/<arm>/<seed>/ and <seed>.cost.json.
+"""Train one arm with one seed on the training clips: models/<profile>/<arm>/<seed>/.
 
 With `train.processes` above 1 it does so in so many processes; `torchrun --nproc-per-node 2 stages/train.py <arm> <seed>`
 does the same by hand.
@@ -22,7 +22,7 @@ def train(project: Project, arm: str, seed: int) -> None:
         paths.features("train"), paths.model(arm, seed), resume_folder(), digest(paths.inputs(arm))[:16],
     )  # fmt: skip
     if distributed.rank() == 0:
-        write_cost(paths.train_cost(arm, seed), cost)
+        write_cost(paths.cost("train", arm, seed), cost)
 
 
 def main() -> None:

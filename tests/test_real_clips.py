@@ -49,9 +49,7 @@ def test_stated_figures(clips: tuple[Path, pd.DataFrame], pooling: tuple[str, ..
     settings = SpectralKnnSettings.model_validate({"pooling": pooling})
     train = Train(threads=1, device="cpu")
     train_arm(settings, profile.class_label, train, 1, folder / "train", tmp_path / "m", tmp_path / "resume", "code")
-    embed_arm(
-        tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", tmp_path / "e.json", 64, train
-    )
+    embed_arm(tmp_path / "m", {p: folder / p for p in ("train", "test")}, tmp_path / "e", 64, train)
     scores = score_table(tmp_path / "e", Score(backends=["knn_cosine", "knn_euclidean"]), domains=True)
     summary = evaluate(scores.assign(arm="a"), labels, profile.rules, replicates=0)
     rows = summary[(summary["machine"] == "valve") & (summary["convention"] == "per_unit")]

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import glob
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -193,6 +194,15 @@ def full_disk_reported(path: Path) -> Iterator[None]:
         if full or isinstance(error, DiskFull):  # of a part of `path`, under its temporary name
             raise DiskFull(path) from error
         raise
+
+
+def digest_of(*values: object) -> str:
+    """SHA-256 (hex) of values as JSON.
+
+    >>> digest_of(1, "a") == digest_of(1, "a") != digest_of("1a")
+    True
+    """
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def digest(*paths: Path) -> str:

@@ -19,10 +19,10 @@ def test_a_condition_reaches_test_clips_alone(packed: Path, tmp_path: Path) -> N
     features = {partition: packed / partition for partition in ("train", "test")}
     out = tmp_path
     train_arm(settings, "unit", TRAIN, 1, packed / "train", out / "m", out / "r", "code")
-    embed_arm(out / "m", features, out / "clean", out / "c1", 8, TRAIN)
+    embed_arm(out / "m", features, out / "clean", 8, TRAIN)
     noise = ConditionSettings(snr_db=0.0)
-    embed_arm(out / "m", features, out / "noisy", out / "c2", 8, TRAIN, noise, out / "clean")
-    embed_arm(out / "m", features, out / "whole", out / "c3", 8, TRAIN, noise)  # the training clips embedded again
+    embed_arm(out / "m", features, out / "noisy", 8, TRAIN, noise, out / "clean")
+    embed_arm(out / "m", features, out / "whole", 8, TRAIN, noise)  # the training clips embedded again
     for name in ("train.npy", "train.parquet"):
         assert (out / "noisy" / name).read_bytes() == (out / "clean" / name).read_bytes()
         assert (out / "whole" / name).read_bytes() == (out / "clean" / name).read_bytes()
@@ -40,7 +40,7 @@ def test_a_low_passed_arm_hears_no_more_under_a_condition(packed: Path, tmp_path
         name = f"{trained}_{tested}"
         train_arm(settings, "unit", TRAIN, 1, packed / "train", out / name, out / "r", "code")
         condition = ConditionSettings(lowpass_hz=tested) if tested else None
-        embed_arm(out / name, features, out / f"e{name}", out / "c1", 8, TRAIN, condition)
+        embed_arm(out / name, features, out / f"e{name}", 8, TRAIN, condition)
         tests[trained, tested] = np.load(out / f"e{name}" / "test.npy")
     np.testing.assert_array_equal(tests[1000, 0], tests[1000, 4000])
     assert not np.allclose(tests[1000, 0], tests[0, 1000])  # z-scored by other training clips

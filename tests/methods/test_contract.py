@@ -210,7 +210,7 @@ def test_a_network_that_cannot_be_trained_is_left_out_with_the_reason(
     model = modelfolder.load(tmp_path / "m")
     assert "needs two" in model.skipped["all"]
     assert "needs two" in capsys.readouterr().err
-    embed_arm(tmp_path / "m", {p: packed / p for p in ("train", "test")}, tmp_path / "e", tmp_path / "c2", 4, TRAIN)
+    embed_arm(tmp_path / "m", {p: packed / p for p in ("train", "test")}, tmp_path / "e", 4, TRAIN)
     assert len(score_table(tmp_path / "e", Score(), domains=False)) == 0
 
 

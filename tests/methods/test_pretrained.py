@@ -73,7 +73,7 @@ def trained(chosen: MethodSettings, shift: tuple[Profile, Path], out: Path) -> P
 
 def scored(model: Path, shift: tuple[Profile, Path], out: Path, domains: bool = True) -> pd.DataFrame:
     features = {p: shift[1] / p for p in ("train", "test")}
-    embed_arm(model, features, out / "e", out / "e.json", 16, TRAIN)
+    embed_arm(model, features, out / "e", 16, TRAIN)
     return score_table(out / "e", Score(), domains)
 
 

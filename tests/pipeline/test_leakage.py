@@ -42,7 +42,7 @@ def run_all(raw: Path, out: Path, profile: Profile) -> pd.DataFrame:
     features = {partition: out / "features" / partition for partition in ("train", "test")}
     for name in METHODS:
         train_arm(small(name, 1), profile.class_label, TRAIN, 1, features["train"], out / name, out / "resume", "code")
-        embed_arm(out / name, features, out / "embeddings" / name, out / "cost" / f"{name}.json", 8, TRAIN)
+        embed_arm(out / name, features, out / "embeddings" / name, 8, TRAIN)
         table = score_table(out / "embeddings" / name, Score(), profile.rules.domains)
         table.to_parquet(out / f"{name}.parquet")
     return labels

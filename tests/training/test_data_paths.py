@@ -43,7 +43,7 @@ def made(case: str, packed: Path, out: Path) -> list[str]:
     train = Train(threads=1, device="cpu", checkpoint_seconds=0)
     train_arm(settings, "unit", train, 1, packed / "train", out / "m", out / "r", "code")
     features = {part: packed / part for part in ("train", "test")}
-    embed_arm(out / "m", features, out / "e", out / "c2.json", 4, train)
+    embed_arm(out / "m", features, out / "e", 4, train)
     return [digest(out / "m"), digest(out / "e")]
 
 

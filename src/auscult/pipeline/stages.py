@@ -100,8 +100,8 @@ def _embed_stage(arms: list[Arm]) -> Stage:
 
     An arm that tests another's weights under a condition takes the training clips' embeddings from that one.
     """
-    names = [arm.name for arm in arms]
     tested = [arm for arm in arms if arm.weights != arm.name]
+    names = [arm.name for arm in (*(arm for arm in arms if arm.weights == arm.name), *tested)]
     others = dict.fromkeys(arm.weights for arm in tested if arm.weights not in names)
     return {
         "desc": "embeddings and native scores of every clip",
@@ -238,7 +238,7 @@ def submission_stage(params: Params) -> Stage:
             *(f"{DATA}/embeddings/{arm}" for arm in arms),
             *(f"{DATA}/scores/{arm}.parquet" for arm in arms),
         ],
-        "params": ["submission", "score.k", "score.scope", "score.domain_banks", "train.seeds", {PROFILE: ["rules"]}],
+        "params": ["submission", "score", "train.seeds", {PROFILE: ["rules"]}],
         "outs": [f"{DATA}/submission"],
     }
 

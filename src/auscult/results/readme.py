@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,21 @@ def updated(text: str, root: Path) -> str:
 def _results(paths: Paths, old: str) -> Table:
     few = json.loads((paths.metrics() / "metrics.json").read_text(encoding="utf-8"))
     parameters = {arm: numbers.get("parameters", math.nan) for arm, numbers in few.items()}
-    costs = paths.results() / "costs.csv"
-    if costs.is_file():
-        seconds = {str(row["arm"]): rounded(row["train_seconds"]) for row in pd.read_csv(costs).to_dict("records")}
-    else:
-        rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in old.splitlines()]
-        seconds = {row[0]: row[-1] for row in rows}
+    costs = {arm: paths.cost("train", arm, seed) for arm, seed in _trained(paths)}
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in old.splitlines()]
+    seconds = {row[0]: row[-1] for row in rows}
+    for arm, path in costs.items():
+        if path.is_file():
+            seconds[arm] = rounded(json.loads(path.read_text(encoding="utf-8"))["train_seconds"])
     return short_table(pd.read_csv(paths.metrics() / "summary.csv"), SHOWN[paths.profile], parameters, seconds)
+
+
+def _trained(paths: Paths) -> Iterator[tuple[str, int]]:
+    """Arms, and the first seed of each, that have a model here."""
+    for folder in sorted(path for path in paths.models("").glob("*") if path.is_dir()):
+        seeds = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+        if seeds:
+            yield folder.name, seeds[0]
 
 
 def main(root: Path = Path()) -> None:

@@ -1,16 +1,16 @@
 """The results of a report: evaluation of all arms at once, so that differences between them are paired.
 
 Committed (`metrics/<profile>/`), small and the same after equal runs: `summary.csv` (headline numbers), `table.md`, `auc.png`,
-`metrics.json`. Cached (`data/<profile>/results/<report>/`): `summary.csv` (every number), `differences.csv`, `costs.csv` (what
-differs between equal runs), the tables as CSV and LaTeX, and `plots/`.
+`metrics.json`. Cached (`data/<profile>/results/<report>/`): `summary.csv` (every number), `differences.csv`,
+the tables as CSV and LaTeX, and `plots/`. What differs between equal runs (seconds, memory) is in neither.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from auscult.results.table import Document, known
 from auscult.results.tables import write_tables
 from auscult.results.text import markdown
 from auscult.settings.profile import Profile
+from auscult.settings.project import Project
 from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
@@ -56,22 +57,46 @@ class ArmFiles:
     Attributes:
         scores: parquet of all its training seeds, columns as for `evaluation.evaluate` and `seed`.
         models: training seed -> model folder (`history.csv`, `config.yaml`).
+        embeddings: training seed -> folder of embeddings (`network.json`).
+        costs: training seed -> files of what it has cost, which only the machine has that did the work.
     """
 
     scores: Path
     models: dict[int, Path]
+    embeddings: dict[int, Path] = field(default_factory=dict)
+    costs: dict[int, tuple[Path, ...]] = field(default_factory=dict)
 
-    def cost(self, seed: int) -> Path:
-        """What training took: next to the model folder, for it differs between equal runs."""
-        return self._next_to(seed, "cost")
+    def measured(self, seed: int) -> dict[str, Any]:
+        """Size of the network, and what training and embedding have cost, as far as it is known here."""
+        found: dict[str, Any] = {}
+        if seed in self.embeddings:
+            found |= _json(self.embeddings[seed] / "network.json")
+        for path in self.costs.get(seed, ()):
+            found |= _json(path)
+        return found
 
-    def embed(self, seed: int) -> Path:
-        """Size and speed of the network, measured while clips were embedded."""
-        return self._next_to(seed, "embed")
 
-    def _next_to(self, seed: int, kind: str) -> Path:
-        folder = self.models[seed]
-        return folder.with_name(f"{folder.name}.{kind}.json")
+def arm_files(
+    project: Project, arms: Iterable[str], scores: Callable[[str], Path] | None = None
+) -> dict[str, ArmFiles]:
+    """Where the outputs of arms lie, for the seeds in use.
+
+    Args:
+        scores: the scores of an arm, where they are not those of its own back-ends.
+    """
+    paths, found = project.paths, {}
+    for name in arms:
+        weights = project.params.arm(name).weights
+        found[name] = ArmFiles(
+            (scores or paths.scores)(name),
+            {seed: paths.model(weights, seed) for seed in project.seeds},
+            {seed: paths.embeddings(name, seed) for seed in project.seeds},
+            {
+                seed: (paths.cost("train", weights, seed), paths.cost("embed", name, seed, weights))
+                for seed in project.seeds
+            },
+        )
+    return found
 
 
 def write_results(
@@ -107,7 +132,6 @@ def write_results(
     title = f"{study.title if study else PROJECT_TITLE}, profile {profile.name}"
     if arms and all((arm, "all") in absent for arm in arms):
         with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
-            write_costs(costs, part)
             write_summaries(pd.DataFrame(columns=SUMMARY_COLUMNS), costs.iloc[:0], small, part)
             reasons = [f"* `{arm}`: {absent[arm, 'all']}" for arm in arms]
             document = Document(title, ["No arm of this table has been trained here:", "\n".join(reasons)])
@@ -138,7 +162,6 @@ def write_results(
         unlabelled=summary.empty,
     )
     with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
-        write_costs(costs, part)
         write_summaries(summary, costs, small, part)
         apart.to_csv(part / "differences.csv", index=False, float_format="%.4f", lineterminator="\n")
         document = write_tables(summary, tables, part, (profile.name, profile.dataset), evidence)
@@ -190,11 +213,6 @@ def headline_metrics(summary: pd.DataFrame, costs: pd.DataFrame) -> dict[str, An
     return found
 
 
-def write_costs(costs: pd.DataFrame, cached: Path) -> None:
-    """`costs.csv`: what differs between equal runs, and is therefore not committed."""
-    costs.to_csv(cached / "costs.csv", index=False, float_format="%.10g", lineterminator="\n")
-
-
 def write_picture(summary: pd.DataFrame, arms: list[str], sets: Iterable[str], committed: Path) -> None:
     """`auc.png`, of the development set where it has labels."""
     plot_summary(summary, committed / "auc.png", set_name=min(sets, default="dev"), arms=arms)
@@ -216,21 +234,14 @@ def arm_costs(arms: Mapping[str, ArmFiles]) -> pd.DataFrame:
     """What each arm costs: columns `COST_COLUMNS`, means over its training seeds, NaN where not measured."""
     rows = []
     for arm, files in arms.items():
-        measured = [
-            {**_json(files.cost(seed)), **_json(files.embed(seed)), "device": _device(files, seed)}
-            for seed in files.models
-        ]
+        measured = [files.measured(seed) for seed in files.models]
         means = []
         for name in (*COSTS, "peak_memory_mib"):
             values = [float(one[name]) for one in measured if isinstance(one.get(name), int | float)]
             means.append(float(np.mean(values)) if values else float("nan"))
-        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in measured if one["device"]))
-        rows.append((arm, *means, devices, sum(files.cost(seed).is_file() for seed in files.models)))
+        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in measured if one.get("device")))
+        rows.append((arm, *means, devices, sum("train_seconds" in one for one in measured)))
     return pd.DataFrame(rows, columns=COST_COLUMNS)
-
-
-def _device(files: ArmFiles, seed: int) -> str:
-    return str(_json(files.cost(seed)).get("device", ""))
 
 
 def _json(path: Path) -> dict[str, Any]:

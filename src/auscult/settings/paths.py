@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,19 @@ class Paths:
         return self.data / "features" / partition
 
     def models(self, arm: str) -> Path:
-        """Everything of an arm's training: one model folder per seed, and its cost beside it."""
+        """Everything of an arm's training: one model folder per seed."""
         return self.root / "models" / self.profile / arm
 
     def model(self, arm: str, seed: int) -> Path:
         return self.models(arm) / str(seed)
 
-    def train_cost(self, arm: str, seed: int) -> Path:
-        """Seconds, memory, machine: beside the model, for they differ between equal runs."""
-        return self.models(arm) / f"{seed}.cost.json"
-
-    def embed_cost(self, arm: str, seed: int) -> Path:
-        """Parameters, multiply-accumulates, clips per second."""
-        return self.models(arm) / f"{seed}.embed.json"
+    def cost(self, step: Literal["train", "embed"], arm: str, seed: int, weights: str = "") -> Path:
+        """What a step has cost (seconds, memory, machine), of the model that is in place now; `weights`: whose, if not the
+        arm's own. It differs between equal runs, and is no output of DVC."""
+        config = self.model(weights or arm, seed) / "config.yaml"
+        code = yaml.safe_load(config.read_bytes())["code"] if config.is_file() else "none"
+        base = Path(os.environ.get("DVC_ROOT") or self.root)
+        return base / ".cache" / "costs" / self.profile / arm / f"{seed}-{code}.{step}.json"
 
     def embeddings(self, arm: str, seed: int) -> Path:
         return self.data / "embeddings" / arm / str(seed)
@@ -82,7 +85,7 @@ class Paths:
 
     def submission(self, arm: str) -> Path:
         """Scores and decisions in the challenge's format."""
-        return self.root / "submissions" / self.profile / arm
+        return self.data / "submission" / arm
 
     def sweep(self, arm: str) -> Path:
         """Scores under every back-end of the sweep, of all seeds."""

@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 
 from auscult.files import atomic_file, digest
-from auscult.results.results import PROJECT_TITLE
+from auscult.results.results import PROJECT_TITLE, arm_files
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
@@ -227,12 +227,8 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
 
 
 def _cost(project: Project, arm: Arm) -> dict[str, Any]:
-    """Cost of training (of the arm whose weights are used) and of embedding, with the first seed."""
-    seed = project.seeds[0]
-    cost: dict[str, Any] = {}
-    for path in (project.paths.train_cost(arm.weights, seed), project.paths.embed_cost(arm.name, seed)):
-        cost |= json.loads(path.read_text())
-    return cost
+    """Size of an arm's network, and what training (of the arm whose weights are used) and embedding have cost, first seed."""
+    return arm_files(project, [arm.name])[arm.name].measured(project.seeds[0])
 
 
 def _run(client: Any, experiment: str, key: str) -> Any:

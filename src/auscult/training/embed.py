@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,21 +37,25 @@ def embed_arm(
     model: Path,
     features: dict[str, Path],
     out: Path,
-    cost: Path,
     batch_size: int,
     train: Train,
     condition: ConditionSettings | None = None,
     train_from: Path | None = None,
-) -> None:
+    made_from: str = "",
+) -> dict[str, Any]:
     """Embed every clip of each partition in `features` and write what the scores are made of.
 
     Writes into the folder `out` {train,test}.npy and {train,test}.parquet, which holds clip_id, set, machine, unit, domain
-    and the method's native scores (`native`, `native_<name>`); clips of networks that could not be trained are left out. Writes
-    into the file `cost` parameters, multiply-accumulates and clips per second.
+    and the method's native scores (`native`, `native_<name>`); clips of networks that could not be trained are left out; and
+    network.json with parameters and multiply-accumulates.
 
     Args:
         condition: done to test clips alone.
         train_from: embeddings of the same weights, whose training clips are taken over: no condition reaches them.
+        made_from: digest of all that they are made from; kept with them (`is_made_from`).
+
+    Returns:
+        What it has cost: clips per second, which differ between equal runs.
     """
     device = pick_device(train.device)
     prepare(device, train)
@@ -75,13 +81,20 @@ def embed_arm(
             macs = macs or multiply_accumulates(trained, store)
             np.save(part / f"{partition}.npy", vectors)
             index.to_parquet(part / f"{partition}.parquet", index=False)
-    facts = {
-        "parameters": sum(p.numel() for network in trained.networks.values() for p in network.parameters()),
-        "networks": len(trained.networks),
-        "macs_per_clip": macs,
-        "clips_per_second": round(clips / seconds, 1),
-    }
-    modelfolder.write_cost(cost, facts)
+        size = {
+            "parameters": sum(p.numel() for network in trained.networks.values() for p in network.parameters()),
+            "networks": len(trained.networks),
+            "macs_per_clip": macs,
+        }
+        (part / "network.json").write_text(json.dumps(size, indent=1) + "\n")
+        (part / "made_from.txt").write_text(made_from + "\n")
+    return {"clips_per_second": round(clips / seconds, 1)}
+
+
+def is_made_from(embeddings: Path, made_from: str) -> bool:
+    """Whether there are embeddings in this folder that were made from what this digest stands for."""
+    note = embeddings / "made_from.txt"
+    return note.is_file() and note.read_text().strip() == made_from
 
 
 def embed(

@@ -14,7 +14,7 @@ from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import Key
 from auscult.results.names import SIZES
 from auscult.results.page.context import Context
-from auscult.results.results import NOT_RUN, PROJECT_TITLE, ArmFiles, arm_costs, headline_backend, skipped
+from auscult.results.results import NOT_RUN, PROJECT_TITLE, arm_costs, arm_files, headline_backend, skipped
 from auscult.scoring import left_out_kinds
 from auscult.scoring.submission import Unit, thresholds
 from auscult.scoring.table import bank_rules
@@ -98,17 +98,6 @@ def ordered_arms(project: Project) -> list[str]:
     return list(dict.fromkeys([*params.rows(), *of_studies, *params.arms]))
 
 
-def arm_files(project: Project, arms: Sequence[str]) -> dict[str, ArmFiles]:
-    """Where the outputs of arms lie, as the tables take them."""
-    params, paths = project.params, project.paths
-    return {
-        name: ArmFiles(
-            paths.scores(name), {seed: paths.model(params.arm(name).weights, seed) for seed in project.seeds}
-        )
-        for name in arms
-    }
-
-
 def _scores(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
@@ -117,18 +106,8 @@ def _scores(path: Path) -> pd.DataFrame | None:
 
 
 def costs(project: Project, arms: Sequence[str]) -> pd.DataFrame:
-    """`results.arm_costs`. An arm that tests another's weights has the size of what it tests."""
-    table = arm_costs(arm_files(project, arms))
-    for name in arms:  # its own speed is measured under its own name
-        own = project.params.arm(name)
-        if own.weights != name:
-            files = {
-                name: ArmFiles(project.paths.scores(name), {s: project.paths.model(name, s) for s in project.seeds})
-            }
-            tested = arm_costs(files).drop(columns=["arm", "device", "seeds", "train_seconds", "peak_memory_mib"])
-            for column in tested.columns[tested.notna().all()]:
-                table.loc[table["arm"] == name, column] = tested[column].iloc[0]
-    return table
+    """`results.arm_costs` of arms."""
+    return arm_costs(arm_files(project, arms))
 
 
 # ------------------------------------------------------------------------------------------------------------ thresholds

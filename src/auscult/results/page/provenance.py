@@ -86,7 +86,7 @@ def _trained(context: Context) -> list[tuple[str, str]]:
     for arm in context.arms:
         weights = context.params.arm(arm).weights
         for seed in context.seeds:
-            path = context.paths.train_cost(weights, seed)
+            path = context.paths.cost("train", weights, seed)
             if path.is_file():
                 cost = json.loads(path.read_text(encoding="utf-8"))
                 words = [
