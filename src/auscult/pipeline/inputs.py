@@ -128,7 +128,7 @@ def _checkpoints(project: Project) -> dict[str, Any]:
             # A digest that becomes known later changes no result.
             state = "in place" if now.usable else now.state
             found[name] = {"state": state, "sha256": dict(sorted(now.sha256.items()))}
-    if found != known:
+    if found != known or not path.is_file():
         with atomic_file(path) as part:
             part.write_text(json.dumps(found, indent=1) + "\n")
     return found

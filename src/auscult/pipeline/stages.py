@@ -163,7 +163,7 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
             "outs": [f"{DATA}/confusion/{study}"],
         }
     if own:
-        models = dict.fromkeys(name for arm in own for name in (arm.weights, arm.name))
+        models = dict.fromkeys(arm.weights for arm in own)
         stages["publish"] = {
             "desc": "one MLflow run per arm; its out is never cached, so it follows every change of the results",
             "cmd": command("publish", *words),
@@ -246,7 +246,7 @@ def submission_stage(params: Params) -> Stage:
 def page_stage(params: Params) -> Stage:
     """The page of the project's own arms: it costs a minute, and plain `dvc repro` need not wait for it."""
     rows = [params.arm(name) for name in params.rows()]
-    trained = dict.fromkeys(name for arm in rows for name in (arm.weights, arm.name))
+    trained = dict.fromkeys(arm.weights for arm in rows)
     return {
         "desc": "one page of all results that opens without a network; sees the labels of test clips",
         "cmd": command("report"),

@@ -26,7 +26,8 @@ def up_to_date(root: Path = Path()) -> bool:
         written = json.loads(_file(paths).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return paths.digests.is_dir() and written == _state(root, paths)
+    there = paths.digests.is_dir() and paths.checkpoints.is_file()
+    return there and written == _state(root, paths)
 
 
 def stamp(root: Path = Path()) -> None:
