@@ -58,7 +58,7 @@ def test_load_gives_what_was_saved(trained: tuple[str, Path], packed: Path, tmp_
     assert model.networks
     assert not model.skipped
     first = embed(model, store, 4)
-    modelfolder.save(tmp_path / "again", model, history=pd.DataFrame({"epoch": []}))
+    modelfolder.save(tmp_path / "again", model, history=pd.DataFrame({"epoch": []}), code="code")
     second = embed(modelfolder.load(tmp_path / "again"), store, 4)
     np.testing.assert_array_equal(first[0], second[0])
     pd.testing.assert_frame_equal(first[1], second[1], check_exact=True)

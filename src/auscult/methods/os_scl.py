@@ -18,7 +18,7 @@ fidelity:
       arcface: tests/losses/test_arcface.py
       noisy_arcmix: tests/losses/test_noisy_arcmix.py
       supcon: tests/losses/test_supcon.py
-      ema: tests/training/test_ema.py
+      ema: tests/training/test_state.py
       lr_schedule: tests/training/test_schedule.py
       mel: tests/features/test_frontends.py
     deviations:
