@@ -91,7 +91,7 @@ def preamble(cells: pd.DataFrame, evidence: Evidence) -> list[str]:
     if evidence.costs is not None:
         lines.append(
             "Size, once per arm: parameters of its networks and multiply-accumulate operations per clip, in millions; means "
-            "over seeds. Seconds of training and speed differ from run to run: `costs.csv` in the cache, and MLflow."
+            "over seeds. Seconds of training and speed differ from run to run; they are in MLflow and on the page of results."
         )
     return lines
 
