@@ -284,10 +284,14 @@ def make_project(root: Path, arms: int, count: int) -> None:
         pd.DataFrame(
             {"scope": "all", "epoch": epochs, "lr": 1e-3, "train_loss": loss, "valid_loss": loss + 0.1}
         ).to_csv(model / "history.csv", index=False)
-        (model / "config.yaml").write_text("skipped: {}\n")
-        paths.train_cost(arm, SEED).write_text(json.dumps({"train_seconds": 50.0 + number, "device": "none"}))
-        size = {"parameters": 1e5 * (1 + number), "macs_per_clip": 1e7 * (1 + number), "clips_per_second": 900 - number}
-        paths.embed_cost(arm, SEED).write_text(json.dumps(size))
+        (model / "config.yaml").write_text("skipped: {}\ncode: none\n")
+        (folder / "network.json").write_text(
+            json.dumps({"parameters": 1e5 * (1 + number), "macs_per_clip": 1e7 * (1 + number)})
+        )
+        took, speed = paths.cost("train", arm, SEED), paths.cost("embed", arm, SEED)
+        took.parent.mkdir(parents=True)
+        took.write_text(json.dumps({"train_seconds": 50.0 + number, "device": "none"}))
+        speed.write_text(json.dumps({"clips_per_second": 900 - number}))
         if number == 0:
             labels = pd.read_parquet(paths.labels)
             one = evaluate(scores.assign(arm=arm), labels, MetricRules(scheme="dcase2020"), replicates=20)

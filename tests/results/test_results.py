@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         put_scores(tmp_path, arm, pd.concat(runs))
         for seed in seeds:
             put_model(tmp_path, arm, seed)
-    (tmp_path / "models" / "stgram_mfn" / "2.embed.json").unlink()
+    (tmp_path / "embeddings" / "stgram_mfn" / "2" / "embed.json").unlink()
     return tmp_path
 
 
@@ -61,16 +61,21 @@ def put_model(folder: Path, arm: str, seed: int, skipped: dict[str, str] | None 
     (model / "history.csv").write_text(f"scope,epoch,lr,train_loss\nall,1,0.1,{seed}\nall,2,0.1,{seed / 2}\n")
     (model / "config.yaml").write_text(yaml.safe_dump({"skipped": skipped} if skipped else {"settings": {}}))
     cost = {"train_seconds": 10.0 * seed, "peak_memory_mib": 5.0, "device": "a desk"}
-    embed = {"parameters": 1_305_210, "macs_per_clip": 3.1e8, "clips_per_second": 400.0 / seed}
-    (model.parent / f"{seed}.cost.json").write_text(json.dumps(cost))
-    (model.parent / f"{seed}.embed.json").write_text(json.dumps(embed))
+    place = folder / "embeddings" / arm / str(seed)
+    place.mkdir(parents=True)
+    size = {"parameters": 1_305_210, "macs_per_clip": 3.1e8}
+    for name, content in (("network", size), ("train", cost), ("embed", {"clips_per_second": 400.0 / seed})):
+        (place / f"{name}.json").write_text(json.dumps(content))
 
 
 def files(folder: Path, *arms: str) -> dict[str, ArmFiles]:
-    def models(arm: str) -> dict[int, Path]:
-        return {int(path.name): path for path in sorted((folder / "models" / arm).glob("[0-9]"))}
-
-    return {arm: ArmFiles(folder / "scores" / f"{arm}.parquet", models(arm)) for arm in arms}
+    found = {}
+    for arm in arms:
+        models = {int(path.name): path for path in sorted((folder / "models" / arm).glob("[0-9]"))}
+        places = {seed: folder / "embeddings" / arm / str(seed) for seed in models}
+        costs = {seed: (place / "train.json", place / "embed.json") for seed, place in places.items()}
+        found[arm] = ArmFiles(folder / "scores" / f"{arm}.parquet", models, places, costs)
+    return found
 
 
 def results(folder: Path, *arms: str, reference: str = "", of: Profile | None = None) -> Folders:
@@ -91,7 +96,7 @@ def test_everything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     arms = ("stgram_mfn", "tfst_os_scl")
     assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "table.md", "auc.png", "metrics.json"}
     assert {str(path.relative_to(out.cached)) for path in out.cached.rglob("*") if path.is_file()} == {
-        "summary.csv", "differences.csv", "costs.csv", *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "tex")),
+        "summary.csv", "differences.csv", *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "tex")),
         "plots/auc.png", "plots/roc.png", "plots/roc.csv", "plots/curves.csv", *(f"plots/scores_{arm}.png" for arm in arms),
         *(f"plots/training_{arm}.{kind}" for arm in arms for kind in ("png", "csv")),
     }  # fmt: skip
@@ -137,23 +142,21 @@ def test_costs_are_means_over_what_was_measured(folder: Path) -> None:
     assert of["seeds"].to_dict() == {"stgram_mfn": 2, "tfst_os_scl": 1, "ae": 0}
     out = results(folder, "stgram_mfn", "tfst_os_scl")
     assert rows((out.committed / "table.md").read_text())[0][-2:] == ["1.31", "310"]
-    measured = arm_costs(files(folder, "stgram_mfn", "tfst_os_scl"))
-    pd.testing.assert_frame_equal(pd.read_csv(out.cached / "costs.csv"), measured, check_dtype=False)
 
 
-def test_what_is_committed_is_the_same_whatever_a_run_took(folder: Path) -> None:
-    def committed() -> dict[str, bytes]:
+def test_results_are_the_same_bytes_whatever_a_run_took(folder: Path) -> None:
+    def written() -> dict[str, bytes]:
+        out = results(folder, "stgram_mfn", "tfst_os_scl")
         return {
-            path.name: path.read_bytes() for path in results(folder, "stgram_mfn", "tfst_os_scl").committed.iterdir()
+            str(p): p.read_bytes() for place in (out.committed, out.cached) for p in place.rglob("*") if p.is_file()
         }
 
-    before = committed()
-    for path in (folder / "models").rglob("*.cost.json"):
+    before = written()
+    for path in (folder / "embeddings").rglob("train.json"):
         path.write_text(json.dumps({"train_seconds": 987.6, "peak_memory_mib": 5.5, "device": "another desk"}))
-    for path in (folder / "models").rglob("*.embed.json"):
-        path.write_text(json.dumps({"parameters": 1_305_210, "macs_per_clip": 3.1e8, "clips_per_second": 1.5}))
-    assert committed() == before
-    assert "987.6" in (folder / "cached" / "costs.csv").read_text()
+    for path in (folder / "embeddings").rglob("embed.json"):
+        path.unlink()
+    assert written() == before
 
 
 def test_an_arm_without_a_score_file_keeps_its_row(folder: Path) -> None:
@@ -247,7 +250,7 @@ def test_where_every_arm_was_left_out_the_reasons_are_the_result(folder: Path) -
         put_model(folder, arm, 1, {"all": reason})
     out = results(folder, "mfn", "ae")
     assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "metrics.json", "table.md"}
-    assert {path.name for path in out.cached.iterdir()} == {"summary.csv", "costs.csv"}
+    assert {path.name for path in out.cached.iterdir()} == {"summary.csv"}
     assert len(pd.read_csv(out.committed / "summary.csv")) == 0
     text = (out.committed / "table.md").read_text()
     assert "* `mfn`: not trained: one class only\n* `ae`: not trained: a checkpoint is missing" in text
@@ -307,7 +310,6 @@ def test_without_a_single_label_the_tables_say_so(folder: Path, monkeypatch: pyt
     out = results(folder, "ae", "stgram_mfn", "tfst_os_scl", of=profile(scheme=scheme))
     assert len(pd.read_csv(out.cached / "summary.csv")) == 0
     assert len(pd.read_csv(out.cached / "differences.csv")) == 0
-    assert len(pd.read_csv(out.cached / "costs.csv")) == 3
     assert "No test clip has a label" in (out.committed / "table.md").read_text()
     for number in (2, 4):
         assert "No test clip has a label" in (out.cached / f"table{number}.tex").read_text()

@@ -357,6 +357,18 @@ def test_names_of_variants_of_the_own_score() -> None:
     assert backend_name("knn_cosine") == "kNN (cosine)"
 
 
+def test_an_interval_of_few_clips_is_marked(result: Replicates, tmp_path: Path) -> None:
+    summary = summarise(result)
+    assert "\u2020" not in written(summary.assign(few_clips=False), tmp_path)
+    text = written(summary.assign(few_clips=summary["machine"] == "pump"), tmp_path)
+    assert "\u2020 So few clips" in text
+    header, *rows = block(text, "mAUC, development set")
+    assert {tuple(cell.endswith("]\u2020") for cell in row[2:]) for row in rows} == {
+        tuple(name == "pump" for name in header[2:])
+    }
+    assert r"]$^{\dagger}$" in (tmp_path / "table4.tex").read_text()
+
+
 def test_names_that_markdown_or_latex_would_take_for_marks(tmp_path: Path) -> None:
     """What a file system takes as the name of a machine type."""
     names = ("pump (north)", "pump+motor", "pump's", r"C:\pump_1", "a|b", "50 % {x}^~")

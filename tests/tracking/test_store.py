@@ -31,11 +31,13 @@ def fill(folder: Path) -> None:
         rows += [(*head, machine, "auc", 70.0 + place) for place, machine in enumerate((*MACHINES, "mean"))]
         model = paths.model(arm, 1)
         model.mkdir(parents=True)
-        (model / "config.yaml").write_text(yaml.safe_dump({"settings": {"method": arm}}))
+        (model / "config.yaml").write_text(yaml.safe_dump({"settings": {"method": arm}, "code": "c0de"}))
         lines = [f"{machine},{epoch},{1 / epoch}" for machine in MACHINES for epoch in (1, 2)]
         (model / "history.csv").write_text("\n".join(["scope,epoch,train_loss", *lines]))
-        paths.train_cost(arm, 1).write_text(json.dumps({"train_seconds": 3.0, "device": "a desk"}))
-        paths.embed_cost(arm, 1).write_text(json.dumps({"parameters": 5}))
+        cost, size = paths.cost("train", arm, 1), paths.embeddings(arm, 1) / "network.json"
+        for path, content in ((cost, {"train_seconds": 3.0, "device": "a desk"}), (size, {"parameters": 5})):
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(content))
     summary = pd.DataFrame(rows, columns=["arm", "backend", "convention", "set", "machine", "metric", "value"])
     for place in (paths.metrics(), paths.results(), paths.clips.parent):
         place.mkdir(parents=True)
@@ -92,6 +94,7 @@ def test_names_that_mlflow_refuses_are_encoded(published: Path) -> None:
     found = runs(published)
     assert set(found) == {"project/tiny", "ae/tiny", "spectral_knn/tiny"}
     metrics = found["ae/tiny"].data.metrics
+    assert (metrics["cost/train_seconds"], metrics["cost/parameters"]) == (3.0, 5)
     names = ("pump _28_north_29_", "pump_2b_motor", "pump_27_s", "fan", "mean")
     assert {name: metrics[f"auc/{name}"] for name in names} == dict(
         zip(names, [70.0, 71.0, 72.0, 73.0, 74.0], strict=True)
@@ -141,6 +144,12 @@ def test_a_copied_project_writes_nothing_where_it_was_before(
     assert set(runs(copy)) == set(runs(copy, old)) == {"project/tiny", "ae/tiny", "spectral_knn/tiny"}
     assert run(copy, monkeypatch)["published"]
     assert "moved or copied" not in capsys.readouterr().err, "once"
+
+
+def test_where_another_machine_trained_there_are_no_costs(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published / 'mlflow.db'}")
+    shutil.rmtree(published / ".cache" / "costs")
+    assert run(published, monkeypatch)["published"]
 
 
 def test_a_fault_of_ours_is_no_absent_store(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:

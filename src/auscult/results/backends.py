@@ -25,7 +25,7 @@ from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
 from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
 from auscult.results.table import Cell, Column, Document, Row, Table, number
-from auscult.results.tables import UNLABELLED, caption_of
+from auscult.results.tables import FEW, UNLABELLED, caption_of
 from auscult.results.text import latex, markdown
 from auscult.scoring.fusion import ensemble
 from auscult.settings.profile import Profile
@@ -164,6 +164,7 @@ def backend_document(table: pd.DataFrame, report: Report, sweep: BackendSweep, p
     columns += [Column(backend_name(name)) for name in report.backends]
     said = _preamble(report.level) if len(table) else [UNLABELLED]
     said += [f"{backend_name(name)}: {note}." for name in report.backends if (note := _note(name, sweep))]
+    said += [FEW] if "few_clips" in table and table["few_clips"].any() else []
     blocks = []
     for name, how in product(SETS, CONVENTIONS):
         rows = table[(table["set"] == name) & (table["convention"] == how)]

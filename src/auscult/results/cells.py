@@ -23,12 +23,12 @@ from auscult.papers.printed import comparable
 from auscult.results.names import BACKEND_NOTES, METRICS, SIZES
 from auscult.settings.schema import TableSettings
 
-VALUES = ["value", "ci_low", "ci_high", "seeds", "std"]
+VALUES = ["value", "ci_low", "ci_high", "seeds", "std", "few_clips"]
 CELL_COLUMNS = ["set", "convention", "metric", "arm", "backend", "machine", *VALUES]
 CELL_COLUMNS += ["difference", "difference_low", "difference_high", "verdict", *SIZES]
 CELL_COLUMNS += ["printed_table", "printed_row", "printed", "best", "note", "row_note"]
 # What a cell of a printed row has in place of value ... verdict.
-_NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, math.nan, math.nan, math.nan, "")
+_NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, False, math.nan, math.nan, math.nan, "")
 _DOMAIN_METRICS = ("auc_source", "auc_target", "pauc_source", "pauc_target", "pauc", "official")
 SETS = ("dev", "eval", "all")
 _UNSAID = "the paper does not say how the units of a machine were combined"
@@ -111,6 +111,7 @@ def _ours(summary: pd.DataFrame, metrics: Sequence[str], evidence: Evidence) -> 
     """One row per cell of ours, complete: what was not run or is undefined has a row with a note."""
     reasons = undefined_of(summary) if evidence.undefined is None else evidence.undefined
     why = {Key(*row[:-1]): row[-1] for row in reasons[[*Key._fields, "reason"]].itertuples(index=False)}
+    summary = summary if "few_clips" in summary else summary.assign(few_clips=False)
     numbers = {Key(*row[:6]): row[6:] for row in summary[[*Key._fields, *VALUES]].itertuples(index=False)}
     arms = list(evidence.arms) or list(dict.fromkeys(summary["arm"]))
     backends: dict[str, list[str]] = {arm: [] for arm in arms}
@@ -123,7 +124,7 @@ def _ours(summary: pd.DataFrame, metrics: Sequence[str], evidence: Evidence) -> 
         block = [key for key in numbers if (key.set, key.convention, key.metric) == (set_name, how, metric)]
         for machine in sorted({key.machine for key in block}, key=machine_order):
             keys = [Key(arm, backend, how, set_name, machine, metric) for arm, backend in sources]
-            values = {key: numbers.get(key, _NOTHING[:5]) for key in keys}
+            values = {key: numbers.get(key, _NOTHING[:6]) for key in keys}
             top = _top(values, clear)
             for key, row in values.items():
                 note = _note(key, why.get(key, ""), key in numbers, evidence.absent) if math.isnan(row[0]) else ""

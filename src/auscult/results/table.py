@@ -27,7 +27,7 @@ class Cell:
         style: "bold" (better than every other row), "faint" (printed in a paper), "code" (a name).
         mark: "better", "worse", "tie": the verdict of the difference to the reference.
         difference: that difference in words.
-        uncovered: the interval does not hold its own number.
+        few_clips: there are so few that the interval may not cover what it says.
         note: footnote.
         printed: what the paper prints in its place.
     """
@@ -39,7 +39,7 @@ class Cell:
     style: Style = ""
     mark: str = ""
     difference: str = ""
-    uncovered: bool = False
+    few_clips: bool = False
     note: str = ""
     printed: str = ""
 
@@ -112,7 +112,7 @@ def number(row: Any, digits: int = 1, style: Style = "", note: str = "") -> Cell
         None if math.isnan(row.ci_low) else (float(row.ci_low), float(row.ci_high)),
         known(getattr(row, "std", math.nan)),
         style,
-        uncovered=getattr(row, "covered", True) is False,
+        few_clips=str(getattr(row, "few_clips", False)) == "True",
         note=note,
     )
 

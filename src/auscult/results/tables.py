@@ -21,13 +21,14 @@ from auscult.papers import table_name
 from auscult.results.cells import Evidence, csv_text, result_cells
 from auscult.results.names import CONVENTIONS, COSTS, METRICS, SIZES, UNKNOWN, backend_name, machine_name, set_name
 from auscult.results.table import VERDICTS, Cell, Column, Document, Row, Table, amount_text, known, number, signed
-from auscult.results.text import latex
+from auscult.results.text import FEW_CLIPS, latex
 from auscult.settings.schema import TableSettings
 
 UNLABELLED = (
     "No test clip has a label, so there is no number to show. `dvc repro extras/dvc.yaml:submission` writes the scores and "
     "decisions in the challenge's format."
 )
+FEW = f"{FEW_CLIPS} So few clips that the interval may not cover what it says."
 _PAIRED = "Bold: better than every other row of the block, by the paired bootstrap interval of the difference."
 _APART = "Bold: the best, and its interval overlaps that of no other row of the block."
 
@@ -82,13 +83,15 @@ def preamble(cells: pd.DataFrame, evidence: Evidence) -> list[str]:
             f"points, paired over test clips, with its {coverage} interval. A tie: the interval contains zero. Each row is "
             "judged by itself; with many rows some differ by chance."
         )
+    if (cells["few_clips"].astype(str) == "True").any():
+        lines.append(FEW)
     papers = [table_name(name) for name in dict.fromkeys(cells["printed_table"]) if name]
     if papers:
         lines.append(f"In italics, as printed: {'; '.join(papers)}.")
     if evidence.costs is not None:
         lines.append(
             "Size, once per arm: parameters of its networks and multiply-accumulate operations per clip, in millions; means "
-            "over seeds. Seconds of training and speed differ from run to run: `costs.csv` in the cache, and MLflow."
+            "over seeds. Seconds of training and speed differ from run to run; they are in MLflow and on the page of results."
         )
     return lines
 
@@ -186,7 +189,10 @@ def _difference(cell: Any) -> Cell:
 
 def _cost(cell: Any, name: str) -> Cell:
     amount = known(getattr(cell, name))
-    return Cell(UNKNOWN) if amount is None else Cell(amount_text(amount / (1e6 if name in SIZES else 1)), amount)
+    if amount is None:
+        return Cell(UNKNOWN)
+    unit = 1e6 if name in SIZES else 1
+    return Cell(amount_text(amount / unit), amount)
 
 
 def _printed_cost(cell: Any, name: str) -> Cell:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from auscult.results.names import UNKNOWN
 from auscult.results.table import VERDICTS, Cell, Column, Document, Row, Table
 
-UNCOVERED = "\u2020"
-"""Behind an interval that does not hold its own number."""
+FEW_CLIPS = "\u2020"
+"""Behind an interval of so few clips that it may not cover what it says."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -18,7 +18,7 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
-    UNCOVERED: r"$^{\dagger}$",
+    FEW_CLIPS: r"$^{\dagger}$",
     UNKNOWN: "--",
     **{character: "\\" + character for character in "&%$#_"},
 }
@@ -109,7 +109,7 @@ class _Markup(ABC):
         words = self.styled(cell.text, cell.style) if cell.text else ""
         rest = "" if cell.std is None else f" ± {cell.std:.1f}"
         if cell.interval is not None:
-            rest += f" [{cell.interval[0]:.1f}, {cell.interval[1]:.1f}]{UNCOVERED if cell.uncovered else ''}"
+            rest += f" [{cell.interval[0]:.1f}, {cell.interval[1]:.1f}]{FEW_CLIPS if cell.few_clips else ''}"
         if column.kind == "difference" and cell.mark in VERDICTS:
             rest += f" {cell.mark}"
         number = self.notes.setdefault(cell.note, len(self.notes) + 1) if cell.note else 0

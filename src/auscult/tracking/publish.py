@@ -271,7 +271,7 @@ def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[st
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.revision": _git("rev-parse", "HEAD"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "device": str(cost["device"]),
+        "device": str(cost.get("device", "")),
         "python": platform.python_version(),
         "torch": version("torch"),
         "pandas": pd.__version__,

@@ -13,7 +13,6 @@ import yaml
 
 from auscult.results import results
 from auscult.results.page.build import write_report
-from auscult.results.page.gather import arm_files
 from auscult.settings.project import Project
 from auscult.settings.schema import Evaluate
 from support.projects import make_project
@@ -50,14 +49,15 @@ def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], 
     lines = "".join(f"all,{epoch},0.1,{3 / epoch},{4 / epoch}\n" for epoch in range(1, 6))
     trained = "" if arm == "spectral_knn" else lines
     (model / "history.csv").write_text("scope,epoch,lr,train_loss,valid_loss\n" + trained)
-    (model / "config.yaml").write_text(yaml.safe_dump({"settings": {}, "skipped": {}}))
-    paths.train_cost(arm, SEED).write_text(json.dumps({"train_seconds": 3.0, "device": "a desk", "torch": "2.11"}))
-    size = {
-        "parameters": 0 if arm == "spectral_knn" else 1000 * len(arm),
-        "macs_per_clip": 1e6,
-        "clips_per_second": 90.0,
-    }
-    paths.embed_cost(arm, SEED).write_text(json.dumps(size))
+    (model / "config.yaml").write_text(yaml.safe_dump({"settings": {}, "skipped": {}, "code": "c0de"}))
+    size = {"parameters": 0 if arm == "spectral_knn" else 1000 * len(arm), "macs_per_clip": 1e6}
+    (folder / "network.json").write_text(json.dumps(size))
+    for step, cost in (
+        ("train", {"train_seconds": 3.0, "device": "a desk", "torch": "2.11"}), ("embed", {"clips_per_second": 90.0}),
+    ):  # fmt: skip
+        path = paths.cost(step, arm, SEED)  # type: ignore[arg-type]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(cost))
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
         results.write_results(
             made.profile,
             Evaluate(replicates=20),
-            arm_files(made, ARMS),
+            results.arm_files(made, ARMS),
             made.paths.labels,
             results.Folders(made.paths.metrics(), made.paths.results()),
             made.params.tables(),
