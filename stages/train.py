@@ -6,7 +6,7 @@ does the same by hand.
 
 import sys
 
-from auscult.errors import run
+from auscult.errors import AuscultError, run
 from auscult.files import digest
 from auscult.settings.paths import resume_folder
 from auscult.settings.project import Project
@@ -17,6 +17,10 @@ from auscult.training.modelfolder import write_cost
 
 def train(project: Project, arm: str, seed: int) -> None:
     paths = project.paths
+    if not paths.inputs(arm).is_file():
+        raise AuscultError(
+            "what this arm depends on is not written down", str(paths.inputs(arm)), "run: dvc repro digests"
+        )
     cost = train_arm(
         project.arm(arm), project.profile.class_label, project.section("train"), seed,
         paths.features("train"), paths.model(arm, seed), resume_folder(), digest(paths.inputs(arm))[:16],

@@ -30,16 +30,16 @@ from support.methods import small
 CASES = {
     "windows stored": ("ae", {"frontend": "osscl"}),
     "windows computed": ("idnn", {}),
-    "waveform and log-mel stored": ("os_scl", {"epochs": 2}),
-    "waveform, log-mel computed": ("stgram_mfn", {"epochs": 2}),
-    "low-passed": ("mfn", {"epochs": 2, "lowpass_hz": 3000.0}),
+    "waveform and log-mel stored": ("os_scl", {}),
+    "waveform, log-mel computed": ("stgram_mfn", {}),
+    "low-passed": ("mfn", {"lowpass_hz": 3000.0}),
 }
 
 
 def made(case: str, packed: Path, out: Path) -> list[str]:
     """Digests of the model and the embeddings."""
     name, changes = CASES[case]
-    settings = type(small(name)).model_validate({**small(name).model_dump(), **changes})
+    settings = type(small(name)).model_validate({**small(name, epochs=1).model_dump(), **changes})
     train = Train(threads=1, device="cpu", checkpoint_seconds=0)
     train_arm(settings, "unit", train, 1, packed / "train", out / "m", out / "r", "code")
     features = {part: packed / part for part in ("train", "test")}

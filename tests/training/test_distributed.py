@@ -26,13 +26,14 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from auscult.errors import AuscultError
+from auscult.settings.paths import Paths
 from auscult.settings.training import Train
 from auscult.training import distributed, launch
 from auscult.training.modelfolder import load
 from support.methods import small
 from support.packed import pack_tree, tiny_profile
 from support.processes import CONTRASTS, DIVISIBLE, IMAGES
-from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from support.projects import hear_ctrl_c, make_project, stage_command, stage_environment
 from support.sockets import children, is_loopback, is_store, listening, send_bomb
 from support.trees import write_tree_2020
 
@@ -235,8 +236,10 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
         {"train": {"threads": 1, "device": "cpu", "processes": 2, "checkpoint_seconds": 0}},
     )  # fmt: skip
     write_tree_2020(project / "recordings", {"fan": ["00", "02"]}, train=10, normal=1, anomaly=1)
-    for stage in ("download", "manifest", "features"):
-        run_stage(project, stage)
+    pack_tree(project / "recordings", project / "data" / "tiny" / "features", tiny_profile(), ["osscl"])
+    inputs = Paths("tiny", project).inputs(ARM)
+    inputs.parent.mkdir(parents=True)
+    inputs.write_text("{}")
 
     status, error, seen = interrupted(project, 0.0, "1", signal.SIGKILL)
     assert status == 1

@@ -111,6 +111,7 @@ def spawn(work: Work, arguments: tuple[Any, ...], count: int, device: str = "cpu
     Raises:
         AuscultError: one of them failed, or this process was stopped by SIGTERM.
     """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DistributedDataParallel's hints on speed
     context = torch.multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder, _stopped_by_sigterm():
         group = _Group(count, device, Path(folder), os.getpid())
@@ -212,7 +213,6 @@ def _work(number: int, group: _Group, work: Work, arguments: tuple[Any, ...]) ->
         log = os.open(group.folder / f"{number}.log", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DistributedDataParallel's hints on speed
     os.environ |= {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK, "NCCL_RAS_ENABLE": "0"}
     meeting: dict[str, Any] = {
         "init_method": f"file://{group.folder / 'store'}", "rank": number, "world_size": group.count
