@@ -153,6 +153,23 @@ def test_the_command_writes_what_scores_alike(
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def int8_scores(path: Path, waves: np.ndarray) -> np.ndarray:
+    """Of what onnxruntime's quantizer makes of a file, with nothing but its defaults."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    quantize_dynamic(str(path), str(path.with_suffix(".int8.onnx")))
+    scores: np.ndarray = exporting.session(path.with_suffix(".int8.onnx")).run(["score"], {"waveform": waves})[0]
+    return scores
+
+
+@needs_onnx
+def test_int8_leaves_spectrum_and_distances_alone(bundle: Bundle, tmp_path: Path) -> None:
+    """A method that learns nothing has nothing else, and scores as before."""
+    waves = probes(bundle.window, 4)
+    exporting.export(bundle, tmp_path / "m.onnx")
+    np.testing.assert_allclose(int8_scores(tmp_path / "m.onnx", waves), bundle.scores(waves), rtol=1e-5)
+
+
 @needs_onnx
 def test_a_file_that_scores_otherwise_is_not_kept(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -208,4 +225,8 @@ def test_methods_with_another_form_can_be_exported(name: str, tmp_path: Path) ->
         expected = network.eval().embed(batch)[1]["native"].double().numpy()
     exporting.write(model, samples, tmp_path / "m.onnx", {})
     assert exporting.difference(tmp_path / "m.onnx", expected, waves) < exporting.TOLERANCE
+    if name != "glow_aff":  # whose convolutions have computed weights: docs/deploy.md
+        scores = int8_scores(tmp_path / "m.onnx", waves)
+        assert np.isfinite(scores).all()
+        assert (scores != expected).any(), "something has become int8"
     assert np.ptp(expected) > 100 * exporting.TOLERANCE * max(1, np.abs(expected).max())

@@ -136,6 +136,7 @@ def write(model: Scorer, window: int, path: Path, metadata: dict[str, str]) -> N
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         what = "cannot be exported: the network makes a constant of the number of windows"
         raise AuscultError(what, fix="docs/deploy.md lists what can")
+    del proto.graph.value_info[:]  # shapes of weights, too, which quantizers transpose and then find to differ
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, str(path))
 

@@ -6,7 +6,7 @@ calculation of complex Fourier series", 1965; in matrix form Van Loan, "Computat
 Transform", 1992, section 1.2). For 2048 samples that is a fifteenth of the arithmetic of one product with all cosines and sines,
 and no runtime has to have a transform of its own.
 
-Both are in float64. Beside a pure tone lies nothing but the rounding of float32, tens of dB below the sound: there, two
+All is in float64. Beside a pure tone lies nothing but the rounding of float32, tens of dB below the sound: there, two
 transforms in float32 differ although both are right, and a network may make a difference in score of it.
 """
 
@@ -53,7 +53,7 @@ class ExportLogMel(nn.Module):
         # Line k and N - k have the same power. The first and the middle row hold both of them: there, one is left out.
         upper, both = bins > size // 2, (bins % rows == 0) | (2 * (bins % rows) == rows)
         bank = torch.from_numpy(filter_bank(settings)).T[torch.where(upper, size - bins, bins)]
-        self.register_buffer("bank", (bank * ~(upper & both).unsqueeze(2)).flatten(0, 1).float())
+        self.register_buffer("bank", (bank * ~(upper & both).unsqueeze(2)).flatten(0, 1))
 
     def forward(self, wave: Tensor) -> Tensor:
         """float32 [n, samples] -> [n, mels, frames] in dB."""
@@ -63,8 +63,9 @@ class ExportLogMel(nn.Module):
         once = self.first @ tapered.reshape(-1, self.rows, self.columns)  # [n frames, 2 lines, N2]
         once = once.reshape(-1, self.lines, 2 * self.columns).transpose(0, 1)  # real parts, then imaginary ones
         twice = (once @ self.second).square()  # [lines, n frames, 2 N2]
-        power = (twice[..., : self.columns] + twice[..., self.columns :]).float()
-        mel = power.transpose(0, 1).reshape(-1, self.lines * self.columns) @ self.bank
+        power = twice[..., : self.columns] + twice[..., self.columns :]
+        # In float64, too, which leaves the whole spectrum out of what onnxruntime makes int8.
+        mel = (power.transpose(0, 1).reshape(-1, self.lines * self.columns) @ self.bank).float()
         mel = mel.reshape(wave.shape[0], -1, settings.mels).transpose(1, 2)
         if settings.log == "max":
             return 10.0 * torch.log10(mel.clamp(min=settings.epsilon))
