@@ -123,8 +123,9 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
     make_project(tmp_path, {"clip_seconds": 0.2})
     for stage in ("download", "manifest", "features"):
         run_stage(tmp_path, stage)
-    for stage, *seed in (("train", "2024"), ("embed", "2024"), ("score",)):
-        run_stage(tmp_path, stage, "spectral_knn", *seed)
+    arm, seed = "spectral_knn", "2024"
+    for stage, *words in (("train", arm, seed), ("embed", seed, arm), ("score", arm)):
+        run_stage(tmp_path, stage, *words)
     import pandas as pd
 
     scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "spectral_knn.parquet")
