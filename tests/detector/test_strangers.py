@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
-from auscult.detector.folder import MOST_BYTES, MOST_ENTRIES
+from auscult.detector.folder import MOST_BYTES, MOST_ENTRIES, write_manifest
 from auscult.detector.reading import plain_yaml
 from auscult.errors import AuscultError
 from support.trees import noise, write
@@ -243,6 +243,36 @@ def test_yaml_that_stands_for_more_than_it_is(made: dict[str, Bundle], scratch: 
         text + b"\nsha256: " + hashlib.sha256(text + b"\n").hexdigest().encode() + b"\n"
     )
     assert judged(folder, 16000) is None
+
+
+def test_names_of_recordings_are_kept_whatever_they_are(made: dict[str, Bundle], scratch: Path) -> None:
+    """Bytes that are no UTF-8, and letters that YAML escapes."""
+    folder = copied(made["spectral_knn"], scratch)
+    facts = facts_of(folder)
+    names = [
+        "p\udcfcmpe.wav",
+        "a\nb.wav",
+        "\x07\x85\u2028\uffff\U0001f600.wav",
+        "2024-01-01",
+        "<<",
+        "=",
+        "1e3",
+        "\x7f",
+        "null",
+    ]
+    facts["training"]["sha256"] = dict.fromkeys(names, "0")
+    write_manifest(folder / "bundle.yaml", facts)
+    assert list(bundle.load(folder).facts["training"]["sha256"]) == ["p\\udcfcmpe.wav", *names[1:]]
+
+
+def test_weights_that_training_gave_their_size(made: dict[str, Bundle], tmp_path: Path) -> None:
+    """The mixtures of `sc_adacos` are empty before it."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        write(tmp_path / "normal" / "ab"[number % 2] / f"{number}.wav", noise(rng, 1.0, 300.0 + 600 * (number % 2)))
+    values = {"epochs": 1, "sub_clusters": [1, 2]}
+    fitted = bundle.fit(tmp_path / "normal", tmp_path / "b", method="sc_adacos", settings=values)
+    assert np.isfinite(fitted.normal).all()
 
 
 def test_plain_yaml_reads_what_is_written() -> None:

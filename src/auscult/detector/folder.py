@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import yaml
 
-from auscult.data.audio import Channel
+from auscult.data.audio import Channel, printable
 from auscult.detector.model import check_model
 from auscult.detector.model import load_network as load_network
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
@@ -217,9 +217,18 @@ def set_threshold(folder: Path, rate: float, by: By | None = None) -> Threshold:
 
 
 def write_manifest(path: Path, facts: Mapping[str, Any]) -> None:
-    text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_as_text(facts), sort_keys=False, allow_unicode=True)
     with atomic_file(path) as part:
         part.write_bytes(f"{text}sha256: {hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+
+
+def _as_text(value: Any) -> Any:
+    """A file's name may be no text; then its bytes stand as `\\udcXX`."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_as_text(key): _as_text(inside) for key, inside in value.items()}
+    return value
 
 
 def _manifest(folder: Path) -> _Manifest:

@@ -109,9 +109,13 @@ def _at_most(parts: int) -> Iterator[None]:
 
 def _compare(network: Network, found: Mapping[str, tuple[str, tuple[int, ...]]], checkpoint: bool) -> None:
     state = network.saved_state()
-    wanted = {key: (value.dtype, tuple(value.shape)) for key, value in state.items()}
-    if wanted != {key: (_TYPES.get(kind), shape) for key, (kind, shape) in found.items()}:
-        raise ValueError("the weights do not fit the settings")
+    if set(state) != set(found):
+        raise ValueError("the settings have other weights than there are")
+    for key, value in state.items():
+        kind, shape = found[key]
+        # What is empty is sized by training (the components of a mixture), and here by its file.
+        if _TYPES.get(kind) != value.dtype or (value.numel() and shape != tuple(value.shape)):
+            raise ValueError(f"the weights do not fit the settings: {key} has the shape {list(shape)}")
     whole = _bytes([*network.parameters(), *network.buffers()])
     if whole > 2 * _bytes(list(state.values())) + (_ENCODER_BYTES if checkpoint else 2**26):
         raise ValueError("its settings describe a larger network than there are weights")
