@@ -20,10 +20,10 @@ import soundfile
 from auscult.data.audio import RecordingError, decode, open_recording, probe
 from auscult.data.download import fetch
 from auscult.data.manifest import build_manifest
-from auscult.data.names.encoding import metric_name
 from auscult.data.own.cutting import measure
 from auscult.data.signalfaults import SignalCheck, signal_faults
 from auscult.errors import AuscultError
+from auscult.tracking.values import metric_name
 from support.packed import tiny_profile
 
 RATE, TONE, SECONDS, LEVEL = 16000, 500.0, 1.0, 0.5

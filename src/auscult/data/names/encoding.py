@@ -1,4 +1,4 @@
-"""Names where not every character may stand: of machines in metrics, of clips cut from a recording.
+"""Names where not every character may stand: of machines and units, of clips cut from a recording.
 
 A clip is called `<recording>__<start in ms>.wav`, with `__<attributes>` before the suffix if any. A recording's part never holds
 `__`, and attributes are percent-encoded, so what was written is what is read.
@@ -9,17 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from urllib.parse import quote, unquote
-
-
-def metric_name(machine: str) -> str:
-    """`machine` as a part of an MLflow metric's name: what may not stand there as `:<hex>:`, so that no two become one.
-
-    Letters and digits of any script, `_`, `-`, `.` and spaces stay as they are.
-
-    >>> metric_name("fan"), metric_name("pump (north)"), metric_name("pump+motor")
-    ('fan', 'pump :28:north:29:', 'pump:2b:motor')
-    """
-    return re.sub(r"[^\w.\- ]", lambda found: f":{ord(found[0]):x}:", machine)
 
 
 def name_fault(path: str, machine: str, unit: str) -> str:
