@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import hmean, norm
+from scipy.stats import hmean
 from sklearn.metrics import roc_auc_score
 
 from auscult.errors import AuscultError
@@ -379,25 +379,41 @@ def test_a_machine_that_one_seed_lacks_is_undefined_and_names_the_seed() -> None
     assert reasons["ToyCar", "pooled", "auc"] == "seed 2: no scores"
 
 
-def test_intervals_cover_the_truth() -> None:
-    """Gaussian scores with known AUC and pAUC; 24 units, whose mean pAUC plain percentiles cover 6 times out of 10."""
-    rng = np.random.default_rng(0)
-    gain, trials, units, n = 1.2, 60, 24, 120
-    truth_auc = 100 * norm.cdf(gain / np.sqrt(2))
-    grid = np.linspace(0, 0.1, 200001)[1:]
-    area = np.mean(norm.cdf(norm.ppf(grid) + gain)) * 0.1
-    truth_pauc = 100 * 0.5 * (1 + (area - 0.005) / 0.095)
-    frame, labels = make(machines=("fan",), units=units, per_unit=n)
-    covered = {"auc": 0, "pauc": 0}
-    for trial in range(trials):
-        scores = frame.assign(score=rng.normal(size=len(frame)) + gain * labels["anomaly"].to_numpy())
-        summary = evaluate(scores, labels, RULES, 200, seed=trial)
-        rows = summary[(summary["convention"] == "per_unit") & (summary["machine"] == "mean")].set_index("metric")
-        for metric, truth in (("auc", truth_auc), ("pauc", truth_pauc)):
-            covered[metric] += rows.loc[metric, "ci_low"] <= truth <= rows.loc[metric, "ci_high"]
-    # 95 % of 60 trials are 57; fewer than 51 has a probability below 1 %.
-    assert covered["auc"] >= 51
-    assert covered["pauc"] >= 51
+def test_a_unit_that_one_arm_lacks_is_undefined_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    scores, labels = make()
+    gone = (scores["machine"] == "fan") & (scores["unit"] == "01")
+    both = pd.concat([scores.assign(arm="a"), scores[~gone].assign(arm="b")])
+    with caplog.at_level(logging.WARNING):
+        summary = evaluate(both, labels, RULES, 10)
+    assert "fan: unit 01: no scores" in caplog.text
+    for convention in ("per_unit", "pooled"):
+        assert np.isnan(value(summary, arm="b", metric="auc", machine="fan", convention=convention))
+        assert np.isnan(value(summary, arm="b", metric="auc", machine="mean", convention=convention))
+    reasons = undefined(summary).set_index(["arm", "machine", "convention", "metric"])["reason"]
+    assert reasons["b", "fan", "per_unit", "auc"] == "unit 01: no scores"
+    assert reasons["b", "mean", "per_unit", "pauc"] == "fan: unit 01: no scores"
+    alone = evaluate(scores.assign(arm="a"), labels, RULES, 10)
+    pd.testing.assert_frame_equal(summary[summary["arm"] == "a"].reset_index(drop=True), alone)
+
+
+def test_a_unit_that_nothing_scored_is_not_averaged_away(caplog: pytest.LogCaptureFixture) -> None:
+    scores, labels = make()
+    fewer = scores[~((scores["machine"] == "fan") & (scores["unit"] == "01"))]
+    told = labels.merge(scores[["clip_id", "machine", "unit"]], on="clip_id")
+    with caplog.at_level(logging.WARNING):
+        summary = evaluate(fewer, told, RULES, 10)
+    assert "40 labelled clips have no score" in caplog.text
+    assert "fan 01" in caplog.text
+    assert summary.attrs["unscored"] == 40
+    assert np.isnan(value(summary, metric="auc", machine="mean", convention="per_unit"))
+    assert set(undefined(summary).query("machine == 'fan'")["reason"]) == {"unit 01: no scores"}
+    assert value(summary, metric="auc", machine="ToyCar", convention="per_unit") > 50
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        silent = evaluate(fewer, labels, RULES, 10)  # labels that do not say of which unit: counted
+    assert "40 labelled clips have no score" in caplog.text
+    assert silent.attrs["unscored"] == 40
+    assert evaluate(scores, told, RULES, 10).attrs["unscored"] == 0
 
 
 def test_mistakes_are_refused() -> None:

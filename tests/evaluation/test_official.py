@@ -65,13 +65,13 @@ def put(table: pd.DataFrame, folder: Path, scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([0, 1, 2, 5]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_official_score_is_the_evaluators(
     tmp_path_factory: pytest.TempPathFactory, scheme: str, seed: int, levels: int
 ) -> None:
     """Random and tied scores (levels 1: many), per machine type and over all."""
     folder = tmp_path_factory.mktemp(scheme)
-    table = challenge(seed, levels)
+    table = challenge(seed, levels, machines=2)
     put(table, folder, scheme)
     found = evaluators.numbers(folder / "scores", folder / "answers", scheme)
     of = ours(table, scheme)
@@ -80,7 +80,7 @@ def test_official_score_is_the_evaluators(
         assert of["per_unit", machine, "official"] == pytest.approx(theirs, abs=1e-9)
     top = "mean" if scheme == "dcase2020" else "hmean"
     assert of["per_unit", top, "official"] == pytest.approx(evaluators.official(found, scheme), abs=1e-9)
-    assert len(found) == 3 * 2 * len(rules(scheme).parts)
+    assert len(found) == 2 * 2 * len(rules(scheme).parts)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -54,6 +55,26 @@ Groups = dict[str, Numbers] | None
 Source = tuple[str, str, int]
 
 
+@dataclass(frozen=True)
+class Clips:
+    """Test clips of one machine in the order of their ids, as every source is judged by them.
+
+    Attributes:
+        ids: [clips].
+        anomaly: [clips], 0 or 1, -1 = unlabelled.
+        unit, domain: [clips].
+        weights: [clips, 1 + R], ones and how often each clip is drawn in each replicate.
+        unscored: unit that nothing scored -> why.
+    """
+
+    ids: pd.Series
+    anomaly: NDArray[np.int64]
+    unit: NDArray[np.str_]
+    domain: NDArray[np.str_]
+    weights: NDArray[Any]
+    unscored: Mapping[str, str]
+
+
 def machine_groups(
     table: pd.DataFrame,
     set_name: str,
@@ -68,6 +89,9 @@ def machine_groups(
 
     A unit that a source has no score of, though others have, or that nobody has (`unscored`: unit -> why), makes its own
     numbers and the pooled ones undefined.
+
+    Raises:
+        AuscultError: a source scored some clips of a unit, and others more of them.
     """
     clips = table.drop_duplicates("clip_id").sort_values("clip_id")
     labelled = clips["anomaly"].notna().to_numpy()
@@ -88,39 +112,41 @@ def machine_groups(
     strata = [f"{set_name}/{machine}/{u}/{d}/{label}" for u, d, label in zip(unit, domain, y, strict=True)]
     drawn = stratified_weights(strata, clips["clip_id"].to_numpy(), replicates, seed)
     plain = np.ones((len(clips), 1), dtype=drawn.dtype)
-    columns = np.concatenate([plain, drawn.T], axis=1)
-    members = {"": labelled, **{name: labelled & (unit == name) for name in np.unique(unit)}}
-    result: dict[Source, Groups] = {}
-    for source in sources:
-        if source not in scored:
-            result[source] = None
-            continue
-        rows = scored[source].sort_values("clip_id")
-        here = clips["clip_id"].isin(rows["clip_id"]).to_numpy()
-        gone = set(unit.tolist()) - set(unit[here].tolist())
-        partly = ~here & ~np.isin(unit, list(gone))
-        if partly.any():
-            lacking = [str(clip) for clip in clips["clip_id"][partly]]
-            raise AuscultError(
-                f"{source[0]} / {source[1]} scored {len(rows)} of the {len(clips)} {set_name} clips of {machine} that "
-                f"others scored; of unit {', '.join(np.unique(unit[partly]))} it lacks clip_id:{listed(lacking, 5)}",
-                fix="score the same clips with every arm and back-end",
-            )
-        s = np.full(len(clips), np.nan)
-        s[here] = rows["score"].to_numpy(dtype=np.float64)
-        nowhere = dict(unscored) | dict.fromkeys(gone & set(unit[labelled].tolist()), "no scores")
-        whole = "; ".join(f"unit {name}: {why}" for name, why in sorted(nowhere.items()))
-        found: dict[str, Numbers] = {}
-        for name in ["", *sorted({*members, *nowhere} - {""})]:
-            why = whole if name == "" else nowhere.get(name, "")
-            if why:
-                found[name] = undefined_numbers(rules, replicates, f"unit {name}: {why}" if name else why)
-                continue
-            mask = members[name]
+    of = Clips(clips["clip_id"], y, unit, domain, np.concatenate([plain, drawn.T], axis=1), unscored)
+    where = f"{set_name} clips of {machine}"
+    return {
+        source: _groups(scored[source], of, source, where, rules) if source in scored else None for source in sources
+    }
+
+
+def _groups(rows: pd.DataFrame, clips: Clips, source: Source, where: str, rules: MetricRules) -> dict[str, Numbers]:
+    """Numbers of every ROC group of one machine by one source, whose scores are `rows`."""
+    here = clips.ids.isin(rows["clip_id"]).to_numpy()
+    gone = set(clips.unit.tolist()) - set(clips.unit[here].tolist())
+    partly = ~here & ~np.isin(clips.unit, list(gone))
+    if partly.any():
+        lacking = [str(clip) for clip in clips.ids[partly]]
+        raise AuscultError(
+            f"{source[0]} / {source[1]} scored {here.sum()} of the {len(here)} {where} that others scored; of unit "
+            f"{', '.join(np.unique(clips.unit[partly]))} it lacks clip_id:{listed(lacking, 5)}",
+            fix="score the same clips with every arm and back-end",
+        )
+    s = np.full(len(here), np.nan)
+    s[here] = rows.sort_values("clip_id")["score"].to_numpy(dtype=np.float64)
+    labelled = clips.anomaly >= 0
+    lacking_units = dict(clips.unscored) | dict.fromkeys(gone & set(clips.unit[labelled].tolist()), "no scores")
+    replicates = clips.weights.shape[1] - 1
+    found: dict[str, Numbers] = {}
+    for name in ["", *sorted({*np.unique(clips.unit).tolist(), *lacking_units})]:
+        lacking = [f"unit {unit}: {why}" for unit, why in sorted(lacking_units.items()) if name in ("", unit)]
+        if lacking:
+            found[name] = undefined_numbers(rules, replicates, "; ".join(lacking))
+        else:
+            mask = labelled & (clips.unit == name) if name else labelled
             title = f"unit {name}" if name else "the machine type"
-            found[name] = _group(s[mask], y[mask], domain[mask], columns[mask].T, title, rules)
-        result[source] = found
-    return result
+            weights = clips.weights[mask].T
+            found[name] = _group(s[mask], clips.anomaly[mask], clips.domain[mask], weights, title, rules)
+    return found
 
 
 def undefined_numbers(rules: MetricRules, replicates: int, reason: str) -> Numbers:
@@ -144,22 +170,23 @@ def _group(
         limits = (1.0, rules.max_fpr)[: len(metrics)]
         areas = bootstrap_areas(s[keep], y[keep], weights.T[keep].T, limits)
         reason = _lack(y[keep], side, name, rules)
-        spreads = _spreads(s[keep], y[keep], areas[:, 0], rules.max_fpr)
+        spreads = _spreads(s[keep], y[keep], domain[keep], areas[:, 0], rules.max_fpr)
         cells = zip(metrics, areas, spreads, strict=False)
         numbers.update({metric: Number(values, reason, spread) for metric, values, spread in cells})
     return numbers
 
 
-def _spreads(s: Floats, y: NDArray[np.int64], areas: Floats, max_fpr: float) -> list[Spread]:
+def _spreads(s: Floats, y: NDArray[np.int64], domain: NDArray[np.str_], areas: Floats, max_fpr: float) -> list[Spread]:
     """Of AUC and pAUC (`areas`, one or both) of one ROC group."""
     anomalies = int(y.sum())
     normals = len(y) - anomalies
     if not normals or not anomalies:
         return [Spread(np.nan, np.nan)] * 2
-    spreads = [spread_of_auc(float(areas[0]), normals, anomalies)]
+    strata = len(np.unique(domain[y == 0])), len(np.unique(domain[y == 1]))
+    spreads = [spread_of_auc(float(areas[0]), normals, anomalies, strata)]
     if len(areas) > 1:
         debiased = debiased_pauc(s, y, max_fpr)
-        spreads.append(spread_of_pauc(float(areas[1]), float(areas[0]), debiased, normals, anomalies, max_fpr))
+        spreads.append(spread_of_pauc(float(areas[1]), float(areas[0]), debiased, normals, anomalies, max_fpr, strata))
     return spreads
 
 

@@ -104,7 +104,7 @@ def evaluate(
 
     Raises:
         AuscultError: columns missing, a clip scored twice, a NaN score, a label that is neither 0 nor 1, or back-ends
-            that scored different clips of the same machine.
+            that scored different clips of the same unit.
     """
     return summarise(replicate(scores, labels, rules, replicates, seed), level)
 
@@ -199,7 +199,11 @@ def undefined(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def machine_order(machine: str) -> tuple[bool, bool, str]:
-    """Sort key: lower-case types first, then upper-case ones (the papers' order for 2020), aggregates last."""
+    """Sort key: lower-case types first, then upper-case ones (the papers' order for 2020), aggregates last.
+
+    >>> sorted(["mean", "ToyCar", "valve", "fan"], key=machine_order)
+    ['fan', 'valve', 'ToyCar', 'mean']
+    """
     return machine in AGGREGATES, machine[:1].isupper(), "~" if machine == "hmean" else machine.lower()
 
 

@@ -7,7 +7,8 @@ reasons. Each is mended by a number that is carried beside the replicates (`Spre
   The interval lies round an estimate without that error (`debiased_pauc`).
 * The lowest of several AUCs is too low on average where the units are about alike, and right where one stands apart. Nobody
   can tell which: the interval reaches from the lowest as it is to the lowest with the error of equal units taken off.
-* Resampling n clips shows (n - 1) / n of the variance, and less of a pAUC's: `factor`.
+* Resampling n clips shows (n - 1) / n of the variance (of two domains, each by itself, (n - 2) / n), and less of a pAUC's:
+  `factor`.
 * Where anomalies and normals are (all but) told apart, resampling shows no variance at all: `floor`, from Newcombe's interval
   for an AUC (Statistics in Medicine 25:559, 2006, method 5), which has a width at 1 as well.
 
@@ -53,8 +54,8 @@ class Spread:
 
 
 # ----------------------------------------------------------------------------------------------------------- one ROC group
-def spread_of_auc(auc: float, normals: int, anomalies: int) -> Spread:
-    """Of the AUC of one ROC group, from the numbers of its clips.
+def spread_of_auc(auc: float, normals: int, anomalies: int, strata: tuple[int, int] = (1, 1)) -> Spread:
+    """Of the AUC of one ROC group, from the numbers of its clips, and of the domains that each class is resampled within.
 
     >>> spread_of_auc(0.8, 50, 50)
     Spread(low=0.8, high=0.8, factor=1.0204081632653061, floor=0.0, few=False)
@@ -65,23 +66,32 @@ def spread_of_auc(auc: float, normals: int, anomalies: int) -> Spread:
     floor = 0.0
     if _at_an_end(auc, fewest):
         floor = ((max(auc, 1 - auc) - auc_limit(max(auc, 1 - auc), normals, anomalies)) / _Z) ** 2
-    return Spread(auc, auc, fewest / max(fewest - 1, 1), floor, fewest < FEW)
+    factor = max(n / max(n - count, 1) for n, count in zip((normals, anomalies), strata, strict=True))
+    return Spread(auc, auc, factor, floor, fewest < FEW)
 
 
-def spread_of_pauc(pauc: float, auc: float, debiased: float, normals: int, anomalies: int, max_fpr: float) -> Spread:
+def spread_of_pauc(
+    pauc: float,
+    auc: float,
+    debiased: float,
+    normals: int,
+    anomalies: int,
+    max_fpr: float,
+    strata: tuple[int, int] = (1, 1),
+) -> Spread:
     """Of the pAUC of one ROC group.
 
     Args:
         pauc, auc: of its clips.
         debiased: `debiased_pauc` of them.
-        normals, anomalies: numbers of clips.
+        normals, anomalies, strata: as for `spread_of_auc`.
         max_fpr: upper limit of the false positive rate.
     """
     floor = 0.0
     if _at_an_end(auc, min(normals, anomalies)) and auc > 0.5:
         lowest = np.interp(auc_limit(auc, normals, anomalies), *_binormal_paucs(max_fpr))
         floor = (max(0.0, pauc - float(lowest)) / _Z) ** 2
-    factor = 1 + 2 / (max_fpr * normals)
+    factor = spread_of_auc(auc, normals, anomalies, strata).factor + 2 / (max_fpr * normals)
     return Spread(debiased, debiased, factor, floor, min(normals, anomalies) < FEW)
 
 

@@ -34,6 +34,12 @@ def roc(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats, Floats]:
 
     Raises:
         AuscultError: a score is NaN, a label is neither 0 nor 1, or the lengths differ.
+
+    >>> fpr, tpr, threshold = roc([0.1, 0.4, 0.3, 0.8], [0, 0, 1, 1])
+    >>> fpr.tolist(), tpr.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+    >>> threshold.tolist()
+    [inf, 0.8, 0.4, 0.3, 0.1]
     """
     s, y = _checked(scores, labels)
     levels, inverse = np.unique(-s, return_inverse=True)
@@ -48,6 +54,9 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Equal to the probability that a random anomaly scores higher than a random normal clip (the rank statistic that
     scikit-learn's `roc_auc_score` computes, which every official evaluator uses). Arguments and errors as for `roc`.
+
+    >>> auc([0.1, 0.4, 0.3, 0.8], [0, 0, 1, 1])
+    0.75
     """
     return float(_plain_areas(scores, labels, 1.0))
 
@@ -59,6 +68,9 @@ def pauc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 0.1) -> float:
     0.5 * (1 + (A - p^2 / 2) / (p - p^2 / 2)): 0.5 is chance, 1 is perfect. This is what the official evaluators of the
     challenge compute (`roc_auc_score(max_fpr=0.1)`), not the mean over the top normals that the task papers write down.
     Arguments and errors as for `roc`.
+
+    >>> round(pauc([0.1, 0.4, 0.3, 0.8], [0, 0, 1, 1]), 4)
+    0.7368
     """
     return float(_plain_areas(scores, labels, max_fpr))
 
@@ -91,6 +103,10 @@ def bootstrap_areas(scores: ArrayLike, labels: ArrayLike, weights: Weights, max_
 
     Raises:
         AuscultError: see `roc`; also a limit outside (0, 1] or weights of another shape.
+
+    >>> weights = np.array([[1, 1, 1, 1], [2, 0, 1, 1]])
+    >>> bootstrap_areas([0.1, 0.4, 0.3, 0.8], [0, 0, 1, 1], weights, (1.0,)).tolist()
+    [[0.75, 1.0]]
     """
     s, y = _checked(scores, labels)
     if weights.ndim != 2 or weights.shape[1] != len(s):
@@ -138,6 +154,9 @@ def stratified_weights(strata: Sequence[str], clip_ids: ArrayLike, replicates: i
 
     Returns:
         [R, n] counts, laid out as the transpose of a contiguous [n, R] array.
+
+    >>> stratified_weights(["a", "a", "b"], [1, 2, 3], 2, seed=0).sum(axis=1).tolist()
+    [3, 3]
     """
     names, member = np.unique(np.asarray(strata, dtype=np.str_), return_inverse=True)
     ids = np.asarray(clip_ids)
@@ -161,6 +180,9 @@ def harmonic_mean(values: ArrayLike) -> Any:
 
     Args:
         values: [k] or [k, ...] fractions. A NaN makes the mean NaN.
+
+    >>> round(float(harmonic_mean([0.5, 1.0])), 4)
+    0.6667
     """
     clamped = np.maximum(np.asarray(values, dtype=np.float64), np.finfo(np.float64).eps)
     return len(clamped) / np.sum(1.0 / clamped, axis=0)

@@ -26,7 +26,7 @@ ScoreBy = Callable[[np.ndarray, "pd.DataFrame", np.ndarray, "pd.DataFrame"], Flo
 
 
 class NativeSettings(BackendSettings):
-    """The method's own scores, as an entry of a sweep."""
+    """The scores that the method itself gives, as an entry of a sweep."""
 
     kind: Literal["native"]
 

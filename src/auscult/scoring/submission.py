@@ -8,7 +8,7 @@ One row per test clip, `<file name>,<value>`, without a heading: the score with 
 for none. The evaluators match rows to the truth by the order of the file names, so that a file must hold all of its clips.
 
 A clip is called an anomaly when its score exceeds what a share `rate` of the unit's own training clips would exceed; no
-test clip has a say in it. For a method's own score that is the quantile of a gamma distribution fitted to the scores of
+test clip has a say in it. For a method's native score that is the quantile of a gamma distribution fitted to the scores of
 the training clips, as in the challenge's baselines; where the distribution does not fit (the share of training clips
 beyond it is not within a factor of two of `rate`), and for the nearest-neighbour scores, each training clip being left out
 in turn, it is the empirical quantile. A network has seen these clips in training: of unheard normal clips more than `rate`
@@ -137,7 +137,7 @@ def thresholds(
 
     Args:
         train: embeddings [training clips, D].
-        meta: machine, unit, domain and the method's own scores of the same clips.
+        meta: machine, unit, domain and the method's native scores of the same clips.
         backend: "native", "native_<name>" or one of `left_out_kinds`.
         rate: in (0, 1).
         k, domains, scope: neighbours, one bank per domain, and whose clips count; as in the section `score`.

@@ -21,7 +21,7 @@ def sweep_table(embeddings: Path, sweep: BackendSweep, score: Score, domains: bo
     """Scores of the test clips under each back-end of the sweep; long form, columns `COLUMNS`.
 
     `standardised` is filled in for the back-ends that a fusion or an ensemble needs (see fusion.py), else NaN. An arm
-    without own scores has no `native` rows; a folder without clips gives a table without rows.
+    without native scores has no `native` rows; a folder without clips gives a table without rows.
 
     Args:
         embeddings: folder of one arm and seed, as the stage `embed` writes it.
@@ -52,7 +52,7 @@ def sweep_table(embeddings: Path, sweep: BackendSweep, score: Score, domains: bo
             scores[name] = standard[name] = fused([standard[member] for member in entry.of])
     place = list(sweep.sweep)
     scores = dict(sorted(scores.items(), key=lambda item: place.index(item[0] if item[0] in place else "native")))
-    if not scores:  # of an arm without own scores, by a sweep of nothing else
+    if not scores:  # of an arm without native scores, by a sweep of nothing else
         return pd.DataFrame(columns=COLUMNS)
     nothing = np.full(len(of.test), np.nan)
     rows = table.long_form(of, scores, embeddings)

@@ -24,7 +24,7 @@ class Embedded:
 
     Attributes:
         train, test: float32 [clips, D].
-        train_meta, test_meta: clip_id, set, machine, unit, domain of each row, and the method's own scores.
+        train_meta, test_meta: clip_id, set, machine, unit, domain of each row, and the method's native scores.
     """
 
     train: np.ndarray
@@ -34,7 +34,7 @@ class Embedded:
 
     @property
     def native(self) -> dict[str, np.ndarray]:
-        """The method's own scores of the test clips: `native`, `native_<name>`."""
+        """Its native scores of the test clips: `native`, `native_<name>`."""
         names = [name for name in self.test_meta.columns if name.split("_")[0] == "native"]
         return {name: self.test_meta[name].to_numpy() for name in names}
 
@@ -76,8 +76,8 @@ def scored(
 def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     """Score the embeddings in a folder with each of `score.backends`; long form, columns `COLUMNS`.
 
-    `native` stands for the method's own scores: one back-end for each it has (`native`, `native_<name>`), none if it has
-    none. A folder without clips (no network could be trained) gives a table without rows.
+    `native` stands for the scores that the method itself gives: one back-end for each (`native`, `native_<name>`), none if it
+    has none. A folder without clips (no network could be trained) gives a table without rows.
 
     Args:
         domains: whether the profile's rules know domains.
