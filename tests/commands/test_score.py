@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from auscult import cli
-from auscult.detector import bundle, stream
+from auscult.detector import bundle, score
 from auscult.detector.bundle import Bundle
 from support.trees import noise, write
 
@@ -46,7 +47,7 @@ def test_a_row_per_recording(fitted: Bundle, today: Path, capsys: pytest.Capture
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["file"] for row in rows] == [str(today / "a.wav"), str(today / "b.wav")]
     assert [row["anomalous"] for row in rows] == ["0", "1"]
-    wanted = stream.score_file(fitted, today / "b.wav")
+    wanted = score.score_file(fitted, today / "b.wav")
     assert float(rows[1]["score"]) == wanted.score
     assert (rows[1]["start"], rows[1]["end"], rows[1]["seconds"], rows[1]["windows"]) == ("2.0", "3.0", "4.0", "7")
     assert float(rows[1]["p_value"]) == 1 / 13
@@ -74,7 +75,7 @@ def test_a_row_per_recording(fitted: Bundle, today: Path, capsys: pytest.Capture
 def test_a_curve(fitted: Bundle, today: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, fitted.folder, today, "--curve", tmp_path / "curve.csv")[0] == 1
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
-    starts, scores = stream.curve(fitted, today / "b.wav")
+    starts, scores = score.curve(fitted, today / "b.wav")
     mine = [row for row in rows if row["file"].endswith("b.wav")]
     assert [float(row["start"]) for row in mine] == starts.tolist()
     assert [float(row["score"]) for row in mine] == scores.tolist()
@@ -91,13 +92,47 @@ def test_files_that_cannot_be_read_do_not_stop_the_rest(
     assert status == 2
     found = json.loads(out)
     assert [Path(each["file"]).name for each in found] == ["0.wav", "a.wav", "b.wav", "z.wav", "nothing.wav"]
-    assert ["error" in each for each in found] == [True, False, False, False, True]
+    assert ["error" in each for each in found] == [True, False, False, True, True]
     assert "0.wav: not a readable recording (Format not recognised)" in err
-    assert found[0]["fix"] == "give a WAV, FLAC, OGG, MP3 or AIFF recording"
-    assert "nothing.wav: there is no such file" in err
-    assert "warning: " in err
-    assert "z.wav: silent" in err
-    assert "2 of 5 file(s) could not be scored" in err
+    assert found[0]["fix"]
+    assert "nothing.wav: cannot be read (No such file or directory)" in err
+    assert "z.wav: unusable: digital silence (1 s of one value) on channel 0" in err
+    assert "3 of 5 file(s) could not be scored" in err
+    csv_rows = list(csv.DictReader(io.StringIO(run(capsys, fitted.folder, today, "--format", "csv")[1])))
+    assert [row["verdict"] for row in csv_rows] == ["unreadable", "normal", "ANOMALOUS", "unusable"]
+    assert csv_rows[0]["warning"] == "not a readable recording (Format not recognised)"
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(
+    fitted: Bundle, today: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a link to itself: the others are scored, and the status says that something was not."""
+    (today / "loop.wav").symlink_to(today / "loop.wav")
+    (today / "private").mkdir()
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "private":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    status, out, err = run(capsys, fitted.folder, today, "--json")
+    assert status == 2
+    found = {Path(each["file"]).name: each["verdict"] for each in json.loads(out)}
+    assert found == {"a.wav": "normal", "b.wav": "ANOMALOUS", "loop.wav": "unreadable", "private": "unreadable"}
+    assert "2 of 4 file(s) could not be scored" in err
+
+
+def test_a_name_that_is_not_utf_8(fitted: Bundle, today: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsencode(today) + b"/\xff.wav"
+    os.rename(today / "a.wav", name)
+    for more in (["--format", "csv"], ["--json"], []):
+        status, out, err = run(capsys, fitted.folder, today, *more, "--curve", today / "curve.csv")
+        assert (status, err) == (1, "")
+        out.encode()
+        assert "udcff.wav" in out
+    assert "udcff.wav" in (today / "curve.csv").read_text()
 
 
 def test_what_is_no_bundle(today: Path, capsys: pytest.CaptureFixture[str]) -> None:

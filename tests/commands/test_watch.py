@@ -40,6 +40,7 @@ class Loudness:
     start: float = 0.0
     end: float = 1.0
     warning: str = ""
+    verdict: str = "normal"
 
 
 def loudness(path: Path) -> Loudness:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from auscult import cli
-from auscult.detector.bundle import Bundle, fit
+from auscult.detector.bundle import Bundle, FitSettings, fit
 from auscult.detector.onnx import export as exporting
 from auscult.detector.onnx.export import probes, scorer
 from auscult.detector.onnx.network import Neighbours
@@ -44,7 +44,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     draw = np.random.default_rng(3)
     for number in range(14):
         soundfile.write(folder / "normal" / f"{number}.wav", draw.standard_normal(8000) * 0.05, 8000, subtype="PCM_16")
-    return fit(folder / "normal", folder / "pump", backend="knn_euclidean", k=2)
+    return fit(folder / "normal", folder / "pump", FitSettings(backend="knn_euclidean", k=2))
 
 
 @pytest.mark.parametrize("name", LOG_MELS)

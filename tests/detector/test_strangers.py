@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     for number in range(12):
         write(folder / "normal" / f"{number}.wav", noise(rng, 1.0, 300.0))
     return {
-        method: bundle.fit(folder / "normal", folder / method, method=method, settings=values)
+        method: bundle.fit(folder / "normal", folder / method, bundle.FitSettings(method, values))
         for method, values in METHODS.items()
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torchaudio.transforms import Resample
 
 from auscult.data import resampling
+from auscult.data.audio import open_recording
 from auscult.detector import stream
 from auscult.errors import AuscultError
 from support.trees import noise, write
@@ -22,11 +24,12 @@ RNG = np.random.default_rng(0)
 
 
 def whole(
-    path: Path, window: int, hop: int, batch: int = 3, rate: int = 16000, **more: int
+    path: Path, window: int, hop: int, batch: int = 3, rate: int = 16000, **more: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    parts = list(stream.windows(path, rate, window, hop, batch, **more))
+    with open_recording(path) as recording:
+        parts = list(stream.cut(stream.rounded(recording, rate, **more), window, hop, batch, str(path)))
     assert all(len(part) <= batch for part, _ in parts)
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    return np.concatenate([part[0] for part in parts]) / rate, np.concatenate([part[1] for part in parts])
 
 
 @settings(deadline=None)
@@ -106,7 +109,7 @@ def test_channels(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", sound)
     for channel in (0, 1):
         np.testing.assert_array_equal(whole(path, 16000, 8000, channel=channel)[1][0] * 32768, sound[:, channel])
-    mean = next(stream.windows(path, 16000, 16000, 8000, channel="mean"))[1][0]
+    mean = whole(path, 16000, 8000, channel="mean")[1][0]
     np.testing.assert_allclose(mean * 32768, sound.mean(axis=1), atol=0.6)
     with pytest.raises(AuscultError, match="2 channel"):
         whole(path, 16000, 8000, channel=2)
@@ -119,8 +122,9 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
             for _ in range(seconds // 10):
                 file.write(np.zeros(160000, np.int16))
         tracemalloc.start()
-        for _ in stream.windows(path, 16000, 16000, 8000, batch=16):
-            pass
+        with open_recording(path) as recording:
+            for _ in stream.cut(stream.rounded(recording, 16000), 16000, 8000, 16):
+                pass
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
+from auscult.errors import AuscultError, listed
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -17,7 +18,8 @@ def fit(parser: ArgumentParser) -> Command:
     """learn what normal sounds like from a folder of recordings, and keep it as a bundle
 
     The folder holds recordings of normal sound and nothing else; of any length, rate and format. Sub-folders are modes of
-    operation (idle/, load/). The bundle is a folder, too: `auscult score` judges other recordings by it.
+    operation (idle/, load/), of two recordings or more each. The bundle is a folder, too: `auscult score` judges other
+    recordings by it. What was left out, and why a threshold may be too low, stands at the end (`training.notes` with --json).
 
     Example: auscult fit recordings/normal -o pump.bundle
     """
@@ -34,11 +36,17 @@ def fit(parser: ArgumentParser) -> Command:
     )
     parser.add_argument("--k", type=int, default=1, help="neighbours (default: 1)")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="of a window; default: the shortest recording, 10 at most"
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="of a window; default: as the shortest recording, stubs apart, 10 at most",
     )
     parser.add_argument("--rate", type=float, default=0.1, help="of false alarms per window (default: 0.1)")
-    parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or the lowest there is")
+    parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or what most recordings have")
     parser.add_argument("--channel", type=_channel, default=0, help="0 = the first (default), 1, ...; or `mean`")
+    parser.add_argument(
+        "--one-mode", action="store_true", help="sub-folders are days or the like, not modes of operation"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of the method"
@@ -66,7 +74,6 @@ def _run(arguments: Namespace) -> int:
     import yaml
 
     from auscult.detector import bundle
-    from auscult.errors import AuscultError
 
     settings: dict[str, Any] = {}
     for key, value in arguments.set:
@@ -80,11 +87,12 @@ def _run(arguments: Namespace) -> int:
             raise AuscultError(
                 f"`{value}` is no value", f"--set {key}", "quote it, such as --set 'pooling=[max]'"
             ) from None
-    made = bundle.fit(
-        arguments.folder, arguments.out, method=arguments.method, seconds=arguments.seconds, rate=arguments.rate,
-        seed=arguments.seed, backend=arguments.backend, k=arguments.k, sample_rate=arguments.sample_rate,
-        channel=arguments.channel, settings=settings, force=arguments.force, long_on_cpu=arguments.long_on_cpu,
+    asked = bundle.FitSettings(
+        method=arguments.method, values=settings, backend=arguments.backend, k=arguments.k, rate=arguments.rate,
+        seconds=arguments.seconds, sample_rate=arguments.sample_rate, channel=arguments.channel,
+        one_mode=arguments.one_mode, seed=arguments.seed, long_on_cpu=arguments.long_on_cpu,
     )  # fmt: skip
+    made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
     print(json.dumps(made.facts, indent=1) if arguments.json else _summary(made))
     return 0
 
@@ -106,4 +114,11 @@ def _summary(made: Bundle) -> str:
         lines.append(f"not used: {unused:.0f} s at the ends of recordings, less than a window each (--seconds)")
     if facts["other_files"]:
         lines.append(f"passed over: {facts['other_files']} file(s) that are no recordings")
+    if facts["left_out"]:
+        names = [f"{name}: {reason}" for name, reason in facts["left_out"].items()]
+        lines.append(f"left out: {len(names)} recording(s){listed(names)}")
+    if facts["same_sound"]:
+        names = [f"{name}: as {other}" for name, other in facts["same_sound"].items()]
+        lines.append(f"left out: {len(names)} recording(s) with the same sound as another one{listed(names)}")
+    lines += [f"note: {note}" for note in facts["notes"]]
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -16,10 +17,9 @@ from auscult.commands import Command, print_table
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
-    from auscult.detector.stream import FileScore
-    from auscult.evaluation.metrics import Floats
+    from auscult.detector.score import FileScore, Windows
 
-COLUMNS = ("file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning")
+COLUMNS = ("file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning", "verdict")
 
 
 def score(parser: ArgumentParser) -> Command:
@@ -29,7 +29,10 @@ def score(parser: ArgumentParser) -> Command:
     lies (seconds), how many windows there are and how many score above the threshold. A recording is anomalous if one of its
     windows is; see docs/decisions.md before judging hours of sound by that.
 
-    Exit status: 0 if all are normal, 1 if one is anomalous, 2 if one could not be read or something else went wrong.
+    `check recording` stands where the recording decides and not the machine: its level alone explains the score, or a part
+    is digital silence; `unusable` where nothing is heard, `unreadable` where a file is no whole recording.
+
+    Exit status: 0 if all are normal, 1 if one is anomalous, 2 if one was not judged or something else went wrong.
 
     Example: auscult score pump.bundle today/ --format csv
     """
@@ -46,12 +49,13 @@ def _run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
     from auscult.detector import bundle as bundles
-    from auscult.detector.stream import recordings, score_and_curve
+    from auscult.detector.score import score_and_curve
+    from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
     bundle = bundles.load(arguments.bundle)
     paths = recordings(arguments.files)
-    unreadable = anomalous = 0
+    unread = unsure = anomalous = 0
     with ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=not sys.stderr.isatty())
@@ -67,43 +71,57 @@ def _run(arguments: Namespace) -> int:
 
         for path in paths:
             try:
-                found, starts, scores = score_and_curve(bundle, path, progress)
+                found, windows = score_and_curve(bundle, path, progress)
             except (AuscultError, OSError) as error:
-                unreadable += 1
+                unread += 1
                 _complain(bar, path, error)
                 write(path, None, error)
             else:
                 anomalous += found.anomalous
+                unsure += found.verdict == "check recording"
                 if found.warning:
-                    bar.write(f"warning: {path}: {found.warning}", file=sys.stderr)
+                    bar.write(f"warning: {found.file}: {found.warning}", file=sys.stderr)
                 write(path, found, None)
-                curve(path, starts, scores)
+                curve(path, windows)
             bar.update()
-    if unreadable:
-        print(f"error: {unreadable} of {len(paths)} file(s) could not be scored", file=sys.stderr)
+    if unread:
+        print(f"error: {unread} of {len(paths)} file(s) could not be scored", file=sys.stderr)
+    if unsure:
+        print(f"error: {unsure} of {len(paths)} file(s) could not be judged: check the recording", file=sys.stderr)
+    if unread or unsure:
         return 2
     return 1 if anomalous and not arguments.exit_zero else 0
 
 
 def _complain(bar: Any, path: Path, error: Exception) -> None:
+    from auscult.data.audio import printable
+
     what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "")
-    bar.write(f"error: {path}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
+    bar.write(f"error: {printable(path)}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
 
 
 def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, Exception | None], None]:
     """`write(path, score, error)` for each recording; a table and a JSON list appear when `stack` closes."""
+    from auscult.data.audio import printable
+    from auscult.detector.score import UnusableError
+
     kept: list[dict[str, Any]] = []
     if kind == "csv":
         rows = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
         rows.writeheader()
 
     def write(path: Path, found: FileScore | None, error: Exception | None) -> None:
-        why = {"error": str(getattr(error, "what", error)), "fix": getattr(error, "fix", "")}
-        values: dict[str, Any] = {"file": str(path), **why} if found is None else asdict(found)
+        if found is not None:
+            values = asdict(found)
+        else:
+            why = str(getattr(error, "what", error))
+            verdict = "unusable" if isinstance(error, UnusableError) else "unreadable"
+            values = {"file": printable(path), "error": why, "fix": getattr(error, "fix", ""), "verdict": verdict}
         if kind == "jsonl":
             print(json.dumps(values), flush=True)
-        elif kind == "csv" and found is not None:
-            rows.writerow({**values, "anomalous": int(found.anomalous)})
+        elif kind == "csv":
+            cells = {**values, "anomalous": int(found.anomalous)} if found else {**values, "warning": values["error"]}
+            rows.writerow({name: cells.get(name, "") for name in COLUMNS})
             sys.stdout.flush()
         else:
             kept.append(values)
@@ -122,10 +140,10 @@ def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, Ex
 
 def _row(values: dict[str, Any]) -> tuple[str, ...]:
     if "error" in values:
-        return (values["file"], "", "", "", "unreadable", "", "")
+        return (values["file"], "", "", "", values["verdict"], "", "")
     return (
         values["file"], f"{values['seconds']:.2f}", f"{values['score']:.6g}", f"{values['p_value']:.3g}",
-        "ANOMALOUS" if values["anomalous"] else "normal", f"{_time(values['start'])} - {_time(values['end'])}",
+        values["verdict"], f"{_time(values['start'])} - {_time(values['end'])}",
         f"{values['above']} of {values['windows']}",
     )  # fmt: skip
 
@@ -139,9 +157,10 @@ def _time(seconds: float) -> str:
     )
 
 
-def _curve_writer(path: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[[Path, Floats, Floats], None]:
+def _curve_writer(path: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[[Path, Windows], None]:
     if path is None:
-        return lambda file, starts, scores: None
+        return lambda file, windows: None
+    from auscult.data.audio import printable
     from auscult.files import atomic_file
 
     out: TextIO = open(stack.enter_context(atomic_file(path)), "w", encoding="utf-8", newline="")
@@ -149,8 +168,12 @@ def _curve_writer(path: Path | None, bundle: Bundle, stack: ExitStack) -> Callab
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(("file", "start", "score", "p_value", "anomalous"))
 
-    def write(file: Path, starts: Floats, scores: Floats) -> None:
-        for start, value, p in zip(starts, scores, bundle.p_values(scores), strict=True):
-            rows.writerow((file, f"{start:.4f}", repr(float(value)), repr(float(p)), int(value > bundle.threshold)))
+    def write(file: Path, windows: Windows) -> None:
+        p_values = bundle.p_values(windows.score)
+        for start, value, p, above in zip(windows.start, windows.score, p_values, windows.above, strict=True):
+            if math.isnan(value):  # not judged
+                rows.writerow((printable(file), f"{start:.4f}", "", "", ""))
+            else:
+                rows.writerow((printable(file), f"{start:.4f}", repr(float(value)), repr(float(p)), int(above)))
 
     return write

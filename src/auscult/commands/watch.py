@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from auscult.commands import Command, apart
 
 if TYPE_CHECKING:
-    from auscult.detector.stream import FileScore
+    from auscult.detector.score import FileScore
     from auscult.detector.watch import Stop
 
 
@@ -48,7 +48,7 @@ def _run(arguments: Namespace) -> int:
     from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
     from auscult.detector.journal import Journal
-    from auscult.detector.stream import score_file
+    from auscult.detector.score import score_file
     from auscult.detector.watch import Watcher
     from auscult.detector.watch import watch as watch_folder
     from auscult.errors import AuscultError
@@ -84,7 +84,7 @@ def _run(arguments: Namespace) -> int:
 def _score(folder: Path, path: Path) -> FileScore:
     """In a process of its own."""
     from auscult.detector.bundle import load
-    from auscult.detector.stream import score_file
+    from auscult.detector.score import score_file
 
     return score_file(load(folder), path)
 

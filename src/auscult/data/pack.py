@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -49,11 +49,28 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
                 index.loc[rows.index, "valid"] = [valid for valid, _ in results]
         if bad:
             raise AuscultError(f"{len(bad)} recording(s) cannot be decoded:{listed(bad)}", fix="mend or remove them")
-        index[INDEX].to_parquet(part / "index.parquet", index=False)
         facts = {"sample_rate": profile.sample_rate, "samples": samples, "channel": data.channel}
-        (part / "facts.json").write_text(json.dumps(facts) + "\n")
-        for frontend in frontends:
-            _compute(part, frontend, profile.sample_rate, data.workers)
+        _finish(part, index, facts, frontends, data.workers)
+
+
+def pack_windows(windows: np.ndarray, units: list[str], out: Path, sample_rate: int, frontends: list[str]) -> None:
+    """Pack windows int16 [n, samples] of one machine, with the unit of each, as `pack` does the clips of a manifest."""
+    with atomic_folder(out) as part:
+        with _array_file(part / "audio" / "machine.npy", windows.shape, np.int16) as write:
+            for row, window in enumerate(windows):
+                write(row, window)
+        index = pd.DataFrame({
+            "clip_id": np.arange(len(windows)), "set": "dev", "machine": "machine", "unit": units, "domain": "unknown",
+            "attributes": "", "valid": windows.shape[1],
+        })  # fmt: skip
+        _finish(part, index, {"sample_rate": sample_rate, "samples": windows.shape[1], "channel": 0}, frontends, 0)
+
+
+def _finish(folder: Path, index: pd.DataFrame, facts: dict[str, Any], frontends: list[str], workers: int) -> None:
+    index[INDEX].to_parquet(folder / "index.parquet", index=False)
+    (folder / "facts.json").write_text(json.dumps(facts) + "\n")
+    for frontend in frontends:
+        _compute(folder, frontend, facts["sample_rate"], workers)
 
 
 def _decode_all(

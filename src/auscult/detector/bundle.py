@@ -9,14 +9,15 @@ The digests tell a broken or edited bundle from a whole one; they do not tell wh
 bundle and opens no file beside these five: a bundle of a stranger can at worst score badly.
 
 The threshold comes from left-out scores. The windows of one recording are more alike than those of two, so a window is
-compared with other recordings alone; only where a unit (a sub-folder) has a single recording, with its other windows.
+compared with other recordings alone, and not with those that hold the same sound (copies.py); only where there is a single
+recording, with its other windows.
 A method's own score (the error of an autoencoder) has no such version: its networks have heard the training windows, which
 makes the threshold somewhat low, as in the baselines of the challenge.
 """
 
 from __future__ import annotations
 
-from auscult.detector.fit import fit, left_out
+from auscult.detector.fit import FitSettings, fit
 from auscult.detector.folder import BACKENDS, FORMAT, Bundle, load, set_threshold
 
-__all__ = ["BACKENDS", "FORMAT", "Bundle", "fit", "left_out", "load", "set_threshold"]
+__all__ = ["BACKENDS", "FORMAT", "Bundle", "FitSettings", "fit", "load", "set_threshold"]

@@ -19,6 +19,7 @@ from auscult.data.audio import Channel, printable
 from auscult.detector.model import check_model
 from auscult.detector.model import load_network as load_network
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
+from auscult.detector.signal import SignalRange
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -61,6 +62,7 @@ class _Manifest(Section):
     hop: int
     channel: Literal["mean"] | int
     seed: int
+    signal: SignalRange = SignalRange()
     threshold: dict[str, Any]
     made_with: dict[str, str]
     training: dict[str, Any]
@@ -80,6 +82,7 @@ class Bundle:
         reference: float32 [n, D], embeddings of the normal windows; [0, 0] with backend `native`.
         trained: the network (`trained.networks` has one).
         facts: the content of bundle.yaml.
+        signal: gain, and what the training windows were like.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class Bundle:
     reference: np.ndarray
     trained: modelfolder.Trained
     facts: dict[str, Any] = field(default_factory=dict)
+    signal: SignalRange = field(default_factory=SignalRange)
 
     @property
     def threshold(self) -> float:
@@ -174,6 +178,7 @@ def load(folder: Path) -> Bundle:
         made = Bundle(
             folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
             manifest.hop, manifest.channel, rule, normal, reference, load_network(folder / "model"), manifest.model_dump(),
+            manifest.signal,
         )  # fmt: skip
         _try_window(made)
     except AuscultError:

@@ -1,4 +1,5 @@
-"""From which score on a sound is called anomalous, given the scores of normal sound alone; and p-values from the same scores."""
+"""From which score on a sound is called anomalous, given the scores of normal sound alone: the left-out scores of windows, the
+threshold, and p-values."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 
 By = Literal["quantile", "gamma"]
+Metric = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,73 @@ def p_values(normal: np.ndarray, scores: np.ndarray) -> Floats:
     at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
     p: Floats = (1.0 + at_least) / (len(ordered) + 1)
     return p
+
+
+def left_out_scores(
+    vectors: np.ndarray, group: np.ndarray, start: np.ndarray, samples: int, k: int, metric: Metric
+) -> Floats:
+    """The score [n] of each normal window if its recording, and whatever holds the same sound, had not been there.
+
+    Where all windows are of one recording, only those are left out that share samples with the window.
+
+    Args:
+        vectors: embeddings float32 [n, D], n >= 2.
+        group, start: of each window [n], see `copies.Place`.
+        samples: of a window.
+        k: neighbours.
+    """
+    from sklearn.metrics import pairwise_distances
+
+    alone = len(np.unique(group)) == 1
+    scores = np.empty(len(vectors))
+    for first in range(0, len(vectors), 256):
+        mine = slice(first, first + 256)
+        distances = pairwise_distances(vectors[mine], vectors, metric=metric).astype(np.float64)
+        if alone:
+            hidden = np.abs(start[mine, None] - start) < samples
+        else:
+            hidden = group[mine, None] == group
+        distances[hidden] = np.inf
+        nearest = np.sort(np.partition(distances, min(k, len(vectors) - 1) - 1, axis=1)[:, :k], axis=1)
+        there = np.isfinite(nearest)
+        scores[mine] = np.where(there, nearest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return scores
+
+
+def require_different(normal: np.ndarray, where: str, distances: bool) -> None:
+    """Refuse normal scores [n] by which nothing can be told apart.
+
+    Args:
+        distances: whether the scores are distances, of which most are above zero.
+
+    Raises:
+        AuscultError: they are all alike.
+    """
+    alike = np.ptp(normal) <= 1e-9 * np.abs(normal).max()
+    if alike or (distances and np.median(normal) <= 0):
+        what = f"the normal windows are all alike (left-out scores from {normal.min():.3g} to {normal.max():.3g})"
+        fix = "record the machine at different times, or listen to another channel (--channel)"
+        raise AuscultError(f"{what}: there is nothing to tell apart", where, fix)
+
+
+def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:
+    """What is to be known of a threshold from few recordings or few windows, with how many more are needed."""
+    needed = math.ceil(1 / rule.rate - 1e-9) - 1
+    more = max(needed, 2) - recordings
+    reason = "windows of one recording are more alike than those of two"
+    notes = []
+    if recordings == 1:
+        notes.append(
+            f"the threshold comes from a single recording and is too low, for {reason}: more false alarms will come than "
+            f"{rule.rate:g} of windows; {more} more recording(s), of other days, are needed"
+        )
+    elif recordings < needed:
+        notes.append(
+            f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed"
+        )
+    if rule.by == "gamma":
+        notes.append(
+            f"{windows} windows are too few for a rate of {rule.rate:g}, which the gamma distribution answers for: "
+            f"{needed - windows} more are needed for a quantile"
+        )
+    return notes

@@ -32,7 +32,7 @@ DEATHS = 3
 
 
 class Scored(Protocol):
-    """What is used of `auscult.detector.stream.FileScore`."""
+    """What is used of `auscult.detector.score.FileScore`."""
 
     seconds: float
     score: float
@@ -41,6 +41,7 @@ class Scored(Protocol):
     start: float
     end: float
     warning: str
+    verdict: str
 
 
 class Stop:
@@ -148,10 +149,13 @@ class Watcher:
         if found is None:
             return self._failed(known, problem, content, rested)
         row = {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
-        self._write(known.state, {**row, "note": found.warning, "content": content})
+        note = found.warning
+        if found.verdict == "check recording":
+            note = f"{found.verdict}: {note}"
+        self._write(known.state, {**row, "note": note, "content": content})
         self.counts.scored += 1
         self.counts.anomalous += found.anomalous
-        mark = f"ANOMALOUS at {found.start:.2f} s" if found.anomalous else "normal"
+        mark = f"{found.verdict} at {found.start:.2f} s" if found.anomalous else found.verdict
         warning = f"; {found.warning}" if found.warning else ""
         self.say(f"{known.state.file}: {found.score:.6g} (p = {found.p_value:.3g}) {mark}{warning}")
         return True

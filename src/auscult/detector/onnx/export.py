@@ -86,6 +86,7 @@ def metadata_of(bundle: Bundle) -> dict[str, str]:
         "window": bundle.window,
         "hop": bundle.hop,
         "channel": bundle.channel,
+        "gain": repr(bundle.signal.gain),
         "threshold": repr(float(bundle.threshold)),
         "score": "higher is more anomalous; anomalous if above the threshold",
         "bundle_sha256": hashlib.sha256((bundle.folder / "bundle.yaml").read_bytes()).hexdigest(),
