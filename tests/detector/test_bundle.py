@@ -176,7 +176,7 @@ def test_a_state_belongs_to_these_very_recordings(
     found: list[Path] = []
 
     def train_arm(*arguments: object) -> None:
-        found.append(Path(str(arguments[-1])).relative_to(tmp_path))
+        found.append(Path(str(arguments[-2])).relative_to(tmp_path))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("auscult.training.arm.train_arm", train_arm)

@@ -264,7 +264,7 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
     assert history["epoch"].tolist() == list(range(1, epochs + 1))
     assert set(history["processes"]) == {2}
     assert load(model).networks
-    assert json.loads((model.parent / "1.cost.json").read_text())["train_seconds"] > 0
+    assert json.loads(Paths("tiny", project).cost("train", ARM, 1).read_text())["train_seconds"] > 0
 
 
 def fails(how: str) -> None:
