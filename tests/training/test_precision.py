@@ -47,7 +47,7 @@ def mixtures() -> ClassMixtures:
 
 
 PARTS = {
-    "arcface": lambda x: seeded(ArcFace, 16, 3)(x, LABELS),
+    "arcface": lambda x: seeded(ArcFace, 16, 3, 30.0, 0.7)(x, LABELS),
     "arcface of sub-centres": lambda x: seeded(ArcFace, 16, 3, 30.0, 0.7, 2)(x, LABELS),
     "adacos": lambda x: seeded(SubClusterAdaCos, 16, 3, 2)(x, functional.one_hot(LABELS, 3).float()),
     "noise_supcon": lambda x: noise_supcon(x, LABELS, 0.02, 0.07, "mean"),

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 
 from auscult.errors import AuscultError
+from auscult.files import atomic_file
 from auscult.methods import load_method
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
@@ -169,22 +170,18 @@ def explained(exits: dict[int, int], count: int, folder: Path) -> AuscultError:
     Args:
         exits: number of the process -> exit status (negative: the signal); those that were ended thereupon, by SIGTERM, are
             among them.
-        folder: `<number>.json` is what a process says of its failure, `<number>.log` what it has printed.
+        folder: `<number>.json` is what a process says of its failure (the first to do so is the one that counts),
+            `<number>.log` what it has printed.
     """
-    said = {number: json.loads(path.read_text()) for number in exits if (path := folder / f"{number}.json").is_file()}
-    for report in said.values():
-        if "what" in report:
-            return AuscultError(report["what"], report["where"], report["fix"])
+    reports = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if reports:
+        return AuscultError(*json.loads(reports[0].read_text()))
     causes = {number: status for number, status in exits.items() if status != LOST}
     if not causes:
         what = f"the {count} processes of this training lost each other"
         return AuscultError(what, fix=f"look for one that stood still for {TIMEOUT}; {AGAIN}")
-    number = min(causes, key=lambda n: (n not in said, causes[n] == -signal.SIGTERM))  # of equals the first
-    who, status = f"process {number} of {count} (numbered from 0)", causes[number]
-    if number in said:
-        error = said[number]["traceback"]
-        what = f"{who} failed, and the training with it: {error.splitlines()[-1]}"
-        return AuscultError(what, f"\n{error}", AGAIN)
+    number = min(causes, key=lambda n: causes[n] == -signal.SIGTERM)  # of equals the first
+    who, status = _who(number, count), causes[number]
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         hint = "; SIGKILL from nobody is the system's, short of memory" if name == "SIGKILL" else ""
@@ -193,6 +190,10 @@ def explained(exits: dict[int, int], count: int, folder: Path) -> AuscultError:
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:]) if log.is_file() else ""
     where = f"what it printed last:\n{tail}" if tail else "see what it printed above"
     return AuscultError(f"{who} ended with status {status}, and the training with it", where, AGAIN)
+
+
+def _who(number: int, count: int) -> str:
+    return f"process {number} of {count} (numbered from 0)"
 
 
 # ------------------------------------------------------------------------------------------------------ one of the processes
@@ -221,14 +222,16 @@ def _work(number: int, group: _Group, work: Work, arguments: tuple[Any, ...]) ->
         with _joined(group.device, number, **meeting):
             work(*arguments)
     except AuscultError as error:
-        report = {"what": error.what, "where": error.where, "fix": error.fix}
+        report = error.what, error.where, error.fix
     except Exception as error:
         if _is_loss(error):
             sys.exit(LOST)
-        report = {"traceback": traceback.format_exc()}
+        what = f"{_who(number, group.count)} failed, and the training with it: {error!r}"
+        report = what, f"\n{traceback.format_exc()}", AGAIN
     else:
         return
-    (group.folder / f"{number}.json").write_text(json.dumps(report))
+    with atomic_file(group.folder / f"{number}.json") as part:  # this process may be ended at any moment
+        part.write_text(json.dumps(report))
     sys.exit(1)
 
 
