@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +44,24 @@ def status(folder: Path) -> set[str]:
     return set(json.loads(run(folder, "dvc", "status", "--json").stdout)) - ALWAYS
 
 
+@contextmanager
+def changed(path: Path, text: str) -> Iterator[None]:
+    """A file of the project with another content, for a while; what DVC notes of it meanwhile is undone."""
+    project, before = next(folder for folder in path.parents if (folder / "dvc.lock").is_file()), path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+        run(project, "dvc", "repro", "-q", "digests")
+        run(project, "git", "checkout", "-q", "--", ".")
+
+
 def replaced(path: Path, old: str, new: str) -> str:
+    """Its content with `new` in the place of the first `old`."""
     text = path.read_text()
     assert old in text, old
-    path.write_text(text.replace(old, new, 1))
-    return text
+    return text.replace(old, new, 1)
 
 
 def test_every_result_is_there(project: Path) -> None:
@@ -96,11 +111,8 @@ def test_a_changed_parameter_touches_what_depends_on_it(project: Path) -> None:
     params = project / "params.yaml"
 
     def stale(old: str, new: str) -> set[str]:
-        text = replaced(params, old, new)
-        try:
+        with changed(params, replaced(params, old, new)):
             return {name for name in status(project) if not name.startswith(("studies", "extras"))}
-        finally:
-            params.write_text(text)
 
     assert stale("reduction: 64", "reduction: 32") == {"train@logmel_os_scl-2024"}
     assert stale("  k: 1", "  k: 2") == {"score"}
@@ -114,23 +126,18 @@ def test_a_changed_source_touches_what_it_changes(project: Path) -> None:
     """Comments, docstrings, wording: nothing. A constant of a loss: the arms that it trains, and no other."""
     source = project / "src" / "auscult" / "losses" / "supcon.py"
     before = source.read_text()
-    source.write_text(before.replace('"""', '"""Another docstring. ', 1) + "\n# a comment\n")
-    try:
+    with changed(source, before.replace('"""', '"""Another docstring. ', 1) + "\n# a comment\n"):
         assert not {name for name in status(project) if "train" in name or "tables" in name}
-        source.write_text(before.replace("= 0", "= 1", 1) + "\nANOTHER = 1\n")
+        assert run(project, "git", "diff", "--name-only").stdout.split() == ["src/auscult/losses/supcon.py"]
+    with changed(source, before + "\nANOTHER = 1\n"):
         found = {name for name in status(project) if "train" in name}
-    finally:
-        source.write_text(before)
     assert found == {"train@logmel_os_scl-2024", "studies/noise/dvc.yaml:train@logmel_8-2024"}
 
 
 def test_code_that_cannot_be_parsed_is_one_message(project: Path) -> None:
     source = project / "src" / "auscult" / "losses" / "supcon.py"
-    text = replaced(source, "def ", "def (")
-    try:
-        failed = run(project, "dvc", "repro", check=False)
-    finally:
-        source.write_text(text)
+    with changed(source, replaced(source, "def ", "def (")):
+        failed = run(project, "dvc", "repro", "digests", check=False)
     assert failed.returncode != 0
     assert "cannot be parsed" in failed.stderr
     assert "supcon.py" in failed.stderr
@@ -219,11 +226,8 @@ def test_a_misspelt_parameter_is_refused(project: Path) -> None:
     refused = run(project, "dvc", "exp", "run", "-S", "fph.reducton=8", check=False)
     assert refused.returncode != 0
     params = project / "params.yaml"
-    text = replaced(params, "reduction: 64", "reducton: 64")
-    try:
+    with changed(params, replaced(params, "reduction: 64", "reducton: 64")):
         failed = run(project, "dvc", "repro", "train@logmel_os_scl-2024", check=False)
-    finally:
-        params.write_text(text)
     assert failed.returncode != 0
     assert "did you mean" in failed.stderr
     assert "fph.reducton" in failed.stderr

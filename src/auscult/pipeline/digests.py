@@ -43,6 +43,15 @@ class Code:
         self._trees: dict[Path, ast.Module] = {}
         self._modules: dict[Path, Module] = {}
 
+    def check(self) -> None:
+        """Read every module of the package.
+
+        Raises:
+            AuscultError: one cannot be parsed.
+        """
+        for path in sorted((self.src / "auscult").rglob("*.py")):
+            self._tree(path)
+
     def digest(self, *start: Path) -> str:
         """Digest (16 hex digits) of the modules `start` and all that they can import.
 
