@@ -208,7 +208,7 @@ def test_queued_sweep_then_back(project: Path) -> None:
 
 
 def test_experiment_in_the_workspace_runs_only_its_own_stages(project: Path) -> None:
-    output = run(project, "dvc", "exp", "run", "-S", "fph.reduction=8")
+    output = run(project, "dvc", "exp", "run", "-S", "fph.reduction=8", "dvc.yaml")
     assert stages_run(output.stdout) == ALWAYS | {
         "train@logmel_os_scl-2024",
         "embed@2024",
