@@ -271,7 +271,7 @@ def test_weights_that_training_gave_their_size(made: dict[str, Bundle], tmp_path
     for number in range(12):
         write(tmp_path / "normal" / "ab"[number % 2] / f"{number}.wav", noise(rng, 1.0, 300.0 + 600 * (number % 2)))
     values = {"epochs": 1, "sub_clusters": [1, 2]}
-    fitted = bundle.fit(tmp_path / "normal", tmp_path / "b", method="sc_adacos", settings=values)
+    fitted = bundle.fit(tmp_path / "normal", tmp_path / "b", bundle.FitSettings("sc_adacos", values))
     assert np.isfinite(fitted.normal).all()
 
 
