@@ -159,7 +159,7 @@ def test_a_threshold_of_knn_is_a_quantile_of_left_out_distances(tmp_path: Path, 
     challenge = Challenge(tmp_path, "dcase2022")
     limits = thresholds(challenge.train, challenge.train_meta, "knn_cosine", 0.1, 1, domains)
     nearest = knobs("knn_cosine", 1, domains)
-    for machine, unit in UNITS:
+    for machine, unit in UNITS[::2]:
         mine = ((challenge.train_meta["machine"] == machine) & (challenge.train_meta["unit"] == unit)).to_numpy()
         rows = np.flatnonzero(mine)
         train, meta = challenge.train, challenge.train_meta
