@@ -21,7 +21,6 @@ from auscult.data.audio import RecordingError, decode, open_recording, probe
 from auscult.data.download import fetch
 from auscult.data.manifest import build_manifest
 from auscult.data.own.cutting import measure
-from auscult.data.signalfaults import SignalCheck, signal_faults
 from auscult.errors import AuscultError
 from auscult.tracking.values import metric_name
 from support.packed import tiny_profile
@@ -396,21 +395,3 @@ def test_the_manifest_warns_of_levels_that_16_bits_cannot_hold(
     said = capsys.readouterr().out
     assert "1 recording(s) exceed full scale: their peaks are cut off" in said
     assert "1 recording(s) have less than 8 of 16 bits left" in said
-
-
-def test_faults_of_a_signal() -> None:
-    sine = tone(seconds=2.0).astype(np.float32)
-    gap = np.concatenate([sine, np.zeros(5 * RATE, np.float32), sine])
-    for signal, kinds in (
-        (sine, []), (0 * sine, ["silent"]), (0 * sine + np.float32(0.01), ["constant"]), (gap, ["hold"]),
-        (np.clip(3 * sine, -1, 1), ["clipped"]), (sine * np.float32(1e-5), ["quiet"]), (sine[:0], ["silent"]),
-    ):  # fmt: skip
-        assert [fault.kind for fault in signal_faults(signal, RATE)] == kinds
-        check = SignalCheck(RATE)
-        for block in np.array_split(signal, 37):
-            check.add(block)
-        assert check.faults() == signal_faults(signal, RATE), "block by block as at once"
-    assert "5 s without any signal" in signal_faults(gap, RATE)[0].text
-    check = SignalCheck(RATE)
-    check.add(sine)
-    assert check.level == pytest.approx(20 * np.log10(LEVEL / np.sqrt(2)), abs=0.01)
