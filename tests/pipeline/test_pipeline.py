@@ -222,6 +222,18 @@ def test_experiment_in_the_workspace_runs_only_its_own_stages(project: Path) -> 
     run(project, "dvc", "repro")
 
 
+def test_a_torn_lock_is_mended_without_training(project: Path) -> None:
+    """What docs/reliability.md says of a kill while DVC writes its own files."""
+    (project / "dvc.lock").write_text("")
+    (project / ".dvc" / "tmp" / "rwlock").write_text('{"/half')
+    assert run(project, "dvc", "repro", check=False).returncode != 0
+    (project / "dvc.lock").unlink()
+    (project / ".dvc" / "tmp" / "rwlock").unlink()
+    mended = run(project, "dvc", "repro").stdout
+    assert not {name for name in stages_run(mended) if name.startswith(("train", "embed"))}, mended
+    assert run(project, "git", "status", "--porcelain").stdout == ""
+
+
 def test_a_misspelt_parameter_is_refused(project: Path) -> None:
     refused = run(project, "dvc", "exp", "run", "-S", "fph.reducton=8", check=False)
     assert refused.returncode != 0
