@@ -72,7 +72,7 @@ def plain_yaml(content: bytes, most: int) -> Any:
     """One YAML document of at most `most` values: no anchors, aliases, merge keys or tags, which can stand for more than they
     are; limits are kept before anything is made of it.
 
-    >>> plain_yaml(b"a: [1, 2.5, 2024-01-01]", 10)
+    >>> plain_yaml(b"a: [1, 2.5, 2024-01-01]", 20)
     {'a': [1, 2.5, '2024-01-01']}
 
     Raises:
