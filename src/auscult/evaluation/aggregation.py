@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,8 @@ NO_LABELS = "no labels"
 """Why the numbers of a set are undefined when not one of its clips is labelled: a challenge that is still open."""
 
 
-class Number(NamedTuple):
+@dataclass(frozen=True)
+class Number:
     """[1 + R] values, why they are undefined or "", and what their interval needs beside them."""
 
     values: Floats

@@ -12,7 +12,8 @@ a look at domains.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class LdnSettings(NearestSettings):
     """Neighbours K of a training clip that its density is taken from (all other clips, if fewer)."""
 
 
-class Bank(NamedTuple):
+@dataclass(frozen=True)
+class Bank:
     """Training clips of length one, [clips, D], and what distances to each are divided by, [clips]."""
 
     references: np.ndarray
