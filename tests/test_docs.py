@@ -158,7 +158,7 @@ def test_pictures_are_shown_and_small() -> None:
 
 
 def test_templates_of_dvc_plots_draw_the_tables_columns() -> None:
-    declared = [entry for entry in plots("metrics/x/plots") if isinstance(entry, dict)]
+    declared = [entry for entry in plots("metrics/x", "data/x/results/project") if isinstance(entry, dict)]
     columns = {"roc.csv": {"arm", "backend", "machine", "fpr", "tpr"}, "curves.csv": set(COLUMNS)}
     assert len(declared) == len(columns)
     for entry in declared:

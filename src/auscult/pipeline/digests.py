@@ -22,7 +22,7 @@ from auscult.pipeline.syntax import bound, module_without_words, text_of
 
 SRC = Path(__file__).parents[2]
 """The folder that holds the package."""
-CHOOSERS = ("auscult.methods", "auscult.encoders", "auscult.features.frontends")
+CHOOSERS = ("auscult.methods", "auscult.encoders", "auscult.features.frontends", "auscult.scoring")
 """Modules that only say which names there are: what a name stands for is counted by whoever asks (inputs.py), so that a new
 method, encoder or front-end is no change of the others."""
 
