@@ -13,6 +13,11 @@ from support.trees import write_tree_2020
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left with it alone at the end."""
+    items.sort(key=lambda item: "pipeline" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with train/ and test/: 20 training clips of 1 s over four units, `osscl` computed, the rest on the fly."""

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,15 +18,17 @@ from auscult.files import atomic_file, digest
 from auscult.settings.paths import Paths, project_root
 
 SRC = Path(__file__).parents[2]
+LATER = ("embed", "score", "evaluate", "submission", "backends", "tables")
+"""Sections of params.yaml that no arm is made of: the stages that read them track them as parameters."""
 
 
 def up_to_date(root: Path = Path()) -> bool:
     """Whether data/<profile>/digests is what the present sources, settings and checkpoints give."""
-    paths = _paths(root)
     try:
+        paths = _paths(root)
         written = json.loads(_file(paths).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return False  # whoever writes them says what is wrong
     there = paths.digests.is_dir() and paths.checkpoints.is_file()
     return there and written == _state(root, paths)
 
@@ -37,10 +40,14 @@ def stamp(root: Path = Path()) -> None:
         part.write_text(json.dumps(_state(root, paths)))
 
 
-def _paths(root: Path) -> Paths:
-    """The paths of the profile in params.yaml, which the caller checks if it is not well-formed."""
+def _params(root: Path) -> dict[str, Any]:
+    """What params.yaml says of arms; whoever reads it whole checks it."""
     content = yaml.safe_load((root / "params.yaml").read_bytes())
-    return Paths(str(content["data"]["profile"]), root)
+    return {key: value for key, value in content.items() if key not in LATER}
+
+
+def _paths(root: Path) -> Paths:
+    return Paths(str(_params(root)["data"]["profile"]), root)
 
 
 def _file(paths: Paths) -> Path:
@@ -49,6 +56,7 @@ def _file(paths: Paths) -> Path:
 
 def _state(root: Path, paths: Paths) -> dict[str, str]:
     total = hashlib.sha256()
+    total.update(json.dumps(_params(root), sort_keys=True, default=str).encode())
     for path in _made_of(root):
         total.update(str(path).encode() + hashlib.sha256(path.read_bytes()).digest())
     for path in _checkpoint_files(root):
@@ -61,8 +69,8 @@ def _state(root: Path, paths: Paths) -> dict[str, str]:
 def _made_of(root: Path) -> Iterator[Path]:
     for top in (SRC / "auscult", root / "stages"):
         yield from sorted(path for path in top.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    yield from (root / "params.yaml", root / "checkpoints.yaml")
-    yield from sorted((*root.glob("studies/*/params.yaml"), *root.glob("profiles/*.yaml")))
+    for pattern in ("checkpoints.yaml", "studies/*/params.yaml", "profiles/*.yaml"):
+        yield from sorted(root.glob(pattern))
 
 
 def _checkpoint_files(root: Path) -> Iterator[Path]:
