@@ -48,8 +48,9 @@ def _run(arguments: Namespace) -> int:
         return 0
     rows = [("by", "threshold", f"of {len(bundle.normal)} normal windows above", "")]
     for name, value in found.items():
-        shown = f"{value:.6g}" if math.isfinite(value) else "too few windows" if name == "quantile" else "does not fit"
-        share = f"{shares[name]:.1%}" if math.isfinite(value) else ""
+        shown, share = f"{value:.6g}", f"{shares[name]:.1%}"
+        if not math.isfinite(value):
+            shown, share = "too few windows" if name == "quantile" else "does not fit", ""
         rows.append((name, shown, share, "<- in force" if name == now.by else ""))
     print(
         f"false-alarm rate {now.rate:g} per window; threshold was {before.value:.6g} at {before.rate:g} ({before.by})"

@@ -201,7 +201,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return "" if value is None else int(value) if isinstance(value, bool) else value
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, bool) else value
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -42,7 +42,9 @@ def unpacked(table: str) -> Iterator[Label]:
         prefix, digits = row["prefix"], int(row["digits"])
         said = re.search("source|target", prefix)
         for number, answer in enumerate(row["answers"]):
-            domain = _DOMAINS[int(answer) // 2] if row["domains"] == "hidden" else said[0] if said else "unknown"
+            domain = said[0] if said else "unknown"
+            if row["domains"] == "hidden":
+                domain = _DOMAINS[int(answer) // 2]
             yield Label(row["machine"], f"{prefix}{number:0{digits}d}.wav", int(answer) % 2, domain)
 
 
