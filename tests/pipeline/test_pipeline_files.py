@@ -15,7 +15,7 @@ import yaml
 from auscult.methods import METHODS, load_method
 from auscult.papers import printed_tables
 from auscult.pipeline.digests import SRC, Code
-from auscult.pipeline.inputs import CHOSEN, PACKAGE, TRAIN_KEYS, training_code
+from auscult.pipeline.inputs import CHOSEN, PACKAGE, training_code
 from auscult.pipeline.writer import files
 from auscult.settings.params import load_params
 from auscult.settings.schema import PIPELINE
@@ -100,7 +100,8 @@ def test_rooms_whose_modules_are_chosen_by_name_count_whole() -> None:
 
 
 def test_settings_of_training_are_tracked_or_without_effect() -> None:
-    assert {*TRAIN_KEYS, "long_on_cpu", *TRAIN_WITHOUT_EFFECT} == set(Train.model_fields)
+    assert {*Train().decisive(), *TRAIN_WITHOUT_EFFECT} == set(Train.model_fields)
+    assert not set(Train().decisive()) & TRAIN_WITHOUT_EFFECT
 
 
 def test_parameters_are_those_the_scripts_read() -> None:

@@ -26,11 +26,11 @@ from auscult.detector.folder import (
     embed,
     file_names,
     load,
-    load_network,
     metric_of,
     sha256_of,
     write_manifest,
 )
+from auscult.detector.model import load_network
 from auscult.detector.recordings import Found, choose_rate, choose_seconds, look_below, odd_levels, quiet
 from auscult.detector.thresholds import choose, left_out_scores, notes_on, require_different
 from auscult.detector.windows import Windows, check_count, cut_windows

@@ -16,8 +16,7 @@ import torch
 import yaml
 
 from auscult.data.audio import Channel, printable
-from auscult.detector.model import check_model
-from auscult.detector.model import load_network as load_network
+from auscult.detector.model import check_model, load_network
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
 from auscult.detector.signal import SignalRange
 from auscult.detector.thresholds import By, Threshold, choose, p_values

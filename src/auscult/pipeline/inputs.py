@@ -24,8 +24,6 @@ from auscult.settings.training import MethodSettings
 
 PACKAGE = SRC / "auscult"
 STAGES = SRC.parent / "stages"
-TRAIN_KEYS = ("device", "threads", "precision", "compile", "matmul")
-"""Keys of `train` that an arm's weights depend on."""
 CHOSEN = {
     "features": "features",
     "score": "scoring",
@@ -78,12 +76,13 @@ def arm_inputs(project: Project, name: str, code: Code, checkpoints: dict[str, A
         settings = project.arm(name)
     except AuscultError as error:
         return {"error": str(error)}
-    train = project.section("train").model_dump(mode="json")
-    keys = [*TRAIN_KEYS, *(["long_on_cpu"] if hasattr(settings, "encoder") else [])]
+    train = project.section("train").decisive()
+    if not hasattr(settings, "encoder"):
+        del train["long_on_cpu"]
     checkpoint = getattr(getattr(settings, "encoder", None), "checkpoint", "")
     return {
         "settings": settings.model_dump(mode="json"),
-        "train": {key: train[key] for key in keys},
+        "train": train,
         "class_label": project.profile.class_label,
         "checkpoint": checkpoints.get(checkpoint, {}),
         "code": training_code(settings, code),
