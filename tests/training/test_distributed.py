@@ -30,6 +30,7 @@ from auscult.settings.paths import Paths
 from auscult.settings.training import Train
 from auscult.training import distributed, launch
 from auscult.training.modelfolder import load
+from support.failing import fails
 from support.methods import small
 from support.packed import pack_tree, tiny_profile
 from support.processes import CONTRASTS, DIVISIBLE, IMAGES
@@ -265,17 +266,6 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
     assert set(history["processes"]) == {2}
     assert load(model).networks
     assert json.loads(Paths("tiny", project).cost("train", ARM, 1).read_text())["train_seconds"] > 0
-
-
-def fails(how: str) -> None:
-    """What a process does that is to fail; process 0 waits for process 1."""
-    if distributed.rank() == 1:
-        if how == "user":
-            raise AuscultError("the loss is nan", "network `all`", "lower `lr`")
-        if how == "bug":
-            raise ZeroDivisionError("at last")
-    torch.distributed.barrier()
-    raise AuscultError("this process", fix="should not have come here")
 
 
 @pytest.mark.parametrize(
