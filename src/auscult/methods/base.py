@@ -50,6 +50,7 @@ class Batch:
     Attributes:
         label: int64 [B], index into the class list (training and validation).
         clip: int64 [B], position among the network's training clips (training and validation).
+        target: bool [B], whether a clip is of the target domain (training and validation, where a method asks for it).
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
         valid: int64 [B], samples before the zeros that fill a shorter recording up; None where all are whole.
@@ -58,6 +59,7 @@ class Batch:
 
     label: Tensor | MaybeNone = None
     clip: Tensor | MaybeNone = None
+    target: Tensor | MaybeNone = None
     candidates: Tensor | MaybeNone = None
     wave: Tensor | MaybeNone = None
     valid: Tensor | None = None
@@ -162,11 +164,12 @@ class Method:
     Attributes:
         settings: its pydantic model, whose defaults are the paper's values.
         build: network from settings and shape.
-        scope: one network for all machines, or one per machine type.
+        scope: one network for all machines, or one per machine type; settings that have a `scope` decide for themselves.
         mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none, and by default what the
             settings call `frontend`.
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
+        domains: whether its training batches say which clips are of the target domain.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
         divisible: whether several processes can compute one loss together: it takes what it needs of the network through
             `distributed.sharded`, and all else follows from that and the batch.
@@ -184,6 +187,7 @@ class Method:
     wave: Callable[..., bool] = lambda settings: False
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
+    domains: bool = False
     phases: Callable[..., list[Phase]] | None = None
     divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0
@@ -197,9 +201,13 @@ class Method:
             return self.phases(settings)
         return [Phase("", settings, partial(self.build, settings))]
 
-    def groups(self, index: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    def scope_of(self, settings: MethodSettings) -> str:
+        """ "all" or "machine", given the settings."""
+        return str(getattr(settings, "scope", self.scope))
+
+    def groups(self, index: pd.DataFrame, settings: MethodSettings) -> dict[str, pd.DataFrame]:
         """The clips of each network by its name: "all", or the machine type."""
-        if self.scope == "all":
+        if self.scope_of(settings) == "all":
             return {"all": index}
         return {str(machine): clips for machine, clips in index.groupby("machine", sort=True)}
 

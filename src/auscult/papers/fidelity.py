@@ -91,7 +91,7 @@ def parameter_count(params: Params, arm: str) -> int:
     method = load_method(settings.method)
     frontend = method.mel(settings)
     assert not frontend or FRONTENDS[frontend].mels == MELS
-    classes = CLASSES if method.scope == "all" else UNITS
+    classes = CLASSES if method.scope_of(settings) == "all" else UNITS
     shape = Shape(classes, MELS, frames(SAMPLES, frontend) if frontend else 0, SAMPLES)
     with torch.device("meta"):
         network = method.build(settings, shape)

@@ -64,7 +64,7 @@ def train_arm(
         states.remove_old()
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
-    for name, clips in method.groups(store.index).items():
+    for name, clips in method.groups(store.index, settings).items():
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)

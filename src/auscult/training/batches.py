@@ -68,6 +68,8 @@ class Loader:
     ) -> None:
         self.store, self.rows, self.labels, self.candidates = store, rows, labels, candidates
         self.inputs = Inputs.of(method, settings)
+        known = method.domains and labels is not None
+        self.target = store.index["domain"].to_numpy()[rows] == "target" if known else None
         frontend = self.inputs.frontend
         self.window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
         self.kinds = store.streamed(frontend, self.inputs.wave)
@@ -82,6 +84,7 @@ class Loader:
             mel=lambda frontend: store.mel(where, frontend, start, width, raw),
             label=None if self.labels is None else self._sent(self.labels[clips]),
             clip=None if self.labels is None else self._sent(clips),
+            target=None if self.target is None else self._sent(self.target[clips]),
             candidates=None if self.candidates is None else self._sent(self.candidates[clips]),
             valid=store.valid(where) if self.inputs.wave else None,
         )

@@ -118,7 +118,7 @@ def embed(
     scores: dict[str, np.ndarray] = {}
     kept = np.zeros(len(store), bool)
     bar = tqdm(total=len(store), desc=f"embed {desc}", unit="clip", mininterval=0.5 if sys.stderr.isatty() else 15.0)
-    for name, clips in method.groups(store.index).items():
+    for name, clips in method.groups(store.index, settings).items():
         if name in trained.skipped:
             bar.update(len(clips))
             continue
@@ -172,7 +172,7 @@ def _embedded(
 
 def multiply_accumulates(trained: Trained, store: ClipStore) -> int:
     """Multiply-accumulates of one clip's embedding and native scores (convolutions and matrix products), by torch's counter."""
-    for name, clips in trained.method.groups(store.index).items():
+    for name, clips in trained.method.groups(store.index, trained.settings).items():
         if name in trained.networks:
             rows, candidates = clips.index.to_numpy(copy=True)[:1], candidates_of(clips.iloc[:1], trained.classes[name])
             batch = Loader(trained.method, trained.settings, store, rows, candidates=candidates)(np.zeros(1, np.int64))
