@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from auscult.data.store import ClipStore
 from auscult.methods import mobilenet_v2
 from auscult.methods.base import Batch, Shape
 from auscult.methods.mobilenet_v2 import METHOD, MobileNetV2Settings, SelfSupervisedMobileNetV2, window_scores
+from auscult.settings.training import Train
+from auscult.training import modelfolder
+from auscult.training.arm import train_arm
+from auscult.training.embed import embed
 from support.fill import absolute_error, fill
+from support.methods import small as small_settings
+from support.packed import pack_tree, tiny_profile
+from support.trees import write_tree_2020
 
 EPS = np.finfo(np.float64).eps
 FRAMES = 12
@@ -169,6 +178,24 @@ def test_shorter_clips_have_one_window_of_all_their_frames() -> None:
     with torch.no_grad():
         embedding, _ = network.embed(Batch(mel=mel, candidates=torch.ones(2, 2, dtype=torch.bool)))
         torch.testing.assert_close(embedding, network.features(mel))
+
+
+def test_one_network_across_types(tmp_path: Path) -> None:
+    """Types of one unit each: alone they have nothing to tell apart, together they have each other."""
+    write_tree_2020(tmp_path / "raw", {"fan": ["00"], "valve": ["00"]}, train=6, normal=2, anomaly=2, seconds=0.5)
+    pack_tree(tmp_path / "raw", tmp_path, tiny_profile(clip_seconds=0.5), ["osscl"])
+    models = {}
+    for scope in ("machine", "all"):
+        settings = small_settings("mobilenet_v2", 2).model_copy(update={"scope": scope})
+        out = tmp_path / scope
+        train_arm(settings, "unit", Train(threads=1, device="cpu"), 1, tmp_path / "train", out, tmp_path / "r", "code")
+        models[scope] = modelfolder.load(out)
+    assert set(models["machine"].skipped) == {"fan", "valve"}
+    assert models["all"].classes == {"all": ["fan/00", "valve/00"]}
+    assert not models["all"].skipped
+    _, found = embed(models["all"], ClipStore(tmp_path / "test"), 4)
+    assert len(found) == 8
+    assert np.isfinite(found[["native", "native_coded", "native_intended"]].to_numpy()).all()
 
 
 def test_one_unit_cannot_be_trained() -> None:

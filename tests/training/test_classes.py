@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from auscult.errors import AuscultError
-from auscult.training.classes import candidates_of, class_list, class_names, labels_of
+from auscult.training.classes import candidates_of, class_list, class_names, class_scheme, labels_of
 
 
 def table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
@@ -36,6 +36,17 @@ def test_attribute_classes() -> None:
     classes = class_list(TRAIN, "attributes")
     assert classes == ["fan/00/", "fan/00/spd_2_a/b", "fan/02/", "valve/00/pat_0", "valve/00/pat_1"]
     assert [classes[i] for i in labels_of(TRAIN, "attributes", classes)] == class_names(TRAIN, "attributes").tolist()
+
+
+def test_a_method_may_ask_for_attributes_where_there_are_any() -> None:
+    """Names of 2020 have none: what would be one class of unknown attributes per unit is the unit."""
+    bare = table([("fan", "00", ""), ("fan", "02", "")])
+    assert class_scheme(TRAIN, "attributes", "unit") == "attributes"
+    assert class_scheme(bare, "attributes", "unit") == "unit"
+    for index in (TRAIN, bare):
+        for asked in ("", "profile"):
+            assert class_scheme(index, asked, "unit") == "unit"
+            assert class_scheme(index, asked, "attributes") == "attributes"
 
 
 @pytest.mark.parametrize("scheme", ["unit", "attributes"])

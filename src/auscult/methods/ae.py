@@ -19,8 +19,8 @@ fidelity:
          both}
       - {what: padding of the front-end, code: "librosa's, which changed from reflect to zeros in 0.10", here: zeros, switch:
          ae.frontend}
-      - {what: "AutoEncoder and AE in Han et al. Tables I to III, VIII and X", paper: official configuration of a year that is
-         not named, here: the baseline of 2020}
+      - {what: AE in Han et al. Table VIII, paper: the baseline of 2022, code: "trained apart for the evaluation sections",
+         here: "the baseline of 2020, one network for all six sections"}
 """
 
 from __future__ import annotations

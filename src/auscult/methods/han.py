@@ -27,6 +27,9 @@ fidelity:
          dlcl.start"}
       - {what: vectors of the quantiser, paper: nothing keeps them in use, code: none, here: "start from embeddings; one that
          is unused for 1,000 steps is put elsewhere", switch: dlcl.reseed_steps}
+      - {what: classes, paper: "machine types or operating conditions (III-A), the metadata of each machine (III-D)", code:
+         none, here: "machine type, unit and attributes of the file name; 2020, whose names have none: machine type and unit",
+         switch: han.classes}
       - {what: clips without attributes, paper: contrastive loss (2024), code: none, here: left out of the classifier, switch:
          han.unattributed}
       - {what: "embedding, ArcFace, schedule, weight decay", paper: not stated, code: none, here: "128, 30 and 0.2, constant,
@@ -70,6 +73,8 @@ class HanSettings(FineTuneSettings):
     lora: LoraSettings = LoraSettings()
     group_adapter: GroupAdapterSettings = GroupAdapterSettings()
     dlcl: DlclSettings = DlclSettings()
+    classes: Literal["profile", "attributes"] = "attributes"
+    """What makes a class: as the profile says, or also the attributes wherever the names of the data set have any."""
     unattributed: Literal["contrast", "pseudo", "class"] = "contrast"
     """Clips without attributes, where attributes make the classes: are seen by the dual-level contrastive loss alone; are
     clustered after a training without them, and the clusters are classes of a second one; or are one class per unit."""

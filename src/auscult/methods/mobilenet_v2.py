@@ -21,9 +21,9 @@ fidelity:
       - {what: padding of even sizes, code: behind, here: on both sides}
       - {what: batch norm, code: "epsilon 1e-3, momentum 0.999", here: "1e-5, 0.1"}
       - {what: held out, code: last 10 % of windows, here: a tenth of the clips by seed, switch: mobilenet_v2.valid_fraction}
-      - {what: a type with one unit, here: "not trained, and the table says why"}
-      - {what: MobileNet in Han et al. Tables I to III, paper: '"code replication", nothing else stated', here: "the same arm;
-         where attributes make the classes, these"}
+      - {what: a type with one unit, here: "not trained, and the table says why", switch: mobilenet_v2.scope}
+      - {what: MFNV2 in Han et al. Table VIII, paper: the baseline of 2022, code: "one network per machine type, its sections as
+         classes; trained apart for the evaluation sections", here: "the same arm; one network for all six sections"}
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class MobileNetV2Settings(MethodSettings):
 
     method: Literal["mobilenet_v2"] = "mobilenet_v2"
     frontend: str = "dcase_constant"
+    scope: Literal["machine", "all"] = "machine"
+    """A network per machine type, which tells its units apart; or one for all, whose classes are pairs of type and unit."""
     width: Annotated[float, Field(gt=0)] = 0.5
     """Factor on the channels of the network."""
     window: Positive = 64

@@ -32,8 +32,8 @@ _OS_SCL = {
 
 _ENCODERS = {
     "cnn10": "CNN10",
-    "mobilenet_v2": "MobileNet",
-    "ae": "AutoEncoder",
+    "mobilenet_v2_across": "MobileNet",
+    "dcase_ae": "AutoEncoder",
     "tuned_wav2vec2": "Wav2Vec 2.0",
     "tuned_unispeech": "UniSpeech",
     "tuned_hubert_base": "HuBERT-Base",
@@ -100,7 +100,7 @@ PRINTED_ROW = {
     "han_table01": _ENCODERS,
     "han_table02": _ENCODERS,
     "han_table03": {
-        **{arm: _ENCODERS[arm] for arm in ("ae", "cnn10", "mobilenet_v2")},
+        **{arm: _ENCODERS[arm] for arm in ("dcase_ae", "cnn10", "mobilenet_v2_across")},
         "wav2vec2_random": "Wav2Vec 2.0, pretrained=false",
         "tuned_wav2vec2": "Wav2Vec 2.0, pretrained=true",
         "beats_random": "BEATs, pretrained=false",
@@ -132,9 +132,15 @@ PRINTED_ROW = {
         "han": "Ours",
     },
     "han_table07": {"han": "Ours"},
-    "han_table08": {"ae": "AE", "stgram_mfn_original": "STgram", "stgram_mfn": "STgram", "han": "Ours"},
+    "han_table08": {
+        "ae": "AE",
+        "mobilenet_v2": "MFNV2",
+        "stgram_mfn_original": "STgram",
+        "stgram_mfn": "STgram",
+        "han": "Ours",
+    },
     "han_table09": {"han": "Ours"},
-    "han_table10": {"ae": "AE", "han": "Ours"},
+    "han_table10": {"dcase_ae": "AE", "han": "Ours"},
     "han_table11": {"tuned_beats": "Baseline", "dlcl_pseudo": "+ PL", "dlcl_contrast": "+ DLCL"},
 }
 

@@ -18,7 +18,7 @@ from auscult.methods import load_method
 from auscult.methods.base import Method, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
-from auscult.training.classes import ClassLabel, class_list, labels_of, unattributed
+from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed
 from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
@@ -44,7 +44,7 @@ def train_arm(
     tables explain the empty cells.
 
     Args:
-        class_label: what makes a class of a clip, as profiles say it.
+        class_label: what makes a class of a clip, as profiles say it; a method whose settings have `classes` may ask for more.
         resume: where states of all trainings are kept.
         code: digest of the code that the weights depend on (pipeline/inputs.py): states of other code are not continued.
 
@@ -62,6 +62,7 @@ def train_arm(
     states = ResumeFolder(resume, key)
     if distributed.rank() == 0:
         states.remove_old()
+    class_label = class_scheme(store.index, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
     for name, clips in method.groups(store.index, settings).items():

@@ -14,6 +14,11 @@ ClassLabel = Literal["unit", "attributes"]
 """What makes a class: machine type and unit, or these and the attributes in the file's name."""
 
 
+def class_scheme(index: pd.DataFrame, asked: str, profile: ClassLabel) -> ClassLabel:
+    """What makes a class: as the profile says, unless a method asks for "attributes" and any training clip in `index` has some."""
+    return "attributes" if asked == "attributes" and (index["attributes"] != "").any() else profile
+
+
 def class_names(index: pd.DataFrame, scheme: ClassLabel) -> pd.Series:
     """ "machine/unit" or "machine/unit/attributes" of every clip of `index`."""
     names = index["machine"] + "/" + index["unit"]
