@@ -33,6 +33,7 @@ from auscult.settings.sections import EncoderSettings
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
+from auscult.training.classes import class_list
 from auscult.training.embed import embed, embed_arm
 from support.methods import TINY_ENCODER
 from support.packed import pack_tree
@@ -123,6 +124,22 @@ def test_classes_without_attributes(shift: tuple[Profile, Path], tmp_path: Path)
     pseudo = modelfolder.load(trained(settings("han", unattributed="pseudo"), shift, tmp_path / "c")).networks["all"]
     assert pseudo.arcface.classes == shape.classes - 4 + 4 * 2
     assert pseudo.member.sum(0).eq(1).all(), "each place in the head belongs to one class"
+
+
+def test_han_takes_attributes_for_classes_where_the_profile_says_units(
+    shift: tuple[Profile, Path], tmp_path: Path
+) -> None:
+    """The profiles of 2021 and 2022 say `unit`; the paper's classes have the attributes, other systems' have not."""
+    folder = shift[1] / "train"
+    chosen = {"han": settings("han", train_steps=0), "profile": settings("han", train_steps=0, classes="profile")}
+    chosen["anopatch"] = settings("anopatch", train_steps=0)
+    found = {}
+    for name, each in chosen.items():
+        train_arm(each, "unit", TRAIN, 1, folder, tmp_path / name, tmp_path / "r", "code")
+        found[name] = modelfolder.load(tmp_path / name).classes["all"]
+    assert found["han"] == class_list(ClipStore(folder).index, "attributes")
+    assert found["profile"] == found["anopatch"] == class_list(ClipStore(folder).index, "unit")
+    assert len(found["han"]) > len(found["anopatch"])
 
 
 def test_without_enough_attributed_classes_the_arm_says_so(shift: tuple[Profile, Path], tmp_path: Path) -> None:

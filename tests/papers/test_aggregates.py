@@ -141,8 +141,9 @@ def test_the_autoencoder_of_2024_is_the_official_run_in_another_convention() -> 
     everything = [value for numbers in official.values() for value in numbers]
     assert 100 * official_score(everything, rules) == pytest.approx(56.508, abs=0.001)
     for table, row in (("han_table02", "AutoEncoder"), ("han_table10", "AE")):
-        cells = printed(table).query("row == @row and split == 'eval' and metric == 'hmean_auc_pauc'")
-        cells = cells.set_index("machine")["value"]
+        frame = printed(table)
+        mine = (frame["row"] == row) & (frame["split"] == "eval") & (frame["metric"] == "hmean_auc_pauc")
+        cells = frame[mine].set_index("machine")["value"]
         for machine, (source, target, pauc) in official.items():
             half = (official_score([source, target], rules) + pauc) / 2
             assert 100 * half == pytest.approx(cells[machine], abs=0.011)

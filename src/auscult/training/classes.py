@@ -15,7 +15,7 @@ ClassLabel = Literal["unit", "attributes"]
 
 
 def class_scheme(index: pd.DataFrame, asked: str, profile: ClassLabel) -> ClassLabel:
-    """What makes a class: as the profile says, unless a method asks for "attributes" and any training clip in `index` has some."""
+    """What makes a class: as the profile says, unless a method asks for "attributes" and a training clip of `index` has any."""
     return "attributes" if asked == "attributes" and (index["attributes"] != "").any() else profile
 
 
