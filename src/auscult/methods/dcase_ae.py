@@ -25,6 +25,8 @@ fidelity:
     deviations:
       - {what: Mahalanobis score, paper: mean over windows of the smaller distance, code: "Mahalanobis norm of the clip's mean
          residual, the smaller once per clip", here: "both: `native_mahala`, `native_mahala_coded`", switch: dcase_ae.score}
+      - {what: distance of a window, paper: "its equation was not at hand, only its minimum over domains per window", code: five
+         vectors of 128 with one covariance, here: "mean over the five, as the code; factors change no ranking"}
       - {what: covariance, paper: of the residuals of a domain, code: "centred within each batch (some 2.6 target windows),
          divided by windows less one, at five vectors each", here: "as the code, averaged over all shuffles of the windows"}
       - {what: clips behind the covariance, code: the 90 % of windows that are trained on, here: "all training clips, the
