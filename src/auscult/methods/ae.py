@@ -25,7 +25,7 @@ fidelity:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -39,6 +39,8 @@ FRAMES = 5
 
 class AeSettings(MethodSettings):
     method: Literal["ae"] = "ae"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"
     epochs: int = 100
     batch_size: int = 512

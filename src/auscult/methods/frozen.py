@@ -25,7 +25,7 @@ fidelity:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -42,6 +42,8 @@ class FrozenSettings(MethodSettings):
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["mean", "mean_std", "max", "class_token", "rows"] = "mean"
     """Over the tokens of a clip; "rows" averages over time alone."""
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "repeat"
 
 
 class Frozen(Pretrained):
@@ -59,7 +61,8 @@ class Frozen(Pretrained):
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Pooled tokens [B, D] (twice or eight times as many for some poolings); no score of its own."""
-        tokens = self.encoder.tokens(self.front_end(self.whole(batch)), self.layer).float()
+        self.check_length(batch.wave.shape[1])
+        tokens = self.encoder.tokens(self.front_end(batch.wave), self.layer).float()
         return POOLINGS[self.pooling](tokens, self.encoder.rows, self.encoder.class_token), {}
 
 

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -64,6 +64,8 @@ class GlowAffSettings(MethodSettings):
     """Nothing but method, coupling and score comes from the paper: see the top of this file and each comment."""
 
     method: Literal["glow_aff"] = "glow_aff"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "stgram"
     """n_fft 1024, hop 512, 128 mels (recollected of the paper; HTK bands and reflection are a choice)."""
     coupling: Literal["affine", "additive"] = "affine"

@@ -151,7 +151,7 @@ class Han(FineTuned):
             # As training will see them: batch norms that have seen nothing yet would put all embeddings side by side.
             untouched = {name: value.clone() for name, value in self.state_dict().items()}
             self.train()
-            x, _, _ = self._unattributed(batches, lambda batch: self.embedding(self.whole(batch)[:, : self.chunk]))
+            x, _, _ = self._unattributed(batches, lambda batch: self.embedding(batch.wave[:, : self.chunk]))
             self.eval()
             self.load_state_dict(untouched)
             self.contrast.initialise(x)

@@ -22,7 +22,7 @@ fidelity:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ MIDDLE = 2
 
 class IdnnSettings(MethodSettings):
     method: Literal["idnn"] = "idnn"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "stgram"
     """HTK mels and reflected edges, as in the AE-ASD code."""
     epochs: int = 100

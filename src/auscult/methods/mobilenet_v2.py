@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class MobileNetV2Settings(MethodSettings):
     """Defaults: the DCASE 2021 MobileNetV2 baseline."""
 
     method: Literal["mobilenet_v2"] = "mobilenet_v2"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"
     width: Annotated[float, Field(gt=0)] = 0.5
     """Factor on the channels of the network."""
