@@ -111,7 +111,9 @@ def _compute(folder: Path, frontend: str, index: pd.DataFrame, sample_rate: int,
                 tqdm(total=len(audio), desc=f"{frontend} {path.stem}", unit="clip", leave=False) as bar,
             ):
 
-                def one(row: int, audio: np.ndarray = audio, lengths: np.ndarray = lengths, write: Writer = write) -> None:
+                def one(
+                    row: int, audio: np.ndarray = audio, lengths: np.ndarray = lengths, write: Writer = write
+                ) -> None:
                     wave = to_float(torch.from_numpy(np.array(audio[row])))
                     valid = torch.tensor(lengths[row]) if lengths[row] < len(wave) else None
                     write(row, spectrogram(wave, frontend, sample_rate, valid).numpy())

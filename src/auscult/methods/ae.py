@@ -19,6 +19,8 @@ fidelity:
          both}
       - {what: padding of the front-end, code: "librosa's, which changed from reflect to zeros in 0.10", here: zeros, switch:
          ae.frontend}
+      - {what: clips shorter than the year's longest (2023 on), code: "arrays sized by a type's first clip, nothing filled up",
+         here: "windows of each clip alone, to its last frame", switch: ae.fill}
       - {what: "AutoEncoder and AE in Han et al. Tables I to III, VIII and X", paper: official configuration of a year that is
          not named, here: the baseline of 2020}
 """

@@ -20,6 +20,8 @@ fidelity:
          switch: encoder.checkpoint}
       - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: as it is; `smote` of the back-ends
          is of that kind}
+      - {what: clips shorter than the year's longest (2023 on), here: looped to its length, switch:
+         frozen.fill}
       - {what: scores, paper: standardised over the test clips, here: as they are}
 """
 

@@ -30,6 +30,8 @@ fidelity:
          as windows of its own", switch: glow_aff}
       - {what: input, paper: "32 frames of 128 mels, as recollected", code: none, here: "the same, z-scored by mel band, cut
          at 10 deviations", switch: glow_aff.frontend}
+      - {what: clips shorter than the year's longest (2023 on), paper: not known, code: none, here: "windows of each clip alone,
+         to its last frame", switch: glow_aff.fill}
       - {what: a type with one unit, here: a plain flow without the outlier term}
       - {what: too few clips, here: "under four clips of a unit the type is left out, and the table says why"}
 """

@@ -21,6 +21,8 @@ fidelity:
       - {what: padding of even sizes, code: behind, here: on both sides}
       - {what: batch norm, code: "epsilon 1e-3, momentum 0.999", here: "1e-5, 0.1"}
       - {what: held out, code: last 10 % of windows, here: a tenth of the clips by seed, switch: mobilenet_v2.valid_fraction}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: "windows of each clip alone, to its
+         last frame", switch: mobilenet_v2.fill}
       - {what: a type with one unit, here: "not trained, and the table says why"}
       - {what: MobileNet in Han et al. Tables I to III, paper: '"code replication", nothing else stated', here: "the same arm;
          where attributes make the classes, these"}
