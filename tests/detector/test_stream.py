@@ -50,7 +50,7 @@ def test_cutting_is_that_of_the_whole_sound(lengths: list[int], window: int, hop
     parts = np.concatenate([part for _, part in stream.cut(blocks, window, hop, batch)])
     if len(sound) < window:
         assert starts == [0]
-        np.testing.assert_array_equal(parts[0], np.concatenate([sound, sound[::-1]])[:window])
+        np.testing.assert_array_equal(parts[0], sound)
         return
     wanted = list(range(0, len(sound) - window + 1, hop))
     if wanted[-1] + window < len(sound):

@@ -79,7 +79,9 @@ class Condition:
             return None
         return torch.from_numpy(noise_bank(samples, sample_rate, self.seed)).to(device)
 
-    def apply(self, wave: Tensor, sample_rate: int, ids: Tensor, bank: Tensor | None) -> Tensor:
+    def apply(
+        self, wave: Tensor, sample_rate: int, ids: Tensor, bank: Tensor | None, valid: Tensor | None = None
+    ) -> Tensor:
         """The clips under this condition.
 
         What becomes of a clip depends on the clip, its id and the condition, not on the rest of the batch or its place in it.
@@ -89,6 +91,7 @@ class Condition:
             sample_rate: Hz.
             ids: int64 [B], the clips' ids (`clip_id` of the manifest), on the device of `wave`.
             bank: from `bank`, on the device of `wave`.
+            valid: int64 [B], samples of each clip before the zeros that fill it up; None = all are whole.
 
         Returns:
             [B, samples] float32. It is not clipped to [-1, 1): front-ends take floats, and clipping would be a further
@@ -98,7 +101,7 @@ class Condition:
         if self.snr_db is not None:
             if bank is None:
                 raise ValueError("noise is to be added: pass the noises of Condition.bank")
-            wave = add_noise(wave, ids, bank, self.snr_db, self.seed)
+            wave = add_noise(wave, ids, bank, self.snr_db, self.seed, valid)
         return lowpass(wave, sample_rate, self.lowpass_hz) if self.lowpass_hz else wave
 
 
@@ -122,10 +125,12 @@ def noise_bank(samples: int, sample_rate: int, seed: int = 0, count: int = NOISE
     return bank
 
 
-def add_noise(wave: Tensor, ids: Tensor, bank: Tensor, snr_db: float, seed: int = 0) -> Tensor:
+def add_noise(
+    wave: Tensor, ids: Tensor, bank: Tensor, snr_db: float, seed: int = 0, valid: Tensor | None = None
+) -> Tensor:
     """Add to each clip a cut of one noise of `bank` [noises, at least samples], `snr_db` below it in mean power.
 
-    Noise and place of the cut follow from (clip id, seed). Means are over the whole clip, padding included.
+    Noise and place of the cut follow from (clip id, seed). A clip's mean is over its `valid` samples, the noise's over the cut.
     """
     samples = wave.shape[-1]
     draw = mixed(ids, seed)
@@ -134,6 +139,8 @@ def add_noise(wave: Tensor, ids: Tensor, bank: Tensor, snr_db: float, seed: int 
     noise = cuts[number, start].to(wave.dtype)
     # Summed in float64: a sum's order depends on the size of the batch, and here that must not show in the float32 gain.
     power, own = (x.square().mean(1, keepdim=True, dtype=torch.float64) for x in (wave, noise))
+    if valid is not None:
+        power = power * samples / valid.clamp(min=1)[:, None]  # zeros add nothing to the sum
     gain = (power / own).sqrt() * 10 ** (-snr_db / 20)
     return wave + gain.to(wave.dtype) * noise
 

@@ -70,7 +70,7 @@ def _finish(folder: Path, index: pd.DataFrame, facts: dict[str, Any], frontends:
     index[INDEX].to_parquet(folder / "index.parquet", index=False)
     (folder / "facts.json").write_text(json.dumps(facts) + "\n")
     for frontend in frontends:
-        _compute(folder, frontend, facts["sample_rate"], workers)
+        _compute(folder, frontend, index, facts["sample_rate"], workers)
 
 
 def _decode_all(
@@ -98,21 +98,25 @@ def _decode_all(
         return in_threads(one, range(len(recordings)), data.workers, bar)
 
 
-def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> None:
+def _compute(folder: Path, frontend: str, index: pd.DataFrame, sample_rate: int, workers: int) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # clip by clip in threads of ours: a batch's spectra would not fit the processor's cache
     try:
         for path in sorted((folder / "audio").glob("*.npy")):
             audio = np.load(path, mmap_mode="r")
             shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
+            lengths = index["valid"][index["machine"] == path.stem].to_numpy(np.int64)
             with (
                 _array_file(folder / frontend / path.name, shape, np.float32) as write,
                 tqdm(total=len(audio), desc=f"{frontend} {path.stem}", unit="clip", leave=False) as bar,
             ):
 
-                def one(row: int, audio: np.ndarray = audio, write: Writer = write) -> None:
+                def one(
+                    row: int, audio: np.ndarray = audio, lengths: np.ndarray = lengths, write: Writer = write
+                ) -> None:
                     wave = to_float(torch.from_numpy(np.array(audio[row])))
-                    write(row, spectrogram(wave, frontend, sample_rate).numpy())
+                    valid = torch.tensor(lengths[row]) if lengths[row] < len(wave) else None
+                    write(row, spectrogram(wave, frontend, sample_rate, valid).numpy())
 
                 in_threads(one, range(len(audio)), workers, bar)
     finally:

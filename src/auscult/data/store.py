@@ -8,6 +8,7 @@ features/<partition>/<front-end>/<machine>.npy   float32 [clips, mels, frames]  
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import warnings
@@ -31,6 +32,16 @@ PIECE = 2**28
 def to_float(audio: torch.Tensor) -> torch.Tensor:
     """int16 to float32 in [-1, 1), as every decoder of 16-bit files does."""
     return audio.to(torch.float32).mul_(1 / 32768)  # in place, the copy is ours; exact, being a power of two
+
+
+def repeated(wave: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Waveforms [B, samples] with the first `valid` [B] samples of each again and again.
+
+    >>> repeated(torch.tensor([[1, 2, 3, 0, 0]]), torch.tensor([3]))
+    tensor([[1, 2, 3, 1, 2]])
+    """
+    at = torch.arange(wave.shape[1], device=wave.device)
+    return wave.gather(1, at % valid.clamp(min=1)[:, None])
 
 
 Raw = dict[str, torch.Tensor]
@@ -67,6 +78,7 @@ class ClipStore:
         self.index = pd.read_parquet(folder / "index.parquet")
         valid = self.index["valid"].to_numpy(np.int64, copy=True)
         self._valid = torch.from_numpy(valid).to(self.device) if len(valid) and valid.min() < self.samples else None
+        self._repeats = False
         self._room = Room(self.device, resident_fraction)
         self._arrays: dict[str, _Array] = {}
         self._condition = condition if condition is not None and condition.changes else None
@@ -77,6 +89,12 @@ class ClipStore:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def repeating(self) -> ClipStore:
+        """The same clips in the same memory, of which the shorter ones are heard again where their zeros were."""
+        other = copy.copy(self)
+        other._repeats = self._valid is not None
+        return other
 
     def shape(self, frontend: str) -> tuple[int, int]:
         """(mels, frames) of one clip."""
@@ -89,9 +107,12 @@ class ClipStore:
             raw: what `gather` has read for these rows, on the device; the rest is read here.
         """
         wave = to_float(raw["audio"] if raw and "audio" in raw else self._array("audio").take(rows))
-        if self._condition is None:
-            return wave
-        return self._condition.apply(wave, self.sample_rate, self._ids[self._sent(rows)], self._noises)
+        valid = self.valid(rows)
+        if self._condition is not None:
+            wave = self._condition.apply(wave, self.sample_rate, self._ids[self._sent(rows)], self._noises, valid)
+            if valid is not None:  # noise and ringing are the recording's, not of the zeros behind it
+                wave = wave.where(torch.arange(self.samples, device=self.device) < valid[:, None], 0)
+        return repeated(wave, valid) if self._repeats and valid is not None else wave
 
     def valid(self, rows: torch.Tensor) -> torch.Tensor | None:
         """Samples of each clip before the zeros that fill it up, int64 [len(rows)]; None where no clip of all has any."""
@@ -111,7 +132,9 @@ class ClipStore:
         """
         if self._is_stored(frontend):
             return raw[frontend] if raw and frontend in raw else self._array(frontend).take(rows, first, width)
-        whole = spectrogram(self.wave(rows, raw), frontend, self.sample_rate)
+        whole = spectrogram(
+            self.wave(rows, raw), frontend, self.sample_rate, None if self._repeats else self.valid(rows)
+        )
         if first is None:
             return whole
         columns = self._sent(first)[:, None] + torch.arange(width, device=self.device)
@@ -135,7 +158,7 @@ class ClipStore:
         }  # fmt: skip
 
     def _is_stored(self, frontend: str) -> bool:
-        return self._condition is None and (self.folder / frontend).is_dir()
+        return self._condition is None and not self._repeats and (self.folder / frontend).is_dir()
 
     def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers.to(self.device, non_blocking=True)

@@ -19,10 +19,11 @@ from auscult.data.audio import Channel, printable
 from auscult.detector.model import check_model, load_network
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
 from auscult.detector.signal import SignalRange
+from auscult.detector.stream import long_enough
 from auscult.detector.thresholds import By, Threshold, choose, p_values
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
-from auscult.features import exact_spectrogram
+from auscult.features import exact_spectrogram, frames
 from auscult.files import atomic_file
 from auscult.methods import METHODS
 from auscult.methods.base import Batch, Shape
@@ -109,12 +110,13 @@ class Bundle:
         return embed(self.trained, windows)
 
     def scores(self, windows: np.ndarray) -> Floats:
-        """Scores float64 [n], higher = more anomalous, of windows float32 [n, window] in [-1, 1).
+        """Scores float64 [n], higher = more anomalous, of windows float32 [n, window] in [-1, 1); or a fiftieth shorter.
 
         Raises:
             AuscultError: windows of another length.
         """
-        if windows.ndim != 2 or windows.shape[1] != self.window:
+        known = windows.ndim == 2 and windows.shape[1] <= self.window and long_enough(windows.shape[1], self.window)
+        if not known:
             raise AuscultError(f"windows of shape {windows.shape}, and [n, {self.window}] is wanted", str(self.folder))
         return self.of_embeddings(*self.embed(windows))
 
@@ -134,11 +136,15 @@ class Bundle:
 def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [n, D] and own scores float64 [n] (NaN: the method has none) of windows float32 [n, samples].
 
-    Nobody says in which mode of operation a window was recorded, so that every class is a candidate.
+    Nobody says in which mode of operation a window was recorded, so that every class is a candidate. Shorter windows are heard
+    as long as they are where the method's `fill` is `none`. Otherwise they are mirrored at their end: a bundle is trained on
+    whole windows alone, to which zeros or the click of a repetition would be as strange as a fault.
     """
     (network,) = trained.networks.values()
     (shape,) = trained.shapes.values()
     inputs = Inputs.of(trained.method, trained.settings)
+    if windows.shape[1] < shape.samples and not _heard_alone(trained, windows.shape[1], shape):
+        windows = np.pad(windows, ((0, 0), (0, shape.samples - windows.shape[1])), mode="symmetric")
     vectors, scores = [np.empty((0, 1), np.float32)], []
     with torch.inference_mode():
         for part in torch.from_numpy(np.ascontiguousarray(windows, np.float32)).split(_CHUNK):
@@ -146,6 +152,14 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
             vectors.append(vector.float().numpy())
             scores.append(own["native"].double().numpy() if "native" in own else np.full(len(part), np.nan))
     return np.concatenate(vectors[1:] or vectors), np.concatenate(scores) if scores else np.empty(0)
+
+
+def _heard_alone(trained: modelfolder.Trained, samples: int, shape: Shape) -> bool:
+    """Whether a window of so many samples, fewer than the bundle's, is heard as long as it is."""
+    settings, spectra = trained.settings, trained.method.mel(trained.settings)
+    if settings.fill != "none" or not spectra:
+        return bool(settings.fill == "none")
+    return frames(samples, spectra) >= trained.method.window(settings, shape.frames)
 
 
 def _batch(windows: torch.Tensor, inputs: Inputs, shape: Shape) -> Batch:

@@ -216,5 +216,5 @@ def _length(bundle: Bundle, recording: Recording, seconds: float) -> str:
     if recording.rate < bundle.sample_rate:
         return f"recorded at {recording.rate} Hz, so that the upper band of the {bundle.sample_rate} Hz heard is empty"
     if seconds * bundle.sample_rate < bundle.window - 1:
-        return f"shorter than a window of {bundle.window / bundle.sample_rate:g} s: mirrored at its end to fill one"
+        return f"shorter than a window of {bundle.window / bundle.sample_rate:g} s"
     return ""

@@ -33,7 +33,7 @@ def cut(blocks: Iterable[np.ndarray], window: int, hop: int, batch: int = 64, wh
     """(first samples int64 [n], windows float32 [n, window]) of a sound that comes in `blocks`, at most `batch` at a time.
 
     A window starts every `hop` samples; one more ends where the sound ends, if none does. A sound that lacks a
-    fiftieth of a window at most is mirrored at its end to fill one.
+    fiftieth of a window at most is one window, as long as it is.
 
     Raises:
         AuscultError: the sound is shorter than that.
@@ -48,11 +48,10 @@ def cut(blocks: Iterable[np.ndarray], window: int, hop: int, batch: int = 64, wh
             drop = min(following - hop - at, len(held))
             held, at = held[drop:], at + drop
     if total < window:
-        if 50 * (window - total) > window:
+        if not long_enough(total, window):
             what = f"{total / window:.3g} of a window: a recording as long as a window is wanted"
             raise AuscultError(what, where, "give a longer recording, or fit with shorter windows (--seconds)")
-        # Mirrored, for a repetition would begin with a click.
-        yield np.zeros(1, np.int64), np.pad(held, (0, window - total), mode="symmetric")[None]
+        yield np.zeros(1, np.int64), held[None]
         return
     count = max(0, (total - window - following) // hop + 1)
     if count:
@@ -60,6 +59,15 @@ def cut(blocks: Iterable[np.ndarray], window: int, hop: int, batch: int = 64, wh
     last = following + (count - 1) * hop
     if last + window < total:
         yield _windows(held, at, total - window, window, hop, 1)
+
+
+def long_enough(samples: int, window: int) -> bool:
+    """Whether a sound of so many samples is judged as a window: it lacks a fiftieth at most.
+
+    >>> long_enough(98, 100), long_enough(97, 100)
+    (True, False)
+    """
+    return 50 * (window - samples) <= window
 
 
 def _windows(held: np.ndarray, at: int, first: int, window: int, hop: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,12 +33,14 @@ def frames(samples: int, name: str) -> int:
     return frontend(name).frames(samples)
 
 
-def spectrogram(wave: Tensor, name: str, sample_rate: int | None = None) -> Tensor:
+def spectrogram(wave: Tensor, name: str, sample_rate: int | None = None, valid: Tensor | None = None) -> Tensor:
     """Spectrogram of clips by the front-end of this name.
 
     Args:
         wave: [..., samples] float32 or float64, usually in [-1, 1].
         sample_rate: of `wave` in Hz, when it is not the front-end's own (16 kHz).
+        valid: int64 [...], samples of each clip before the zeros that fill it up, whose first `frames(valid)` frames are then
+            those of the clip without them; None = all are whole.
 
     Returns:
         [..., mels, frames], in dB but for `kaldi`, on the device and in the precision of `wave`.
@@ -49,7 +51,7 @@ def spectrogram(wave: Tensor, name: str, sample_rate: int | None = None) -> Tens
     >>> spectrogram(torch.zeros(2, 16_000), "stgram").shape
     torch.Size([2, 128, 32])
     """
-    return frontend(name).spectrogram(wave, sample_rate)
+    return frontend(name).spectrogram(wave, sample_rate, valid)
 
 
 def exact_spectrogram(wave: Tensor, name: str, sample_rate: int) -> Tensor:

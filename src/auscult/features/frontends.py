@@ -20,11 +20,19 @@ class FrontEnd(Protocol):
     def mels(self) -> int:
         """Bands."""
 
+    @property
+    def shortest(self) -> int:
+        """Samples of the shortest clip it can be computed of."""
+
     def frames(self, samples: int) -> int:
         """Frames of a clip of `samples` samples."""
 
-    def spectrogram(self, wave: Tensor, sample_rate: int | None = None) -> Tensor:
-        """[..., samples] at `sample_rate` (None: the front-end's own) -> [..., mels, frames], in the precision of `wave`."""
+    def spectrogram(self, wave: Tensor, sample_rate: int | None = None, valid: Tensor | None = None) -> Tensor:
+        """[..., samples] at `sample_rate` (None: the front-end's own) -> [..., mels, frames], in the precision of `wave`.
+
+        Where only the first `valid` samples (int64 [...]) of a clip are sound, and zeros follow: its first `frames(valid)`
+        frames are those of that sound alone.
+        """
 
 
 _DOUBLE_EPSILON = 2.0**-52  # sys.float_info.epsilon, which the NumPy-based baselines add before the logarithm

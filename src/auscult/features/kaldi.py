@@ -51,6 +51,11 @@ class KaldiBank:
         return int(self.sample_rate * self.frame_length * 0.001)
 
     @property
+    def shortest(self) -> int:
+        """A frame."""
+        return self.size
+
+    @property
     def hop(self) -> int:
         """Samples from one frame to the next."""
         return int(self.sample_rate * self.frame_shift * 0.001)
@@ -63,8 +68,11 @@ class KaldiBank:
         """
         return 1 + (samples - self.size) // self.hop
 
-    def spectrogram(self, wave: Tensor, sample_rate: int | None = None) -> Tensor:
-        """`kaldi_fbank` with the axes of `log_mel`: [..., samples] at `sample_rate` -> [..., mels, frames]."""
+    def spectrogram(self, wave: Tensor, sample_rate: int | None = None, valid: Tensor | None = None) -> Tensor:
+        """`kaldi_fbank` with the axes of `log_mel`: [..., samples] at `sample_rate` -> [..., mels, frames].
+
+        `valid` changes nothing: no frame looks beyond itself.
+        """
         clips = wave.reshape(-1, wave.shape[-1])
         bank = kaldi_fbank(clips, replace(self, sample_rate=sample_rate or self.sample_rate)).mT
         return bank.reshape(*wave.shape[:-1], *bank.shape[1:])

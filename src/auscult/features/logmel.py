@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from auscult.errors import AuscultError
 
@@ -47,6 +48,11 @@ class LogMel:
     log: Literal["max", "add"] = "max"
     epsilon: float = 1e-10
 
+    @property
+    def shortest(self) -> int:
+        """Reflection mirrors half a window without repeating the edge, so it needs one sample more than that."""
+        return self.n_fft // 2 + 1 if self.pad_mode == "reflect" else 1
+
     def frames(self, samples: int) -> int:
         """Frames of a clip of `samples` samples: one at every multiple of the hop.
 
@@ -55,18 +61,21 @@ class LogMel:
         """
         return 1 + samples // self.hop
 
-    def spectrogram(self, wave: Tensor, sample_rate: int | None = None) -> Tensor:
+    def spectrogram(self, wave: Tensor, sample_rate: int | None = None, valid: Tensor | None = None) -> Tensor:
         """See `log_mel`."""
-        return log_mel(wave, self, sample_rate)
+        return log_mel(wave, self, sample_rate, valid)
 
 
-def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None) -> Tensor:
+def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None, valid: Tensor | None = None) -> Tensor:
     """Log-mel spectrogram of clips.
 
     Args:
         wave: [..., samples] float32 or float64, usually in [-1, 1].
         settings: of the front-end.
         sample_rate: of `wave` in Hz, when it is not the front-end's own (16 kHz for every named one).
+        valid: int64 [...], samples of each clip before the zeros that fill it up; None = all are whole. What surrounds a clip
+            then surrounds its valid part: the first `frames(valid)` frames are those of that part alone, and what follows is
+            the spectrum of silence. A part shorter than `shortest` has nothing to reflect, and zeros after it.
 
     Returns:
         [..., mels, frames] in dB, on the device and in the precision of `wave`.
@@ -89,9 +98,12 @@ def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None) -> T
     with torch.autocast(wave.device.type, enabled=False):
         window, bank = _constants(settings, wave.device, wave.dtype)
         clips = wave.reshape(-1, wave.shape[-1])  # [clips, samples]
+        if valid is not None and settings.pad_mode == "reflect":  # with zeros around a clip those behind it are right
+            clips = _mirrored(clips, valid.reshape(-1, 1), settings.n_fft // 2)
         spectrum = torch.stft(
             clips, settings.n_fft, settings.hop, window=window, pad_mode=settings.pad_mode, return_complex=True
         )  # [clips, bins, frames], complex
+        spectrum = spectrum[..., : settings.frames(wave.shape[-1])]
         power = spectrum.real.square() + spectrum.imag.square()
         mel = bank @ power  # [clips, mels, frames]
         floored = mel.clamp(min=settings.epsilon) if settings.log == "max" else mel + settings.epsilon
@@ -99,12 +111,22 @@ def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None) -> T
     return decibel.reshape(*wave.shape[:-1], *decibel.shape[1:])
 
 
+def _mirrored(clips: Tensor, valid: Tensor, half: int) -> Tensor:
+    """[n, samples] -> [n, samples + half]: the first `valid` [n, 1] samples, `half` more that mirror them, and zeros.
+
+    >>> _mirrored(torch.tensor([[1.0, 2.0, 3.0, 0.0, 0.0, 0.0]]), torch.tensor([[3]]), 2)
+    tensor([[1., 2., 3., 2., 1., 0., 0., 0.]])
+    """
+    clips = functional.pad(clips, (0, half))
+    at = torch.arange(clips.shape[1], device=clips.device)
+    mirror = (at >= valid) & (at < valid + half) & (valid > half)
+    return torch.where(mirror, clips.gather(1, (2 * (valid - 1) - at).clamp(0, clips.shape[1] - 1)), clips)
+
+
 def _check_length(samples: int, settings: LogMel) -> None:
-    # Reflection mirrors half a window without repeating the edge, so it needs one sample more than that.
-    shortest = settings.n_fft // 2 + 1 if settings.pad_mode == "reflect" else 1
-    if samples < shortest:
+    if samples < settings.shortest:
         raise AuscultError(
-            f"a clip of {samples} samples is too short for front-end '{settings.name}', which needs {shortest}",
+            f"a clip of {samples} samples is too short for front-end '{settings.name}', which needs {settings.shortest}",
             fix="leave out clips this short, or repeat them to the clip length of the profile",
         )
 

@@ -19,13 +19,15 @@ fidelity:
          both}
       - {what: padding of the front-end, code: "librosa's, which changed from reflect to zeros in 0.10", here: zeros, switch:
          ae.frontend}
+      - {what: clips shorter than the year's longest (2023 on), code: "arrays sized by a type's first clip, nothing filled up",
+         here: "windows of each clip alone, to its last frame", switch: ae.fill}
       - {what: AE in Han et al. Table VIII, paper: the baseline of 2022, code: "trained apart for the evaluation sections",
          here: "the baseline of 2020, one network for all six sections"}
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -39,6 +41,8 @@ FRAMES = 5
 
 class AeSettings(MethodSettings):
     method: Literal["ae"] = "ae"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"
     epochs: int = 100
     batch_size: int = 512

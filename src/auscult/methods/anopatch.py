@@ -24,6 +24,8 @@ fidelity:
          anopatch.pooling}
       - {what: length of a clip, paper: not stated, code: none, here: "10 s at a random place in training, whole in the test",
          switch: "anopatch.chunk_seconds, anopatch.test_clip"}
+      - {what: clips shorter than the year's longest (2023), paper: not stated, code: none, here: "looped to its length, 18 s; a
+         chunk of training lies in the recording if it is long enough", switch: anopatch.fill}
       - {what: layer-drop and gradient decay of BEATs, paper: not stated, code: 0.05 and 0.6 in the configuration of iteration
          3+, here: "off", switch: "encoder.layerdrop, encoder.gradient_decay"}
       - {what: which epoch is kept, paper: not stated, code: none, here: the last, switch: anopatch.selection}

@@ -53,7 +53,8 @@ class Batch:
         target: bool [B], whether a clip is of the target domain (training and validation, where a method asks for it).
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
-        valid: int64 [B], samples before the zeros that fill a shorter recording up; None where all are whole.
+        valid: int64 [B], samples of a recording that is shorter than the clips; None where all are whole, or as long as they
+            are heard (see `fill`).
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
@@ -64,6 +65,11 @@ class Batch:
     wave: Tensor | MaybeNone = None
     valid: Tensor | None = None
     mel: Tensor | MaybeNone = None
+
+    def first(self, samples: int, frames: int) -> Batch:
+        """The first `samples` samples of the waveforms, and the first `frames` frames of the log-mels."""
+        wave = None if self.wave is None else self.wave[:, :samples].contiguous()
+        return replace(self, wave=wave, mel=None if self.mel is None else self.mel[:, :, :frames].contiguous())
 
     def mixed(self, partner: Tensor, lam: float) -> Batch:
         """lam * x + (1 - lam) * x[partner] of waveform and log-mel; the log-mel is mixed in dB, not recomputed."""

@@ -20,6 +20,8 @@ fidelity:
          again; floor 0", here: half a cosine over all epochs}
       - {what: contrastive denominator, code: the anchor itself included; anchors without a positive dropped, here: as the
          code; a dropped anchor stays a rival of the others}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: filled with zeros,
+         switch: clp_scf.fill}
       - {what: last small batch, code: dropped, here: trained on}
 """
 

@@ -10,6 +10,7 @@ fidelity:
     deviations:
       - {what: "loss, margin, schedule, front-end", paper: not stated, code: none, here: those of our other plain classifiers,
          switch: cnn10}
+      - {what: clips shorter than the year's longest (2023 on), paper: not stated, here: filled with zeros, switch: cnn10.fill}
 """
 
 from __future__ import annotations

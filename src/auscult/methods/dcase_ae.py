@@ -38,6 +38,8 @@ fidelity:
       - {what: training data of the evaluation units until 2022, code: trained apart from the development units, here: one
          network on both}
       - {what: logarithm, code: "of max(P, 2.2e-16)", here: of P + 2.2e-16, switch: dcase_ae.frontend}
+      - {what: clips shorter than the year's longest, code: "each machine type has clips of one length", here: "windows of each
+         clip alone, to its last frame", switch: dcase_ae.fill}
       - {what: threshold, code: "from the scores of shuffled batches of 256 windows, not of clips", here: from those of clips}
 """
 
@@ -46,7 +48,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from math import comb
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -64,6 +66,8 @@ SCORES = ("mse", "mahala", "mahala_coded")
 
 class DcaseAeSettings(MethodSettings):
     method: Literal["dcase_ae"] = "dcase_ae"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"
     score: Literal["mse", "mahala", "mahala_coded"] = "mse"
     """Which one is called `native`; the others are `native_<name>`."""

@@ -28,6 +28,7 @@ from auscult.training import distributed
 
 
 class FineTuneSettings(MethodSettings):
+    fill: Literal["none", "repeat", "zeros"] = "repeat"
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["attentive", "class_token"] = "attentive"
     embedding: Positive = 128
@@ -105,7 +106,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
 
     def random_chunk(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """[B, chunk], each clip's from its own place; drawn on the host, so the same on every device."""
-        wave = self.whole(batch)
+        wave = batch.wave
         last = wave.shape[1] - self.chunk  # last possible start
         if not last:
             return wave
@@ -121,7 +122,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
 
     def features(self, batch: Batch) -> Tensor:
         """Embeddings of whole clips, or means over consecutive chunks, the last of which ends where the clip does: [B, E]."""
-        wave = self.whole(batch)
+        wave = batch.wave
         clips, samples = wave.shape
         if self.settings.test_clip == "whole" or self.chunk == samples:
             return self.embedding(wave)

@@ -20,12 +20,14 @@ fidelity:
          switch: encoder.checkpoint}
       - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: as it is; `smote` of the back-ends
          is of that kind}
+      - {what: clips shorter than the year's longest (2023 on), here: looped to its length, switch:
+         frozen.fill}
       - {what: scores, paper: standardised over the test clips, here: as they are}
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -42,6 +44,8 @@ class FrozenSettings(MethodSettings):
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["mean", "mean_std", "max", "class_token", "rows"] = "mean"
     """Over the tokens of a clip; "rows" averages over time alone."""
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "repeat"
 
 
 class Frozen(Pretrained):
@@ -59,7 +63,8 @@ class Frozen(Pretrained):
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Pooled tokens [B, D] (twice or eight times as many for some poolings); no score of its own."""
-        tokens = self.encoder.tokens(self.front_end(self.whole(batch)), self.layer).float()
+        self.check_length(batch.wave.shape[1])
+        tokens = self.encoder.tokens(self.front_end(batch.wave), self.layer).float()
         return POOLINGS[self.pooling](tokens, self.encoder.rows, self.encoder.class_token), {}
 
 

@@ -30,6 +30,8 @@ fidelity:
          as windows of its own", switch: glow_aff}
       - {what: input, paper: "32 frames of 128 mels, as recollected", code: none, here: "the same, z-scored by mel band, cut
          at 10 deviations", switch: glow_aff.frontend}
+      - {what: clips shorter than the year's longest (2023 on), paper: not known, code: none, here: "windows of each clip alone,
+         to its last frame", switch: glow_aff.fill}
       - {what: a type with one unit, here: a plain flow without the outlier term}
       - {what: too few clips, here: "under four clips of a unit the type is left out, and the table says why"}
 """
@@ -38,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -64,6 +66,8 @@ class GlowAffSettings(MethodSettings):
     """Nothing but method, coupling and score comes from the paper: see the top of this file and each comment."""
 
     method: Literal["glow_aff"] = "glow_aff"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "stgram"
     """n_fft 1024, hop 512, 128 mels (recollected of the paper; HTK bands and reflection are a choice)."""
     coupling: Literal["affine", "additive"] = "affine"

@@ -36,6 +36,10 @@ fidelity:
          0.01: as AnoPatch", switch: "han.embedding, arcface.scale, han.arcface.margin, han.schedule, han.weight_decay"}
       - {what: a clip longer than 2 s in the test, paper: not stated, code: none, here: mean of the normalised embeddings of
          its chunks, switch: han.test_clip}
+      - {what: chunks of a clip in training, paper: '"each audio file is segmented into 2-second chunks", so all of them',
+         code: none, here: "one from a random place in each pass over the clips, so that a step has as many clips as chunks"}
+      - {what: clips shorter than the year's longest (2023 on), paper: not stated, code: none, here: "looped; chunks, of training
+         and test, lie in the recording", switch: han.fill}
       - {what: SpecAug, paper: widths not stated; "warping" of frequency channels, code: none, here: "80 bins, 80 frames, no
          warping", switch: "specaug.frequency, specaug.time"}
       - {what: front-end, paper: "128-dimensional MFCC, Hamming window", code: none, here: "the log-mel filter bank that BEATs
@@ -156,7 +160,7 @@ class Han(FineTuned):
             # As training will see them: batch norms that have seen nothing yet would put all embeddings side by side.
             untouched = {name: value.clone() for name, value in self.state_dict().items()}
             self.train()
-            x, _, _ = self._unattributed(batches, lambda batch: self.embedding(self.whole(batch)[:, : self.chunk]))
+            x, _, _ = self._unattributed(batches, lambda batch: self.embedding(batch.wave[:, : self.chunk]))
             self.eval()
             self.load_state_dict(untouched)
             self.contrast.initialise(x)

@@ -18,11 +18,13 @@ fidelity:
       - {what: length, code: "301 epochs, steps of about 39,500 windows (128 files)", here: "100 epochs, 512 windows", switch:
          "idnn.epochs, idnn.batch_size"}
       - {what: selection, code: best AUC + pAUC on the development test set, here: last epoch}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: "windows of each clip alone, to its
+         last frame", switch: idnn.fill}
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +40,8 @@ MIDDLE = 2
 
 class IdnnSettings(MethodSettings):
     method: Literal["idnn"] = "idnn"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "stgram"
     """HTK mels and reflected edges, as in the AE-ASD code."""
     epochs: int = 100

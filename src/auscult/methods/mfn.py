@@ -15,6 +15,7 @@ fidelity:
     deviations:
       - {what: everything, paper: not stated, code: "for 2022/23 only: linear spectrogram, centre loss, attribute classifier",
          here: that of stgram_mfn, switch: mfn}
+      - {what: clips shorter than the year's longest (2023 on), paper: not stated, here: filled with zeros, switch: mfn.fill}
 """
 
 from __future__ import annotations

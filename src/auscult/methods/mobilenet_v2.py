@@ -24,13 +24,15 @@ fidelity:
       - {what: a type with one unit, here: "not trained, and the table says why", switch: mobilenet_v2.scope}
       - {what: MFNV2 in Han et al. Table VIII, paper: the baseline of 2022, code: "one network per machine type, its sections as
          classes; trained apart for the evaluation sections", here: "the same arm; one network for all six sections"}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: "windows of each clip alone, to its
+         last frame", switch: mobilenet_v2.fill}
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -54,6 +56,8 @@ class MobileNetV2Settings(MethodSettings):
     """Defaults: the DCASE 2021 MobileNetV2 baseline."""
 
     method: Literal["mobilenet_v2"] = "mobilenet_v2"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"
     scope: Literal["machine", "all"] = "machine"
     """A network per machine type, which tells its units apart; or one for all, whose classes are pairs of type and unit."""

@@ -42,6 +42,10 @@ fidelity:
          code, switch: mixup}
       - {what: pooling of TFgram, paper: text says global max pooling, code: adaptive to 626 and 313 frames, here: "as the
          code; shorter clips: to twice their frames, and to their frames"}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: filled with zeros,
+         switch: os_scl.fill}
+      - {what: validation loss, paper: not stated, code: "mean over batches, the last of which is smaller", here: mean over
+         clips}
       - {what: AUC of a machine type, paper: not stated, code: pooled over its units, here: both conventions}
       - {what: last batch of one clip, code: crashes, here: joins its neighbour}
   logmel_os_scl:

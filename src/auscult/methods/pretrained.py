@@ -10,7 +10,7 @@ from torchaudio.functional import resample
 
 from auscult.encoders.base import new_encoder, read_checkpoint
 from auscult.errors import AuscultError
-from auscult.methods.base import Batch, Network, Shape
+from auscult.methods.base import Network, Shape
 from auscult.settings.sections import EncoderSettings
 
 
@@ -59,14 +59,6 @@ class Pretrained(Network):
 
     def exact_spectra(self) -> None:
         self._exact = True
-
-    @staticmethod
-    def whole(batch: Batch) -> Tensor:
-        """Waveforms [B, samples]; a recording that is shorter is repeated where the zeros were."""
-        if batch.valid is None:
-            return batch.wave
-        at = torch.arange(batch.wave.shape[1], device=batch.wave.device)
-        return batch.wave.gather(1, at % batch.valid.clamp(min=1)[:, None])
 
     def frozen(self) -> bool:
         """Whether the encoder's own weights keep their values in training."""

@@ -18,6 +18,8 @@ fidelity:
       - {what: score, code: accumulated over n, here: "both: `native` accumulated, `native_single` of the largest n"}
       - {what: ToyConveyor, code: one Gaussian on the mean spectrum instead, here: "a score of its own for every machine,
          `native_mean_spectrum`"}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: filled with zeros,
+         switch: sc_adacos.fill}
       - {what: long clips, code: last 313 frames, here: first 10 s}
       - {what: adaptive scale, code: "the median angle of a class is summed over its sub-clusters, so the limit of pi/4 nearly
          always holds for n of 2 or more", here: as the code}

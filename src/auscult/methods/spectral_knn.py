@@ -10,7 +10,7 @@ deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ Pool = Literal["mean", "std", "max"]
 
 class SpectralKnnSettings(MethodSettings):
     method: Literal["spectral_knn"] = "spectral_knn"
+    any_length: ClassVar[bool] = True
+    fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "osscl"
     pooling: tuple[Pool, ...] = ("mean", "std", "max")
     """Statistics over time, joined."""

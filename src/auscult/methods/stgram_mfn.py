@@ -20,6 +20,8 @@ fidelity:
       - {what: epochs, paper: "300", code: the loop runs 301, here: "300", switch: stgram_mfn.epochs}
       - {what: schedule, code: "cosine over 300 epochs, first stepped after epoch 20", here: as the code, switch:
          stgram_mfn.schedule_delay}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: filled with zeros,
+         switch: stgram_mfn.fill}
   stgram_mfn_original:
     as: stgram_mfn
     source: "Liu et al., ICASSP 2022; first release of the code"

@@ -18,6 +18,9 @@ fidelity:
       - {what: seed and split, code: "2023, torch's generator", here: train.seeds, switch: train.seeds}
       - {what: TAgram channel, code: attention on un-normalised dB, here: as the code; on quiet frames the channel is all but
          zero}
+      - {what: clips shorter than the year's longest (2023 on), code: none in its data, here: filled with zeros,
+         switch: tastgram.fill}
+      - {what: validation loss, code: "mean over batches, the last of which is smaller", here: mean over clips}
       - {what: AUC of a machine type, code: pooled over its units, here: both conventions}
       - {what: its row in OS-SCL's Table II, paper: "94.08 / 89.01 there, 94.65 / 89.31 by the authors", here: both are what
          they are}

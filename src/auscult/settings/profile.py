@@ -33,7 +33,7 @@ class Profile(Section):
     recordings that come without a test set."""
     sample_rate: Positive = 16000
     clip_seconds: Annotated[float, Field(gt=0)]
-    """Longer clips keep their first part, shorter ones are padded with zeros (their valid length is kept)."""
+    """Longer clips keep their first part. Shorter ones have zeros behind them; a method's `fill` says what it hears."""
     class_label: Literal["unit", "attributes"] = "unit"
     """What a classifier tells apart: (machine, unit), or (machine, unit, attribute string)."""
     rules: MetricRules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -73,6 +73,12 @@ class MethodSettings(Section):
     """Base of every method's settings (each in its file under methods/): what it hears and how it is trained."""
 
     method: str
+    any_length: ClassVar[bool] = False
+    """Whether its networks take clips of any length, and can hear each as long as it is."""
+    fill: Literal["none", "repeat", "zeros"] = "zeros"
+    """What is heard of a recording that is shorter than the profile's clips: "none" = the recording alone (windows and pooled
+    frames are its own; whole clips are batched by length); "repeat" = its waveform again and again; "zeros" = zeros, which are
+    stored behind it. Where all clips are whole, the same."""
     lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
     """Every clip, in training and test, is low-passed at this frequency; 0 = as recorded."""
     epochs: Annotated[int, Field(ge=0)] = 0
@@ -103,6 +109,13 @@ class MethodSettings(Section):
     def trained(self) -> bool:
         """Whether there is anything to train by gradient."""
         return bool(self.epochs or self.train_steps)
+
+    @field_validator("fill")
+    @classmethod
+    def _offered(cls, value: str) -> str:
+        if value == "none" and not cls.any_length:
+            raise PydanticCustomError("fill", "the networks of this method have one length: use repeat or zeros")
+        return value
 
     @field_validator(
         "epochs", "train_steps", "batch_size", "accumulate", "clip_gradient", "lr", "lr_min", "schedule_delay", "warmup_steps",

@@ -18,6 +18,7 @@ from auscult.methods import load_method
 from auscult.methods.base import Method, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
+from auscult.training.batches import too_short
 from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed
 from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
@@ -71,7 +72,8 @@ def train_arm(
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
+        short = too_short(method, settings, store, clips.index.to_numpy())
+        reason = _untrainable(method, settings, counts, frames) or short or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")

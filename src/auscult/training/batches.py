@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from auscult.data.store import ClipStore, Raw
+from auscult.features import frontend as front_end
 from auscult.methods.base import Batch, Method
 from auscult.settings.training import MethodSettings
 from auscult.training.ahead import ahead
@@ -54,6 +55,10 @@ class Loader:
         labels: class of each, int64 [clips], in training and validation; batches then hold the clips' positions, too.
         candidates: classes each may belong to, bool [clips, classes], in embedding.
         depth: batches read ahead, where the store does not have the data on the device.
+
+    Attributes:
+        lengths: samples that are heard of each clip, int64 [clips]: its own with `fill: none`, otherwise those of all.
+        frames: the same in frames of the front-end; 0 without one.
     """
 
     def __init__(
@@ -66,28 +71,49 @@ class Loader:
         candidates: np.ndarray | None = None,
         depth: int = 0,
     ) -> None:
-        self.store, self.rows, self.labels, self.candidates = store, rows, labels, candidates
+        self.store = store = store.repeating() if settings.fill == "repeat" else store
+        self.rows, self.labels, self.candidates = rows, labels, candidates
         self.inputs = Inputs.of(method, settings)
         known = method.domains and labels is not None
         self.target = store.index["domain"].to_numpy()[rows] == "target" if known else None
         frontend = self.inputs.frontend
         self.window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
+        self.lengths = heard(store, rows, settings)
+        self.frames = frames_of(self.lengths, frontend)
+        self.own_lengths = settings.fill == "none"
         self.kinds = store.streamed(frontend, self.inputs.wave)
         self.depth = depth
 
     def __call__(self, clips: np.ndarray, first: np.ndarray | None = None, raw: Raw | None = None) -> Batch:
-        """The batch of `clips`, whole; or of a window of each, which starts at the frame `first`. `raw` as in the store."""
+        """The batch of `clips`, whole, and with `fill: none` of one length; or of a window of each, which starts at the frame
+        `first`. `raw` as in the store."""
         store, where = self.store, torch.from_numpy(self.rows[clips])
         start, width = (None, 0) if first is None else (torch.from_numpy(first), self.window)
-        return self.inputs.batch(
+        batch = self.inputs.batch(
             wave=lambda: store.wave(where, raw),
             mel=lambda frontend: store.mel(where, frontend, start, width, raw),
             label=None if self.labels is None else self._sent(self.labels[clips]),
             clip=None if self.labels is None else self._sent(clips),
             target=None if self.target is None else self._sent(self.target[clips]),
             candidates=None if self.candidates is None else self._sent(self.candidates[clips]),
-            valid=store.valid(where) if self.inputs.wave else None,
+            valid=store.valid(where) if self.inputs.wave and not self.own_lengths else None,
         )
+        if not self.own_lengths or first is not None or self.lengths[clips[0]] == store.samples:
+            return batch
+        return batch.first(int(self.lengths[clips[0]]), int(self.frames[clips[0]]))
+
+    def by_length(self, clips: np.ndarray, split: Callable[[np.ndarray], Iterable[np.ndarray]]) -> list[np.ndarray]:
+        """The parts of `clips` that `split` makes, and of these one for each length that is heard: what a batch may hold."""
+        order = clips[np.argsort(self.lengths[clips], kind="stable")]
+        return [part[self.lengths[part] == n] for part in split(order) for n in np.unique(self.lengths[part])]
+
+    def window_starts(self, clips: np.ndarray, hop: int) -> np.ndarray:
+        """Number of the first window of each of `clips`, all counted through, and their sum: int64 [clips + 1].
+
+        Without windows every clip counts for one.
+        """
+        each = (self.frames[clips] - self.window) // hop + 1 if self.window else np.ones(len(clips), np.int64)
+        return np.concatenate([[0], np.cumsum(each)])
 
     def each(self, wanted: Iterable[Wanted]) -> Iterator[Batch]:
         """The batches of many (clips, first), in their order; arrays that are not on the device are read ahead."""
@@ -102,6 +128,35 @@ class Loader:
 
     def _sent(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.store.device, non_blocking=True)
+
+
+def heard(store: ClipStore, rows: np.ndarray, settings: MethodSettings) -> np.ndarray:
+    """Samples of each of these rows that a method hears, int64 [rows]."""
+    if settings.fill == "none":
+        return store.index["valid"].to_numpy(np.int64)[rows]
+    return np.full(len(rows), store.samples)
+
+
+def frames_of(lengths: np.ndarray, frontend: str) -> np.ndarray:
+    """Frames of clips of these lengths (samples), int64 [clips]; 0 without a front-end."""
+    different, which = np.unique(lengths, return_inverse=True)
+    frames = [front_end(frontend).frames(int(length)) if frontend else 0 for length in different]
+    return np.array(frames, np.int64)[which]
+
+
+def too_short(method: Method, settings: MethodSettings, store: ClipStore, rows: np.ndarray) -> str:
+    """What is wrong where some of these clips, each as long as it is, are shorter than a window; "" if none are."""
+    frontend = method.mel(settings)
+    if settings.fill != "none" or not frontend:
+        return ""
+    lengths = heard(store, rows, settings)
+    frames = frames_of(lengths, frontend)
+    needed = max(1, method.window(settings, store.shape(frontend)[1]))
+    few = int(((frames < needed) | (lengths < front_end(frontend).shortest)).sum())
+    if not few:
+        return ""
+    what = f"{few} clip(s) are too short for a window of {needed} frame(s): {lengths.min() / store.sample_rate:g} s, the shortest"
+    return f"{what} (leave them out, or set `fill: repeat`)"
 
 
 def depth(device: torch.device, prefetch: int) -> int:

@@ -24,7 +24,7 @@ from auscult.files import atomic_folder
 from auscult.methods.base import Network
 from auscult.settings.training import ConditionSettings, Train
 from auscult.training import modelfolder
-from auscult.training.batches import Loader, depth
+from auscult.training.batches import Loader, depth, too_short
 from auscult.training.classes import candidates_of
 from auscult.training.device import pick_device, prepare
 from auscult.training.modelfolder import Trained
@@ -122,8 +122,8 @@ def embed(
         if name in trained.skipped:
             bar.update(len(clips))
             continue
-        _check_network(trained, name, store)
         rows = clips.index.to_numpy(copy=True)
+        _check_network(trained, name, store, rows)
         kept[rows] = True
         load = Loader(
             method, settings, store, rows, candidates=candidates_of(clips, trained.classes[name]), depth=prefetch
@@ -143,22 +143,24 @@ def embed(
     return embedding, index[kept].reset_index(drop=True)
 
 
-def _check_network(trained: Trained, name: str, store: ClipStore) -> None:
+def _check_network(trained: Trained, name: str, store: ClipStore, rows: np.ndarray) -> None:
     if name not in trained.networks:
         raise AuscultError(f"no network for machine `{name}`", fix="train on a profile that has this machine")
     samples = trained.shapes[name].samples
     if store.samples != samples:
         fix = f"use clips of {samples} samples, or train on this length"
         raise AuscultError(f"clips of {store.samples} samples, a model for {samples}", fix=fix)
+    if short := too_short(trained.method, trained.settings, store, rows):
+        raise AuscultError(short, f"network `{name}`")
 
 
 @torch.inference_mode()
 def _embedded(
     network: Network, load: Loader, batch_size: int, precision: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Mapping[str, np.ndarray]]]:
-    """Positions of clips among a loader's, in order, their embeddings float32 [B, D] and scores float64 [B] by name."""
+    """Positions of clips among a loader's, their embeddings float32 [B, D] and scores float64 [B] by name."""
     positions = np.arange(len(load.rows))
-    parts = np.split(positions, range(batch_size, len(positions), batch_size))
+    parts = load.by_length(positions, lambda order: np.split(order, range(batch_size, len(order), batch_size)))
     waiting: list[tuple[np.ndarray, Tensor, dict[str, Tensor]]] = []
     for part, batch in zip(parts, load.each((part, None) for part in parts), strict=True):
         with torch.autocast(load.store.device.type, torch.bfloat16, enabled=precision == "bfloat16"):

@@ -60,7 +60,8 @@ class Job:
         clips: of the network, in all.
         train_clips, valid_clips: positions among them.
         load: the batch of some of them.
-        window, hop, starts: frames of a training item and between items, and items per clip; 0, 1, 1 for whole clips.
+        window, hop: frames of a training item and between items of a clip; 0 and 1 for whole clips.
+        starts: number of each training clip's first item, and of all items, int64 [train_clips + 1].
         plan: its length and learning rate.
     """
 
@@ -75,16 +76,18 @@ class Job:
     load: Loader
     window: int
     hop: int
-    starts: int
+    starts: np.ndarray
     plan: Plan
 
     def wanted(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Clips of training items, and the frame that each one's window starts at."""
-        return self.train_clips[items // self.starts], items % self.starts * self.hop if self.window else None
+        at = np.searchsorted(self.starts, items, side="right") - 1
+        return self.train_clips[at], (items - self.starts[at]) * self.hop if self.window else None
 
     def whole(self, clips: np.ndarray) -> Iterator[Batch]:
-        """Batches of whole clips, also where a training batch counts windows, in order."""
-        return self.load.each((part, None) for part in batches(clips, min(self.settings.batch_size, 64)))
+        """Batches of whole clips, also where a training batch counts windows, in order (but shorter clips first)."""
+        parts = self.load.by_length(clips, lambda order: batches(order, min(self.settings.batch_size, 64)))
+        return self.load.each((part, None) for part in parts)
 
 
 def fit(
@@ -144,11 +147,11 @@ def _job(name: str, method: Method, phase: Phase, train: Train, seed: int, data:
     name = f"{name}.{phase.name}" if phase.name else name
     train_clips, valid_clips = split(clips, settings.valid_fraction, seed, name)
     window, hop = method.window(settings, data.shape.frames), method.hop(settings)
-    starts = (data.shape.frames - window) // hop + 1 if window else 1
     if settings.trained:
         _check_clips(name, settings, len(train_clips), len(valid_clips))
     load = Loader(method, settings, store, data.rows, data.labels, depth=depth(store.device, train.prefetch))
-    plan = Plan(settings, count(len(train_clips) * starts, settings.batch_size))
+    starts = load.window_starts(train_clips, hop)
+    plan = Plan(settings, count(int(starts[-1]), settings.batch_size))
     return Job(
         name, settings, train, seed, store.device, clips, train_clips, valid_clips, load, window, hop, starts, plan
     )
@@ -246,7 +249,7 @@ def _one_epoch(job: Job, state: TrainingState, loss: Loss, epoch: int, bar: tqdm
     state.live.train()
     # Of dropout and layer-drop, which draw for themselves.
     torch.manual_seed(seed_of(job.seed, job.name, 4, epoch, *distributed.stream()))
-    order = np.random.default_rng(seed_of(job.seed, job.name, 1, epoch)).permutation(len(job.train_clips) * job.starts)
+    order = np.random.default_rng(seed_of(job.seed, job.name, 1, epoch)).permutation(int(job.starts[-1]))
     parts = list(itertools.islice(batches(order, settings.batch_size), plan.batches(epoch)))
     totals: dict[str, Tensor] = {}
     for step, batch in enumerate(job.load.each(job.wanted(items) for items in parts)):

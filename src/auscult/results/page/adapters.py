@@ -85,6 +85,7 @@ def adapter_weights(trained: Trained, store: ClipStore, clips: int = CLIPS, seed
     if store.samples != shape.samples:
         raise AuscultError(f"clips of {store.samples} samples, a model for {shape.samples}")
     network = trained.networks["all"]
+    store = store.repeating() if trained.settings.fill == "repeat" else store
     seen: list[np.ndarray] = []
 
     def listen(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
