@@ -44,7 +44,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         AuscultError: a needed package is missing, no arm has scores, an unknown arm, or `out` cannot be written or holds
             something else.
     """
-    _require_replaceable(out)
+    require_replaceable(out)
     script = _plotly()
     environment = _environment()
     context = gather(project, arms)
@@ -100,9 +100,10 @@ def project_rows(project: Project) -> list[str]:
 
 
 def more_sections(context: Context) -> list[Section]:
-    """Sounds, maps and agreement; a section that cannot be made says why in its place."""
+    """Sounds, maps and agreement; a section that cannot be made says why in its place. Of scores alone: agreement."""
     found = []
-    for module, menu in ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement")):
+    wanted = ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement"))
+    for module, menu in wanted if context.profile.source else wanted[2:]:
         try:
             made: Section = module.section(context)
         except (AuscultError, FileNotFoundError) as error:
@@ -163,11 +164,15 @@ def _write_files(folder: Path, section: Section) -> None:
         path.write_bytes(content)
 
 
-def _require_replaceable(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise AuscultError(
-            "this folder holds something other than a report", str(out), "choose an empty or a new one: --out"
-        )
+def require_replaceable(out: Path, marker: str = MARKER) -> None:
+    """Refuse to write the folder `out` where it cannot be, or holds what has no file `marker`.
+
+    Raises:
+        AuscultError: it is so.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        what = f"this folder holds something other than a {Path(marker).stem}"
+        raise AuscultError(what, str(out), "choose an empty or a new one: --out")
     if out.exists() and not out.is_dir():
         raise AuscultError("this is a file, and a folder is to be written", str(out), "choose another: --out")
     try:
