@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,19 +98,21 @@ def _print(found: Evaluation) -> None:
     metrics = [*found.rules.parts, "official"]
     if not found.rules.domains:
         metrics.insert(2, "mauc")
-    for (which, convention), rows in found.summary.groupby(["set", "convention"], sort=True):
+    for key, rows in found.summary.groupby(["set", "convention"], sort=True):
+        which, convention = str(key[0]), str(key[1])
         if which != "all":
             print(f"\n{SETS[which]}, {CONVENTIONS[convention]}; percent")
             print_table(_table(rows, metrics, official, found))
     both = found.summary[(found.summary["set"] == "all") & (found.summary["metric"] == "official")]
     for row in both.itertuples(index=False):
-        print(f"\nboth sets, {CONVENTIONS[row.convention]}: {row.arm} {_number(row)}")
+        print(f"\nboth sets, {CONVENTIONS[str(row.convention)]}: {row.arm} {_number(row)}")
     _print_reasons(found)
     if len(found.decisions):
         print("\ndecisions, percent: mean over units and domains")
-        means = found.decisions.groupby(["system", "set"], sort=False)[["precision", "recall", "f1", "false_alarms"]].mean()
-        heads = ("system", "set", "precision", "recall", "F1", "false alarms")
-        print_table([heads, *((*key, *(f"{100 * value:.1f}" for value in row)) for key, row in means.iterrows())])
+        shown = ["precision", "recall", "f1", "false_alarms"]
+        means = 100 * found.decisions.groupby(["system", "set"], sort=False)[shown].mean()
+        words = means.map(lambda share: f"{share:.1f}").reset_index().to_numpy(dtype=str)
+        print_table([("system", "set", "precision", "recall", "F1", "false alarms"), *words.tolist()])
 
 
 def _table(rows: pd.DataFrame, metrics: list[str], official: str, found: Evaluation) -> list[list[str]]:
@@ -118,13 +121,17 @@ def _table(rows: pd.DataFrame, metrics: list[str], official: str, found: Evaluat
     from auscult.results.names import METRICS, machine_name
 
     shown = [metric for metric in metrics if metric in set(rows["metric"])]
-    cells = {(row.machine, row.arm, row.metric): row for row in rows.itertuples(index=False)}
-    machines = sorted({machine for machine, *_ in cells} - ({"mean"} if official == "hmean" else set()), key=machine_order)
+    cells = {(str(row.machine), row.arm, row.metric): row for row in rows.itertuples(index=False)}
+    machines = sorted(
+        {machine for machine, *_ in cells} - ({"mean"} if official == "hmean" else set()), key=machine_order
+    )
     several = len(found.systems) > 1
     key = ["set", "convention", "machine", "arm", "metric"]
     where = tuple(rows[["set", "convention"]].iloc[0])
     apart = {tuple(row[name] for name in key): row for row in found.differences.to_dict("records")}
-    table = [["machine", "system", *(METRICS[metric] for metric in shown), *(["to " + found.reference] if several else [])]]
+    table = [
+        ["machine", "system", *(METRICS[metric] for metric in shown), *(["to " + found.reference] if several else [])]
+    ]
     for machine in machines:
         for system in found.systems:
             numbers = [_number(cells.get((machine, system, metric))) for metric in shown]
@@ -139,7 +146,7 @@ def _number(row: Any) -> str:
     return "undefined" if math.isnan(row.value) else f"{row.value:.2f} [{row.ci_low:.1f}, {row.ci_high:.1f}]"
 
 
-def _difference(row: dict[str, Any] | None) -> str:
+def _difference(row: Mapping[Any, Any] | None) -> str:
     if row is None:
         return "reference"
     if row["verdict"] == "undefined":

@@ -1,4 +1,4 @@
-"""Score files of anybody, judged as arms of ours are: a folder of them becomes a table of scores, and `write_results` does the rest.
+"""Score files of anybody, judged as arms of ours are: a folder becomes a table of scores, and `write_results` does the rest.
 
 What is written is that of a study (`summary.csv`, `differences.csv`, tables, pictures), and on request the page of results,
 whose arms are the systems.
@@ -22,7 +22,6 @@ from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import evaluate, undefined
 from auscult.files import atomic_folder
 from auscult.results.names import SETS
-from auscult.results.page.build import MARKER as REPORT
 from auscult.results.page.build import require_replaceable, write_report
 from auscult.results.results import ArmFiles, Folders, all_scores, write_results
 from auscult.scoring.scorefiles import read_system
@@ -113,9 +112,10 @@ def evaluate_systems(
             a unit that a system did not score, a set without normal clips or anomalies, and a place that cannot be written.
     """
     settings = settings or Evaluate()
-    for place, marker in ((out, MARKER), (page, REPORT)):
-        if place is not None:
-            require_replaceable(place, marker)
+    if out is not None:
+        require_replaceable(out, MARKER, "an evaluation")
+    if page is not None:
+        require_replaceable(page)
     rows = {name: read_system(folder) for name, folder in systems.items()}
     scheme = _scheme(rows, year)
     all_rows = pd.concat(rows.values(), ignore_index=True)
@@ -163,7 +163,9 @@ def _scheme(rows: Mapping[str, pd.DataFrame], year: str) -> str:
     schemes = sorted({scheme for scheme, _ in forms})
     if len(schemes) > 1:
         lines = [f"{name}: as in {scheme[5:]}" for scheme, name in sorted(forms)]
-        raise AuscultError(f"the files are named as those of several years:{listed(lines)}", fix="say whose rules: --rules")
+        raise AuscultError(
+            f"the files are named as those of several years:{listed(lines)}", fix="say whose rules: --rules"
+        )
     return schemes[0]
 
 

@@ -82,7 +82,9 @@ def read_system(folder: Path) -> pd.DataFrame:
             rows[place.kind] += _rows(path, place, problems)
     if problems:
         what = f"{len(problems)} problem(s) in score files:{listed(problems, SHOWN)}"
-        raise AuscultError(what, str(folder), "one row per clip: `<file name>,<number>`, with a decimal point, no heading")
+        raise AuscultError(
+            what, str(folder), "one row per clip: `<file name>,<number>`, with a decimal point, no heading"
+        )
     if not rows["anomaly_score"]:
         raise AuscultError("there are no score files", str(folder), "name a folder of anomaly_score_*.csv")
     columns = [*COLUMNS[:6], "score", "file", "line"]

@@ -24,7 +24,9 @@ COLUMNS = ["clip_id", "set", "machine", "unit", "key", "anomaly", "domain"]
 NAMES = "names"
 SHOWN = 10
 _LIST_COLUMNS = ("machine", "file", "anomaly")
-_GET = "give them: --labels, a csv with the columns machine,file,anomaly[,domain], or the folder of the year's evaluator"
+_GET = (
+    "give them: --labels, a csv with the columns machine,file,anomaly[,domain], or the folder of the year's evaluator"
+)
 # Machine types that are evaluated on and not developed on, 2023 to 2026: there every machine has the section 00 alone.
 _EVALUATED = frozenset(
     "bandsaw grinder shaker ToyDrone ToyNscale ToyTank Vacuum 3DPrinter AirCompressor BrushlessMotor HairDryer HoveringDrone "
@@ -109,21 +111,27 @@ def _joined(clips: pd.DataFrame, labels: Iterable[Label], by_list: pd.Series, so
     strange = clips[by_list & ~clips["machine"].isin(known)]
     hints = {machine: near(machine, known) for machine in strange["machine"].unique()}
     words = "; ".join(f"`{machine}`{hint}" for machine, hint in hints.items())
-    _refuse(strange, f"no labels of machine {words}, {{}} clip(s), in {source}", f"name the files after the machine, or {_GET}")
+    _refuse(
+        strange,
+        f"no labels of machine {words}, {{}} clip(s), in {source}",
+        f"name the files after the machine, or {_GET}",
+    )
     found = clips.merge(frame, on=["machine", "key"], how="outer", indicator="where")
-    named = found["said"].notna()
+    files = found["label_file"].fillna("")
+    unscored = found["where"].eq("right_only")
+    named = found["said"].notna() | (unscored & [_said(str(file))[0] >= 0 for file in files])
     listed_too = found["anomaly"].notna()
-    wanted = found["where"].ne("right_only") & found.set_index(["machine", "key"]).index.isin(
+    wanted = ~unscored & found.set_index(["machine", "key"]).index.isin(
         pd.MultiIndex.from_frame(clips.loc[by_list, ["machine", "key"]])
     )
     _refuse(found[wanted & ~listed_too], f"{{}} clip(s) have no label in {source}", "take out what is no test clip")
-    against = found[named & listed_too & (found["said"] != found["anomaly"])]
+    against = found[found["said"].notna() & listed_too & (found["said"] != found["anomaly"])]
     _refuse(against, f"{source} contradicts the names of {{}} clip(s)", "mend the list")
     found["anomaly"] = found["anomaly"].where(listed_too, found["said"]).astype("int64")
     domain = found["listed"].where(found["listed"].isin(["source", "target"]))
     for column in ("told", "domain"):
         domain = domain.fillna(found[column].where(found[column].isin(["source", "target"])))
-    unit = found["unit"].where(found["unit"].notna(), [_unit(str(file)) for file in found["label_file"]])
+    unit = found["unit"].where(found["unit"].notna(), [_unit(str(file)) for file in files])
     return found.assign(domain=domain.fillna("unknown"), unit=unit, named=named)
 
 

@@ -164,14 +164,14 @@ def _write_files(folder: Path, section: Section) -> None:
         path.write_bytes(content)
 
 
-def require_replaceable(out: Path, marker: str = MARKER) -> None:
-    """Refuse to write the folder `out` where it cannot be, or holds what has no file `marker`.
+def require_replaceable(out: Path, marker: str = MARKER, kind: str = "a report") -> None:
+    """Refuse to write the folder `out` where it cannot be, or holds what is not of a `kind` that has a file `marker`.
 
     Raises:
         AuscultError: it is so.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
-        what = f"this folder holds something other than a {Path(marker).stem}"
+        what = f"this folder holds something other than {kind}"
         raise AuscultError(what, str(out), "choose an empty or a new one: --out")
     if out.exists() and not out.is_dir():
         raise AuscultError("this is a file, and a folder is to be written", str(out), "choose another: --out")
