@@ -119,7 +119,7 @@ def _joined(clips: pd.DataFrame, labels: Iterable[Label], by_list: pd.Series, so
     found = clips.merge(frame, on=["machine", "key"], how="outer", indicator="where")
     files = found["label_file"].fillna("")
     unscored = found["where"].eq("right_only")
-    named = found["said"].notna() | (unscored & [_said(str(file))[0] >= 0 for file in files])
+    named = found["said"].notna() | (unscored & files.map(lambda file: _said(str(file))[0] >= 0))
     listed_too = found["anomaly"].notna()
     wanted = ~unscored & found.set_index(["machine", "key"]).index.isin(
         pd.MultiIndex.from_frame(clips.loc[by_list, ["machine", "key"]])
@@ -175,7 +175,7 @@ def _refuse(rows: pd.DataFrame, what: str, fix: str) -> None:
         f"{row.file}:{row.line:.0f}: {row.key}" if isinstance(row.file, str) else f"{row.machine}: {row.key}"
         for row in rows.itertuples(index=False)
     ]
-    raise AuscultError(what.format(len(rows)) + ":" + listed(places, SHOWN), fix=fix)
+    raise AuscultError(what.replace("{}", str(len(rows))) + ":" + listed(places, SHOWN), fix=fix)
 
 
 def _listed_labels(choice: str) -> list[Label]:
