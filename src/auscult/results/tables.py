@@ -18,6 +18,7 @@ import pandas as pd
 from auscult.evaluation.evaluate import machine_order
 from auscult.files import atomic_file
 from auscult.papers import table_name
+from auscult.papers.frontier import beside
 from auscult.results.cells import Evidence, csv_text, result_cells
 from auscult.results.names import CONVENTIONS, COSTS, METRICS, SIZES, UNKNOWN, backend_name, machine_name, set_name
 from auscult.results.table import VERDICTS, Cell, Column, Document, Row, Table, amount_text, known, number, signed
@@ -52,6 +53,7 @@ def write_tables(
     name, dataset = profile
     evidence = evidence or Evidence()
     found = result_cells(summary, tables, dataset, evidence)
+    others = beside(dataset, _official_sets(found))
     reference = evidence.reference[0] if evidence.differences is not None else ""
     sizes = SIZES if evidence.costs is not None else ()
     parts = {table: laid_out(cells, reference, sizes) for table, cells in found.items()}
@@ -63,7 +65,14 @@ def write_tables(
     if not found:
         return Document("")
     sections = [(tables[table].title, blocks) for table, blocks in parts.items()]
-    return Document(f"Results, profile {name}", preamble(pd.concat(found.values()), evidence), sections)
+    said = [*preamble(pd.concat(found.values()), evidence), *others]
+    return Document(f"Results, profile {name}", said, sections)
+
+
+def _official_sets(found: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The sets that tables show official scores of, as a challenge has them."""
+    cells = [cells.loc[cells["metric"].isin(["official", "mean_auc_pauc"]), "set"] for cells in found.values()]
+    return sorted(set(pd.concat(cells))) if cells else []
 
 
 def preamble(cells: pd.DataFrame, evidence: Evidence) -> list[str]:

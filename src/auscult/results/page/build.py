@@ -16,6 +16,7 @@ from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
 from auscult.results.page.context import Context, Section, marked
 from auscult.results.page.gather import costs, gather, groups, ordered_arms, thresholds_or_none
@@ -80,6 +81,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
             overview=overview(found, measured, context),
             first=shown[catalogue["first"]["key"]][1] if shown else None,
             marks=MARKS,
+            published=beside(context.profile.dataset, {choice.key.split(".")[1] for choice, _ in shown.values()}),
             sections=sections,
             left_out=_by_reason(context.left_out),
             provenance=provenance(context),
