@@ -78,13 +78,17 @@ def numbers(found: Evaluation) -> pd.Series:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_our_submission_gives_the_numbers_of_our_tables(tmp_path: Path, scheme: str) -> None:
     table = published(scheme)
-    found = evaluate_systems({"ours": put(table, tmp_path / "ours", scheme)}, settings=FEW)
+    found = evaluate_systems({"ours": put(table, tmp_path / "ours", scheme)}, settings=FEW, out=tmp_path / "out")
     scores = table.assign(arm="ours").drop(columns=["anomaly", "name", "path"])
     expected = evaluate(scores, table[["clip_id", "anomaly", "domain"]], rules(scheme), replicates=20)
     columns = ["arm", "convention", "set", "machine", "metric", "value"]
     pd.testing.assert_frame_equal(found.summary[columns], expected[columns], check_exact=True)
     assert not found.summary["value"].isna().any()
     assert found.labels == f"this package's table of {scheme[5:]}"
+    assert (
+        f"Published official scores of {scheme[5:]}, AUC per unit: evaluation set"
+        in (tmp_path / "out/table.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -129,7 +133,9 @@ def test_two_systems_are_compared_clip_by_clip(tmp_path: Path, capsys: pytest.Ca
     assert apart["difference"] == pytest.approx(gap, abs=1e-4)
     assert (apart["arm"], apart["verdict"]) == ("good", "better")
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == facts
-    assert "| `good` | submitted |" in (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| `good` | submitted |" in table
+    assert "Published" not in table  # of the whole development set, which this is not
     assert pd.read_csv(tmp_path / "out" / "summary.csv")["value"].tolist() == pytest.approx(
         [row["value"] for row in facts["numbers"]], abs=1e-4
     )

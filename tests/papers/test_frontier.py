@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from auscult.papers import printed
-from auscult.papers.frontier import FLAGS, KINDS, LEAKS, beside, document, published
+from auscult.papers.frontier import FLAGS, KINDS, LEAKS, SIZES, beside, document, published
 from auscult.results.tables import write_tables
 from auscult.settings.schema import TableSettings
 
@@ -62,33 +62,44 @@ def test_rows_of_the_three_papers_are_compared() -> None:
 
 def test_what_leaks_does_not_stand_beside_ours() -> None:
     for year in range(2020, 2027):
-        text = " ".join(beside(f"dcase{year}", ["dev", "eval"]))
+        types = {name: size[0] for name, size in SIZES[str(year)].items()}
+        text = " ".join(beside(f"dcase{year}", types))
         of_year = ROWS[ROWS["year"] == str(year)]
         assert "challenge winner" in text
         for row in of_year.itertuples():
             if LEAKS & set(row.flags.split()):
                 assert f"{row.score} ({row.system})" not in text
-    assert "single model 74.23 (AnoPatch)" in beside("dcase2023", ["eval"])[0]
-    per_unit, pooled = beside("dcase2020", ["dev", "eval"])
+    assert "single model 74.23 (AnoPatch)" in beside("dcase2023", {"eval": 7})[0]
+    per_unit, pooled = beside("dcase2020", {"dev": 6, "eval": 6})
     assert "91.65 (ASDKit" in per_unit
     assert "OS-SCL" not in per_unit
     assert pooled.startswith(
         "Published official scores of 2020, AUC pooled: development set: single model 92.96 (OS-SCL"
     )
-    assert beside("dcase2020", []) == beside("synthetic", ["dev"]) == beside("dcase2023_valve_split", ["dev"]) == []
+    assert beside("dcase2020", {"dev": 5}) == beside("synthetic", {"dev": 6}) == []
+    assert beside("dcase2023_valve_split", {"dev": 7}) == []
 
 
 @pytest.mark.parametrize(("dataset", "lines"), [("dcase2020", 2), ("synthetic", 0)])
 def test_the_tables_of_a_year_show_it(tmp_path, dataset: str, lines: int) -> None:  # type: ignore[no-untyped-def]
-    cell = {"arm": "ae", "backend": "native", "convention": "per_unit", "set": "dev", "machine": "mean", "value": 70.0}
-    summary = pd.DataFrame(
-        [{**cell, "metric": "official", "ci_low": 68.0, "ci_high": 72.0, "seeds": 1, "std": float("nan")}]
-    )
+    cell = {
+        "arm": "ae",
+        "backend": "native",
+        "convention": "per_unit",
+        "set": "dev",
+        "metric": "official",
+        "value": 70.0,
+    }
+    cell |= {"ci_low": 68.0, "ci_high": 72.0, "seeds": 1, "std": float("nan")}
+    machines = ["fan", "pump", "slider", "valve", "ToyCar", "ToyConveyor", "mean"]
+    summary = pd.DataFrame([cell | {"machine": machine} for machine in machines])
     tables = {"main": TableSettings(title="t", metrics=("official",))}
     (tmp_path / "out").mkdir()
     said = write_tables(summary, tables, tmp_path / "out", ("p", dataset)).preamble
     assert sum(line.startswith("Published official scores of 2020") for line in said) == lines
     assert not any("evaluation set" in line for line in said)
+    said = write_tables(summary.iloc[1:], tables, tmp_path / "out", ("p", dataset)).preamble
+    assert not any(line.startswith("Published") for line in said)
 
 
 def test_the_page_has_every_row() -> None:

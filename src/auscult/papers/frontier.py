@@ -6,7 +6,7 @@ on the page, and never beside our numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -31,6 +31,16 @@ FLAGS = {
 }
 LEAKS = frozenset(("test_statistics", "wrong_labels", "chosen_on_test", "test_attributes"))
 SETS = {"dev": "development set", "eval": "evaluation set"}
+SIZES = {
+    "2020": {"dev": (6, 23), "eval": (6, 18)},
+    "2021": {"dev": (7, 21), "eval": (7, 21)},
+    "2022": {"dev": (7, 21), "eval": (7, 21)},
+    "2023": {"dev": (7, 7), "eval": (7, 7)},
+    "2024": {"dev": (7, 7), "eval": (9, 9)},
+    "2025": {"dev": (7, 7), "eval": (8, 8)},
+    "2026": {"dev": (7, 7), "eval": (5, 5)},
+}
+"""Machine types and units of each set: an average over fewer is another number."""
 _READ_WITH_CARE = """\
 * From 2023 on a machine type has one section, and pooled and per-unit AUC are one number.
 * arXiv 2603.04605 quotes, in its table V, as evaluation score of Han et al. what they print for both sets together (93.1, 66.6,
@@ -53,18 +63,23 @@ def published() -> pd.DataFrame:
     return table.assign(value=table["score"].astype(float))
 
 
-def beside(dataset: str, sets: Iterable[str]) -> list[str]:
+def beside(dataset: str, types: Mapping[str, int]) -> list[str]:
     """What to say of a data set's official scores beside a table of ours: one paragraph per convention that was published.
 
     The best of each kind, without those that leak. None where nothing was published, as of synthetic machines.
 
-    >>> beside("synthetic", ["dev"])
-    []
-    >>> print(beside("dcase2021", ["eval"])[0][:103])
+    Args:
+        types: set -> how many machine types the table has; a set that lacks some is left out.
+
+    >>> beside("synthetic", {"dev": 6}), beside("dcase2021", {"eval": 1})
+    ([], [])
+    >>> print(beside("dcase2021", {"eval": 7})[0][:103])
     Published official scores of 2021, AUC per unit: evaluation set: single model 67.62 (ASDKit, BEATs with
     """
     rows = published()
-    rows = rows[("dcase" + rows["year"] == dataset) & rows["set"].isin(list(sets))]
+    year = dataset.removeprefix("dcase")
+    sets = [name for name, size in SIZES.get(year, {}).items() if types.get(name) == size[0]]
+    rows = rows[(rows["year"] == year) & rows["set"].isin(sets)]
     leaks = rows["flags"].map(lambda flags: bool(LEAKS & set(flags.split()))).astype(bool)
     clean = rows[~leaks]
     lines = []
@@ -79,7 +94,7 @@ def beside(dataset: str, sets: Iterable[str]) -> list[str]:
             parts += [f"{words}: {', '.join(said)}"] if said else []
         if parts:
             how = "per unit" if convention == "per_unit" else "pooled"
-            what = f"Published official scores of {dataset.removeprefix('dcase')}, AUC {how}"
+            what = f"Published official scores of {year}, AUC {how}"
             lines.append(f"{what}: {'; '.join(parts)}. Sources: docs/state-of-the-art.md.")
     return lines
 

@@ -21,6 +21,7 @@ from auscult.data.labels.scored import Answers, answers, missing
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import evaluate, undefined
 from auscult.files import atomic_folder
+from auscult.papers.frontier import SIZES
 from auscult.results.names import SETS
 from auscult.results.page.build import require_replaceable, write_report
 from auscult.results.results import ArmFiles, Folders, all_scores, write_results
@@ -134,7 +135,7 @@ def evaluate_systems(
     settings = settings.model_copy(update={"reference": reference})
     dataset = f"dcase{year}" if year else scheme
     profile = Profile(
-        name=dataset, dataset=dataset if year or scheme != "dcase2022" else "", licence="that of the score files",
+        name=dataset, dataset=dataset if _whole(truth, dataset, year) else "", licence="that of the score files",
         title=f"Score files by the rules of DCASE {dataset.removeprefix('dcase')}", source={}, grammar="", sets={},
         clip_seconds=1.0, rules=MetricRules(scheme=scheme),  # type: ignore[arg-type]
     )  # fmt: skip
@@ -167,6 +168,16 @@ def _scheme(rows: Mapping[str, pd.DataFrame], year: str) -> str:
             f"the files are named as those of several years:{listed(lines)}", fix="say whose rules: --rules"
         )
     return schemes[0]
+
+
+def _whole(truth: pd.DataFrame, dataset: str, year: str) -> bool:
+    """Whether the clips are of every unit of the sets of a year, so that its printed numbers may stand beside.
+
+    Files named as those of 2022 are of that year where their sections are; from 2023 on there is one for each machine type.
+    """
+    units = truth.drop_duplicates(["set", "machine", "unit"])["set"].value_counts().to_dict()
+    known = {name: size[1] for name, size in SIZES[year or dataset.removeprefix("dcase")].items()}
+    return all(known[str(name)] == count for name, count in units.items())
 
 
 def _refuse_one_class(truth: pd.DataFrame) -> None:

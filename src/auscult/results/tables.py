@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from auscult.evaluation.aggregation import AGGREGATES
 from auscult.evaluation.evaluate import machine_order
 from auscult.files import atomic_file
 from auscult.papers import table_name
@@ -53,7 +54,6 @@ def write_tables(
     name, dataset = profile
     evidence = evidence or Evidence()
     found = result_cells(summary, tables, dataset, evidence)
-    others = beside(dataset, _official_sets(found))
     reference = evidence.reference[0] if evidence.differences is not None else ""
     sizes = SIZES if evidence.costs is not None else ()
     parts = {table: laid_out(cells, reference, sizes) for table, cells in found.items()}
@@ -65,14 +65,16 @@ def write_tables(
     if not found:
         return Document("")
     sections = [(tables[table].title, blocks) for table, blocks in parts.items()]
-    said = [*preamble(pd.concat(found.values()), evidence), *others]
+    cells = pd.concat(found.values())
+    said = [*preamble(cells, evidence), *beside(dataset, official_types(cells))]
     return Document(f"Results, profile {name}", said, sections)
 
 
-def _official_sets(found: Mapping[str, pd.DataFrame]) -> list[str]:
-    """The sets that tables show official scores of, as a challenge has them."""
-    cells = [cells.loc[cells["metric"].isin(["official", "mean_auc_pauc"]), "set"] for cells in found.values()]
-    return sorted(set(pd.concat(cells))) if cells else []
+def official_types(cells: pd.DataFrame) -> dict[str, int]:
+    """Set -> the number of machine types that official scores of it are over, where `cells` have such scores."""
+    ours = cells[cells["metric"].isin(["official", "mean_auc_pauc"]) & (cells["printed_row"] == "")]
+    types = ours[~ours["machine"].isin(AGGREGATES)].groupby("set")["machine"].nunique()
+    return {str(name): int(count) for name, count in types.items()}
 
 
 def preamble(cells: pd.DataFrame, evidence: Evidence) -> list[str]:

@@ -19,10 +19,11 @@ from auscult.files import atomic_folder
 from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
 from auscult.results.page.context import Context, Section, marked
-from auscult.results.page.gather import costs, gather, groups, ordered_arms, thresholds_or_none
+from auscult.results.page.gather import Group, costs, gather, groups, ordered_arms, thresholds_or_none
 from auscult.results.page.plots import arm_data, overview
 from auscult.results.page.provenance import provenance
 from auscult.results.page.tables import MARKS, blocks
+from auscult.results.tables import official_types
 from auscult.settings.project import Project
 
 SCRIPTS = ("page.js", "sort.js", "charts.js")
@@ -81,7 +82,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
             overview=overview(found, measured, context),
             first=shown[catalogue["first"]["key"]][1] if shown else None,
             marks=MARKS,
-            published=beside(context.profile.dataset, {choice.key.split(".")[1] for choice, _ in shown.values()}),
+            published=_published(context, found),
             sections=sections,
             left_out=_by_reason(context.left_out),
             provenance=provenance(context),
@@ -116,6 +117,12 @@ def more_sections(context: Context) -> list[Section]:
 
 
 # -------------------------------------------------------------------------------------------------------------- what is shown
+def _published(context: Context, found: Sequence[Group]) -> list[str]:
+    """Scores of others on the same data."""
+    cells = [official_types(group.cells) for group in found if len(group.cells)]
+    return beside(context.profile.dataset, {name: count for types in cells for name, count in types.items()})
+
+
 def _catalogue(context: Context, shown: Mapping[str, Any]) -> dict[str, Any]:
     """Which data file holds what, for the selects."""
     tables = [
