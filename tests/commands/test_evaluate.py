@@ -86,7 +86,7 @@ def test_our_submission_gives_the_numbers_of_our_tables(tmp_path: Path, scheme: 
     assert not found.summary["value"].isna().any()
     assert found.labels == f"this package's table of {scheme[5:]}"
     assert (
-        f"Published official scores of {scheme[5:]}, AUC per unit: evaluation set"
+        f"Published official scores of {scheme[5:]}, AUC per unit. Evaluation set"
         in (tmp_path / "out/table.md").read_text()
     )
 

@@ -30,7 +30,7 @@ FLAGS = {
     "secondary": "read in another publication than the system's own",
 }
 LEAKS = frozenset(("test_statistics", "wrong_labels", "chosen_on_test", "test_attributes"))
-SETS = {"dev": "development set", "eval": "evaluation set"}
+SETS = {"dev": "Development set", "eval": "Evaluation set"}
 SIZES = {
     "2020": {"dev": (6, 23), "eval": (6, 18)},
     "2021": {"dev": (7, 21), "eval": (7, 21)},
@@ -74,7 +74,7 @@ def beside(dataset: str, types: Mapping[str, int]) -> list[str]:
     >>> beside("synthetic", {"dev": 6}), beside("dcase2021", {"eval": 1})
     ([], [])
     >>> print(beside("dcase2021", {"eval": 7})[0][:103])
-    Published official scores of 2021, AUC per unit: evaluation set: single model 67.62 (ASDKit, BEATs with
+    Published official scores of 2021, AUC per unit. Evaluation set: single model 67.62, ASDKit, BEATs with
     """
     rows = published()
     year = dataset.removeprefix("dcase")
@@ -89,13 +89,13 @@ def beside(dataset: str, types: Mapping[str, int]) -> list[str]:
             of_set = clean[(clean["convention"] == convention) & (clean["set"] == name)]
             best = of_set.sort_values("value", ascending=False, kind="stable").drop_duplicates("kind").set_index("kind")
             said = [
-                f"{KINDS[kind]} {best['score'][kind]} ({best['system'][kind]})" for kind in KINDS if kind in best.index
+                f"{KINDS[kind]} {best['score'][kind]}, {best['system'][kind]}" for kind in KINDS if kind in best.index
             ]
-            parts += [f"{words}: {', '.join(said)}"] if said else []
+            parts += [f"{words}: {'; '.join(said)}."] if said else []
         if parts:
             how = "per unit" if convention == "per_unit" else "pooled"
             what = f"Published official scores of {year}, AUC {how}"
-            lines.append(f"{what}: {'; '.join(parts)}. Sources: docs/state-of-the-art.md.")
+            lines.append(f"{what}. {' '.join(parts)} Sources: docs/state-of-the-art.md.")
     return lines
 
 

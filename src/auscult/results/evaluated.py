@@ -121,7 +121,7 @@ def evaluate_systems(
     scheme = _scheme(rows, year)
     all_rows = pd.concat(rows.values(), ignore_index=True)
     found = answers(all_rows, labels, year, scheme)
-    truth, source = found
+    truth, source = found.table, found.source
     for name, of_system in rows.items():
         lacking = missing(of_system, truth)
         if lacking:

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -35,7 +35,8 @@ _EVALUATED = frozenset(
 )
 
 
-class Answers(NamedTuple):
+@dataclass(frozen=True)
+class Answers:
     """A row of `COLUMNS` for each clip and for each clip of a unit that nobody scored; where they come from, in words."""
 
     table: pd.DataFrame
