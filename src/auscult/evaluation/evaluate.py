@@ -31,7 +31,9 @@ from auscult.evaluation.aggregation import (
     AGGREGATES,
     CONVENTIONS,
     DOMAINS,
+    Groups,
     Number,
+    Source,
     aggregate,
     average,
     machine_groups,
@@ -85,8 +87,8 @@ def evaluate(
             anomalous); optional columns `arm` and `seed` (training seed) when several are in one table.
         labels: clip_id, anomaly (0/1), domain (true one). Clips without a row, or with an empty anomaly, are unlabelled
             and take no part. A domain known here overrides the one in `scores`. With optional columns `machine`, `unit` (and
-            `set`), a unit that nothing scored makes the averages over it undefined; without, its clips are counted in a
-            warning.
+            `set`), a unit that nothing scored makes the averages over it undefined (with `set`, a machine type too);
+            without, its clips are counted in a warning.
         rules: the metric rules of the data set.
         replicates: bootstrap replicates R; 0 leaves the intervals empty.
         seed: seed of the resampling. The same clip gets the same weights in every arm and in every call.
@@ -137,11 +139,15 @@ def replicate(
         log.warning("%d labelled clips have no score by anything and enter no number%s", unscored, names)
     runs: dict[Key, dict[int, Number]] = {}
     for set_name, of_set in table.groupby("set", sort=True):
-        machines = _ordered(of_set["machine"].unique())
-        groups = {}
+        nobodys = {name for of, name, _ in lacking if of == set_name}
+        machines = _ordered({*of_set["machine"].astype(str), *nobodys})
+        groups: dict[str, dict[Source, Groups]] = {}
         for machine in machines:
             nowhere = {unit: "no scores" for of, name, unit in lacking if of in ("", set_name) and name == machine}
             rows = of_set[of_set["machine"] == machine]
+            if not len(rows):  # a machine type that has labels, and that nothing scored
+                groups[machine] = dict.fromkeys(sources)
+                continue
             groups[machine] = machine_groups(rows, str(set_name), machine, sources, rules, replicates, seed, nowhere)
         for source, convention in product(sources, CONVENTIONS):
             if all(groups[machine][source] is None for machine in machines):

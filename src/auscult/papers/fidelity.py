@@ -1,9 +1,9 @@
 """docs/fidelity.md: how far each arm follows its source; and the table of docs/deploy.md: what of each method can be exported.
 
-`python -m auscult.papers.fidelity` writes both. Printed numbers, our results, parameter counts and switches are looked up;
-what a source says and what differs stands in the first lines of each method's file, below `---`, and in papers/fidelity.yaml
-for arms that are no method's own. Networks are built at the size of the 2020 data, so this is the one module here that needs
-torch.
+`python -m auscult.papers.fidelity` writes both, and docs/state-of-the-art.md, whose text is `frontier`'s. Printed numbers, our
+results, parameter counts and switches are looked up; what a source says and what differs stands in the first lines of each
+method's file, below `---`, and in papers/fidelity.yaml for arms that are no method's own. Networks are built at the size of the
+2020 data, so this is the one module here that needs torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 
 from auscult.files import atomic_file
 from auscult.methods import METHODS, load_method
-from auscult.papers import PRINTED_ROW, printed
+from auscult.papers import PRINTED_ROW, frontier, printed
 from auscult.results.names import backend_name
 from auscult.settings.params import Params, arm_settings, load_params
 from auscult.settings.profile import Profile
@@ -208,7 +208,8 @@ def _section(params: Params, arm: str, entry: dict[str, Any]) -> list[str]:
 def pages(root: Path = Path()) -> dict[str, str]:
     """What the pages below docs/ should be, by name."""
     deploy = (root / "docs" / "deploy.md").read_text()
-    return {"fidelity.md": document(root), "deploy.md": with_deploy_table(deploy)}
+    made = {"fidelity.md": document(root), "deploy.md": with_deploy_table(deploy)}
+    return made | {"state-of-the-art.md": frontier.document()}
 
 
 def main(root: Path = Path()) -> None:

@@ -170,7 +170,8 @@ CONVENTION = {
 
 def printed_tables() -> list[str]:
     """Names of the tables at hand, sorted."""
-    return sorted(item.name.removesuffix(".csv") for item in files(__package__).iterdir() if item.name.endswith(".csv"))
+    names = (item.name for item in files(__package__).iterdir())
+    return sorted(name.removesuffix(".csv") for name in names if name.endswith(".csv") and "_table" in name)
 
 
 def printed(table: str) -> pd.DataFrame:

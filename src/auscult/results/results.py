@@ -26,7 +26,7 @@ from auscult.files import atomic_folder
 from auscult.results.cells import Evidence
 from auscult.results.curves import plot_history, plot_roc, read_history, roc_points, write_curves, write_roc_csv
 from auscult.results.figures import labelled, plot_histograms, plot_summary
-from auscult.results.names import COSTS
+from auscult.results.names import COSTS, SIZES
 from auscult.results.sweep import plot_sweep
 from auscult.results.table import Document, known
 from auscult.results.tables import write_tables
@@ -107,7 +107,8 @@ def write_results(
     out: Folders,
     tables: dict[str, TableSettings],
     study: Study | None = None,
-) -> None:
+    title: str = "",
+) -> pd.DataFrame:
     """Evaluate all arms against `labels` and write what is committed and what is cached into the two folders `out`.
 
     An arm without scores keeps its rows, which say so; one whose networks were skipped says why (`skipped` in the
@@ -124,19 +125,24 @@ def write_results(
         tables: as for `tables.write_tables`.
         study: whose arms these are; None = the project's. It has the picture of its sweep, if it names one, and no
             pictures of single arms (their training curves are in MLflow).
+        title: of table.md, where these are neither.
+
+    Returns:
+        Every number, as `evaluation.evaluate` gives them.
 
     Raises:
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
     absent, costs = skipped(arms), arm_costs(arms)
-    title = f"{study.title if study else PROJECT_TITLE}, profile {profile.name}"
+    title = title or f"{study.title if study else PROJECT_TITLE}, profile {profile.name}"
     if arms and all((arm, "all") in absent for arm in arms):
+        nothing = pd.DataFrame(columns=SUMMARY_COLUMNS)
         with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
-            write_summaries(pd.DataFrame(columns=SUMMARY_COLUMNS), costs.iloc[:0], small, part)
+            write_summaries(nothing, costs.iloc[:0], small, part)
             reasons = [f"* `{arm}`: {absent[arm, 'all']}" for arm in arms]
             document = Document(title, ["No arm of this table has been trained here:", "\n".join(reasons)])
             (small / "table.md").write_text(markdown(document), encoding="utf-8")
-        return
+        return nothing
     scores = all_scores(arms, absent)
     scored = [arm for arm in arms if (scores["arm"] == arm).any()]
     reference = evaluate.reference or (scored or list(arms))[-1]
@@ -155,7 +161,7 @@ def write_results(
         undefined=undefined(summary),
         differences=apart,
         reference=compared,
-        costs=costs,
+        costs=costs if costs[list(SIZES)].notna().any(axis=None) else None,
         absent=absent,
         remarks=arm_remarks(arms, scores, absent),
         level=evaluate.level,
@@ -174,6 +180,7 @@ def write_results(
             _arm_plots(part / "plots", arms, table)
         elif study.sweep is not None:
             _sweep_plots(part / "plots", study.sweep, summary)
+    return summary
 
 
 # ------------------------------------------------------------------------------------------------------- what is committed

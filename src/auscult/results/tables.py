@@ -15,9 +15,11 @@ from typing import Any
 
 import pandas as pd
 
+from auscult.evaluation.aggregation import AGGREGATES
 from auscult.evaluation.evaluate import machine_order
 from auscult.files import atomic_file
 from auscult.papers import table_name
+from auscult.papers.frontier import beside
 from auscult.results.cells import Evidence, csv_text, result_cells
 from auscult.results.names import CONVENTIONS, COSTS, METRICS, SIZES, UNKNOWN, backend_name, machine_name, set_name
 from auscult.results.table import VERDICTS, Cell, Column, Document, Row, Table, amount_text, known, number, signed
@@ -63,7 +65,16 @@ def write_tables(
     if not found:
         return Document("")
     sections = [(tables[table].title, blocks) for table, blocks in parts.items()]
-    return Document(f"Results, profile {name}", preamble(pd.concat(found.values()), evidence), sections)
+    cells = pd.concat(found.values())
+    said = [*preamble(cells, evidence), *beside(dataset, official_types(cells))]
+    return Document(f"Results, profile {name}", said, sections)
+
+
+def official_types(cells: pd.DataFrame) -> dict[str, int]:
+    """Set -> the number of machine types that official scores of it are over, where `cells` have such scores."""
+    ours = cells[cells["metric"].isin(["official", "mean_auc_pauc"]) & (cells["printed_row"] == "")]
+    types = ours[~ours["machine"].isin(AGGREGATES)].groupby("set")["machine"].nunique()
+    return {str(name): int(count) for name, count in types.items()}
 
 
 def preamble(cells: pd.DataFrame, evidence: Evidence) -> list[str]:

@@ -147,10 +147,10 @@ def _label(machine: str, fields: Sequence[str]) -> Label | str:
     """What one line says, or what is wrong with it."""
     if len(fields) < 2 or not fields[0]:
         return f"not `name,label`: {','.join(fields)}"
-    said = None if fields[1] in ("0", "1") else _told(fields[1])
-    own = _told(fields[0])
+    said = None if fields[1] in ("0", "1") else told(fields[1])
+    own = told(fields[0])
     marks = {int(field) for field in fields[1:3] if field in ("0", "1")}
-    marks |= {told for told, _ in (said or (None, ""), own) if told is not None}
+    marks |= {mark for mark, _ in (said or (None, ""), own) if mark is not None}
     if len(marks) != 1:
         return f"{'two labels' if marks else 'no label (0, 1, normal or anomaly)'}: {','.join(fields)}"
     domains = {domain for _, domain in (said or (None, "unknown"), own)} - {"unknown"}
@@ -159,7 +159,7 @@ def _label(machine: str, fields: Sequence[str]) -> Label | str:
     return Label(machine, fields[0], marks.pop(), domains.pop() if domains else "unknown")
 
 
-def _told(file: str) -> tuple[int | None, str]:
+def told(file: str) -> tuple[int | None, str]:
     """(anomaly, domain) as far as a file's name tells them."""
     stem = file.removesuffix(".wav")
     if word := re.match(r"(normal|anomaly)_id_\d+_\d+$", stem):

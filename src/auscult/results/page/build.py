@@ -16,12 +16,14 @@ from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
 from auscult.results.page.context import Context, Section, marked
-from auscult.results.page.gather import costs, gather, groups, ordered_arms, thresholds_or_none
+from auscult.results.page.gather import Group, costs, gather, groups, ordered_arms, thresholds_or_none
 from auscult.results.page.plots import arm_data, overview
 from auscult.results.page.provenance import provenance
 from auscult.results.page.tables import MARKS, blocks
+from auscult.results.tables import official_types
 from auscult.settings.project import Project
 
 SCRIPTS = ("page.js", "sort.js", "charts.js")
@@ -44,7 +46,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         AuscultError: a needed package is missing, no arm has scores, an unknown arm, or `out` cannot be written or holds
             something else.
     """
-    _require_replaceable(out)
+    require_replaceable(out)
     script = _plotly()
     environment = _environment()
     context = gather(project, arms)
@@ -80,6 +82,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
             overview=overview(found, measured, context),
             first=shown[catalogue["first"]["key"]][1] if shown else None,
             marks=MARKS,
+            published=_published(context, found),
             sections=sections,
             left_out=_by_reason(context.left_out),
             provenance=provenance(context),
@@ -100,9 +103,10 @@ def project_rows(project: Project) -> list[str]:
 
 
 def more_sections(context: Context) -> list[Section]:
-    """Sounds, maps and agreement; a section that cannot be made says why in its place."""
+    """Sounds, maps and agreement; a section that cannot be made says why in its place. Of scores alone: agreement."""
     found = []
-    for module, menu in ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement")):
+    wanted = ((clips, "Worst clips"), (maps, "Maps"), (agreement, "Agreement"))
+    for module, menu in wanted if context.profile.source else wanted[2:]:
         try:
             made: Section = module.section(context)
         except (AuscultError, FileNotFoundError) as error:
@@ -113,6 +117,12 @@ def more_sections(context: Context) -> list[Section]:
 
 
 # -------------------------------------------------------------------------------------------------------------- what is shown
+def _published(context: Context, found: Sequence[Group]) -> list[str]:
+    """Scores of others on the same data."""
+    cells = [official_types(group.cells) for group in found if len(group.cells)]
+    return beside(context.profile.dataset, {name: count for types in cells for name, count in types.items()})
+
+
 def _catalogue(context: Context, shown: Mapping[str, Any]) -> dict[str, Any]:
     """Which data file holds what, for the selects."""
     tables = [
@@ -163,11 +173,15 @@ def _write_files(folder: Path, section: Section) -> None:
         path.write_bytes(content)
 
 
-def _require_replaceable(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise AuscultError(
-            "this folder holds something other than a report", str(out), "choose an empty or a new one: --out"
-        )
+def require_replaceable(out: Path, marker: str = MARKER, kind: str = "a report") -> None:
+    """Refuse to write the folder `out` where it cannot be, or holds what is not of a `kind` that has a file `marker`.
+
+    Raises:
+        AuscultError: it is so.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        what = f"this folder holds something other than {kind}"
+        raise AuscultError(what, str(out), "choose an empty or a new one: --out")
     if out.exists() and not out.is_dir():
         raise AuscultError("this is a file, and a folder is to be written", str(out), "choose another: --out")
     try:
