@@ -123,7 +123,8 @@ def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> Non
     try:
         for path in sorted((folder / "audio").glob("*.npy")):
             audio = np.load(path, mmap_mode="r")
-            shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
+            count = frames(audio.shape[1], frontend)  # refuses a name that there is not
+            shape = (len(audio), FRONTENDS[frontend].mels, count)
             with (
                 _array_file(folder / frontend / path.name, shape, np.float32) as write,
                 tqdm(total=len(audio), desc=f"{frontend} {path.stem}", unit="clip", leave=False) as bar,

@@ -91,7 +91,8 @@ class ClipStore:
         """(mels, frames) of one clip."""
         if self.arrays and frontend == ARRAYS:
             return self.arrays
-        return FRONTENDS[frontend].mels, frames(self.samples, frontend)
+        count = frames(self.samples, frontend)  # refuses a name that there is not
+        return FRONTENDS[frontend].mels, count
 
     def cannot_give(self, frontend: str, wave: bool) -> str:
         """Why a method cannot read its front-end ("" = none) or waveforms from these clips; "" if it can."""

@@ -24,8 +24,9 @@ class Shape:
 
     Attributes:
         classes: C.
-        mels, frames: log-mel bands and frames of a clip; 0 for a method that reads waveforms alone.
-        samples: of a clip.
+        mels, frames: log-mel bands and frames of a clip, or rows and columns of an array; 0 for a method that reads waveforms
+            alone.
+        samples: of a clip; 0 where clips are arrays.
         sample_rate: Hz.
         unattributed: the classes whose clips carry no attributes, where attributes make the classes.
     """
@@ -53,7 +54,8 @@ class Batch:
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
         valid: int64 [B], samples before the zeros that fill a shorter recording up; None where all are whole.
-        mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
+        mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window]. By the front-end `arrays` the
+            stored values [B, rows, columns].
     """
 
     label: Tensor | MaybeNone = None
@@ -167,6 +169,7 @@ class Method:
             settings call `frontend`.
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
+        smallest: bands and frames that the network needs at least.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
         divisible: whether several processes can compute one loss together: it takes what it needs of the network through
             `distributed.sharded`, and all else follows from that and the batch.
@@ -184,6 +187,7 @@ class Method:
     wave: Callable[..., bool] = lambda settings: False
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
+    smallest: tuple[int, int] = (1, 1)
     phases: Callable[..., list[Phase]] | None = None
     divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0

@@ -72,7 +72,7 @@ def train_arm(
         mels, frames = store.shape(frontend) if frontend and not unread else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        reason = unread or _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
+        reason = unread or _untrainable(method, settings, counts, shape) or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")
@@ -93,14 +93,19 @@ def train_arm(
     return _cost(seconds, device)
 
 
-def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
-    """Why a network cannot be trained on clips of these classes and this length; "" if it can."""
+def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], shape: Shape) -> str:
+    """Why a network cannot be trained on clips of these classes and this shape; "" if it can."""
     absent = modelfolder.missing_checkpoint(settings)
     if absent:
         return absent
-    window = method.window(settings, frames)
-    if window > frames:
-        return f"a window of {window} frames is longer than the clips ({frames} frames)"
+    window = method.window(settings, shape.frames)
+    if window > shape.frames:
+        return f"a window of {window} frames is longer than the clips ({shape.frames} frames)"
+    bands, frames = method.smallest
+    if method.mel(settings) and (shape.mels < bands or shape.frames < frames):
+        return (
+            f"its network needs {bands} bands and {frames} frames, and the clips have {shape.mels} and {shape.frames}"
+        )
     if settings.trained and sum(counts.values()) < 2:
         return "there is one training clip only, and batch norms need two"
     return method.untrainable(settings, counts)

@@ -174,7 +174,7 @@ def _as_words(column: pd.Series) -> list[str]:
 def _index(words: pd.DataFrame, partition: str, place: str, bad: list[str]) -> pd.DataFrame | None:
     """A table of text as columns `INDEX`, absent ones filled; None, and messages, where it says what cannot be."""
     defaults = {"unit": "00", "domain": "unknown", "attributes": "", "anomaly": ""}
-    index = words.reindex(columns=INDEX).fillna(defaults)
+    index = words.assign(**{name: word for name, word in defaults.items() if name not in words})[INDEX]
     index["domain"] = index["domain"].replace("", "unknown")
     index["anomaly"] = index["anomaly"].replace({"False": "0", "True": "1"})
     wrong = {

@@ -85,6 +85,9 @@ def _parts(profile: Profile, folder: Path, bad: list[str]) -> list[tuple[str, Pa
         found += [(set_name, part) for part in read_parts(base, prefix, bad)]
     if not found and not bad:
         raise AuscultError("no arrays in this folder", str(folder), f"put them there: {FORMS}")
+    missing = sorted(set(profile.machines) - {part.machine for _, part in found})
+    if missing and not bad:
+        bad.append(f"no arrays of the profile's machines {', '.join(missing)}")
     return [one for one in found if not profile.machines or one[1].machine in profile.machines]
 
 
@@ -136,6 +139,7 @@ def _table(set_name: str, part: Part, bad: list[str]) -> pd.DataFrame:
             bad.append(f"{part.place}: {fault}")
     hashes = (hashlib.blake2b(row, digest_size=8).digest() for row in np.ascontiguousarray(values))
     return part.index.assign(
+        anomaly=0.0 if part.partition == "train" else part.index["anomaly"],  # held out, it counts as normal
         set=set_name,
         partition=part.partition,
         machine=part.machine,
