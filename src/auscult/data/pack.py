@@ -37,9 +37,7 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
     if profile.arrays:
         _pack_arrays(clips, root, out)
         return
-    unknown = sorted(set(frontends) - set(FRONTENDS))
-    if unknown:
-        raise AuscultError(f"unknown front-end `{unknown[0]}`", "features.frontends", f"use: {', '.join(FRONTENDS)}")
+    _check(frontends, "features.frontends")
     samples = round(profile.clip_seconds * profile.sample_rate)
     with atomic_folder(out) as part:
         bad: list[str] = []
@@ -58,6 +56,12 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
         _finish(part, index, facts, frontends, data.workers)
 
 
+def _check(frontends: list[str], where: str) -> None:
+    unknown = sorted(set(frontends) - set(FRONTENDS))
+    if unknown:
+        raise AuscultError(f"unknown front-end `{unknown[0]}`", where, f"use: {', '.join(FRONTENDS)}")
+
+
 def _pack_arrays(clips: pd.DataFrame, root: Path, out: Path) -> None:
     """Copy the arrays of `clips` from what the download stage left below `root` (arrays/source.py)."""
     place = pd.read_parquet(root / "clips.parquet", columns=["path", "row"]).set_index("path")["row"]
@@ -73,7 +77,12 @@ def _pack_arrays(clips: pd.DataFrame, root: Path, out: Path) -> None:
 
 
 def pack_windows(windows: np.ndarray, units: list[str], out: Path, sample_rate: int, frontends: list[str]) -> None:
-    """Pack windows int16 [n, samples] of one machine, with the unit of each, as `pack` does the clips of a manifest."""
+    """Pack windows int16 [n, samples] of one machine, with the unit of each, as `pack` does the clips of a manifest.
+
+    Raises:
+        AuscultError: unknown front-end.
+    """
+    _check(frontends, "")
     with atomic_folder(out) as part:
         with _array_file(part / "audio" / "machine.npy", windows.shape, np.int16) as write:
             for row, window in enumerate(windows):
@@ -123,8 +132,7 @@ def _compute(folder: Path, frontend: str, sample_rate: int, workers: int) -> Non
     try:
         for path in sorted((folder / "audio").glob("*.npy")):
             audio = np.load(path, mmap_mode="r")
-            count = frames(audio.shape[1], frontend)  # refuses a name that there is not
-            shape = (len(audio), FRONTENDS[frontend].mels, count)
+            shape = (len(audio), FRONTENDS[frontend].mels, frames(audio.shape[1], frontend))
             with (
                 _array_file(folder / frontend / path.name, shape, np.float32) as write,
                 tqdm(total=len(audio), desc=f"{frontend} {path.stem}", unit="clip", leave=False) as bar,

@@ -54,8 +54,7 @@ class Batch:
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
         valid: int64 [B], samples before the zeros that fill a shorter recording up; None where all are whole.
-        mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window]. By the front-end `arrays` the
-            stored values [B, rows, columns].
+        mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
     label: Tensor | MaybeNone = None
@@ -166,7 +165,7 @@ class Method:
         build: network from settings and shape.
         scope: one network for all machines, or one per machine type.
         mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none, and by default what the
-            settings call `frontend`.
+            settings call `frontend`. By `arrays` a batch's `mel` is the stored values [B, rows, columns].
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         smallest: bands and frames that the network needs at least.

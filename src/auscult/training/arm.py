@@ -64,15 +64,18 @@ def train_arm(
         states.remove_old()
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
+    unreadable = _unreadable(method, settings, store)
     for name, clips in method.groups(store.index).items():
+        if unreadable:
+            trained.skipped[name] = unreadable
+            distributed.say(f"network `{name}` is left out: {unreadable}")
+            continue
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
-        frontend = method.mel(settings)
-        unread = store.cannot_give(frontend, method.wave(settings))
-        mels, frames = store.shape(frontend) if frontend and not unread else (0, 0)
+        mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        reason = unread or _untrainable(method, settings, counts, shape) or _too_long(method, settings, train, device)
+        reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")
@@ -93,19 +96,25 @@ def train_arm(
     return _cost(seconds, device)
 
 
-def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], shape: Shape) -> str:
-    """Why a network cannot be trained on clips of these classes and this shape; "" if it can."""
+def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> str:
+    """Why a method cannot read clips of this kind (audio, arrays) or shape; "" if it can."""
+    frontend = method.mel(settings)
+    if (reason := store.cannot_give(frontend, method.wave(settings))) or not frontend:
+        return reason
+    (bands, frames), found = method.smallest, store.shape(frontend)
+    if found[0] < bands or found[1] < frames:
+        return f"its network needs {bands} bands and {frames} frames, and the clips have {found[0]} and {found[1]}"
+    return ""
+
+
+def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
+    """Why a network cannot be trained on clips of these classes and this length; "" if it can."""
     absent = modelfolder.missing_checkpoint(settings)
     if absent:
         return absent
-    window = method.window(settings, shape.frames)
-    if window > shape.frames:
-        return f"a window of {window} frames is longer than the clips ({shape.frames} frames)"
-    bands, frames = method.smallest
-    if method.mel(settings) and (shape.mels < bands or shape.frames < frames):
-        return (
-            f"its network needs {bands} bands and {frames} frames, and the clips have {shape.mels} and {shape.frames}"
-        )
+    window = method.window(settings, frames)
+    if window > frames:
+        return f"a window of {window} frames is longer than the clips ({frames} frames)"
     if settings.trained and sum(counts.values()) < 2:
         return "there is one training clip only, and batch norms need two"
     return method.untrainable(settings, counts)
