@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import runpy
 import shutil
 import sys
@@ -433,7 +434,8 @@ def test_methods_that_need_audio_say_so(small: Path, packed: Path) -> None:
         ("mfn", {"epochs": 1, "batch_size": 16}, ""),
         ("mobilenet_v2", {"epochs": 1, "batch_size": 16}, ""),
         ("sc_adacos", {"epochs": 1}, "its network needs 5 bands and 5 frames, and the clips have 4 and 6"),
-        ("cnn10", {"epochs": 1}, "a window of 16 frames is longer than the clips (6 frames)"),
+        ("cnn10", {"epochs": 1}, "its network needs 16 bands and 1 frames, and the clips have 4 and 6"),
+        ("glow_aff", {"epochs": 1}, "a window of 8 frames is longer than the clips (6 frames)"),
         ("stgram_mfn", {"epochs": 1}, "it reads waveforms, and these clips are arrays without audio"),
     ],
 )
@@ -529,6 +531,48 @@ def test_the_stages_on_arrays_and_that_the_order_of_rows_changes_no_result(
     assert [path.name for path in (one / "data/tiny/submission/stgram_mfn").iterdir()] == ["nothing.txt"]
     rows = (one / "data/tiny/submission/ae/anomaly_score_fan_id_00.csv").read_text().splitlines()
     assert sorted(int(row.split(",")[0]) for row in rows) == list(range(12)), "named by the row in the file"
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "your-own-features.md").read_text(), re.S)
+
+
+def test_the_vibration_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by the page's lines, read by the page's profile: each file's features are a clip with its label."""
+    rng = np.random.default_rng(0)
+    for name, count, gain in (("normal", 5, 1.0), ("good", 3, 1.0), ("bad", 2, 3.0)):
+        (tmp_path / "logger" / name).mkdir(parents=True)
+        for number in range(count):
+            np.savetxt(tmp_path / "logger" / name / f"{number}.csv", gain * rng.normal(size=(400, 3)), delimiter=",")
+    monkeypatch.chdir(tmp_path)
+    exec(examples()[0], {})
+    profile = load_profile("arrays", ROOT / "profiles")
+    fetch(profile, tmp_path / "raw")
+    clips, labels = build_manifest(profile, root_of(tmp_path / "raw"))
+    assert clips["partition"].value_counts().to_dict() == {"train": 5, "test": 5}
+    stored = np.load(tmp_path / "raw" / "spindle.npy")
+    assert stored.shape == (10, 11, 3)
+    table = pd.read_parquet(tmp_path / "raw" / "clips.parquet")
+    loud = stored[table["row"], 0].mean(axis=1) > 2
+    assert loud.tolist() == (table["anomaly"] == 1).tolist(), "the first row of a clip is its RMS"
+    assert labels["anomaly"].sum() == 2
+
+
+def test_the_embeddings_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(12, 768))
+    np.save(tmp_path / "vectors.npy", vectors)
+    facts = {"machine": ["fan"] * 6 + ["pump"] * 6, "part": ["train", "test"] * 6, "unit": "01", "domain": "source"}
+    table = pd.DataFrame({**facts, "anomaly": ["", "1", "", "0", "", ""] * 2})
+    table.to_csv(tmp_path / "recordings.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    exec(examples()[1], {})
+    profile = load_profile("arrays", ROOT / "profiles")
+    fetch(profile, tmp_path / "raw")
+    clips, labels = build_manifest(profile, root_of(tmp_path / "raw"))
+    assert clips.groupby(["machine", "partition"]).size().tolist() == [3, 3, 3, 3]
+    assert sorted(labels["anomaly"]) == [0, 0, 1, 1], "of one test clip of each machine it is not known"
+    assert np.load(tmp_path / "raw" / "fan.npy").shape == (6, 768, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------- real features
