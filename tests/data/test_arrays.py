@@ -325,16 +325,40 @@ def test_a_leak_is_named(tmp_path: Path) -> None:
 def test_copies_inside_a_partition_are_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = arrays("pump")
     made["train_1"][4] = made["train_1"][9]
-    made["test_1"][11] = made["test_1"][0]  # an anomaly and a normal clip
+    made["test_1"][11] = made["test_1"][8]
     put_npz(tmp_path / "source", {"pump": made})
     clips, labels = packed_from(tmp_path / "source", tmp_path)
     said = capsys.readouterr()
     said_all = said.out + said.err
     assert "clips of equal values inside the train part, each kept and counted: 2 clips, 1 different" in said_all
     assert "pump.npz/train_1/4 = pump.npz/train_1/9" in said_all
-    assert "1 of them stand there as normal and as anomalous" in said_all
+    assert "clips of equal values inside the test part, each kept and counted: 2 clips, 1 different" in said_all
     assert len(clips) == clips["clip_id"].nunique() == 24
     assert labels["anomaly"].sum() == 6
+
+
+def test_copies_with_different_labels_are_refused(tmp_path: Path) -> None:
+    made = arrays("pump")
+    made["test_1"][11] = made["test_1"][0]
+    put_npz(tmp_path / "source", {"pump": made})
+    _refused(tmp_path, ["pump.npz/test_1/0 = pump.npz/test_1/11: the same values with different labels"])
+
+
+def test_copies_in_two_domains_keep_their_ids_whatever_the_order_of_rows(tmp_path: Path) -> None:
+    values = np.repeat(np.arange(6.0)[:, None], 2, axis=0)
+    index = pd.DataFrame({"domain": ["source", "target"] * 6})
+    made = []
+    for number, order in enumerate((np.arange(12), np.arange(12)[::-1])):
+        folder = tmp_path / str(number) / "source" / "pump"
+        folder.mkdir(parents=True)
+        for partition, shift in (("train", 0), ("test", 10)):
+            np.save(folder / f"{partition}.npy", values[order] + shift)
+            index.iloc[order].assign(anomaly=0).to_csv(folder / f"{partition}.csv", index=False)
+        rules = {"scheme": "dcase2022"}
+        clips, labels = packed_from(folder.parent, tmp_path / str(number), rules=rules)
+        made.append((clips.drop(columns="path"), labels))
+    for one, other in zip(*made, strict=True):
+        pd.testing.assert_frame_equal(one, other)
 
 
 INDEX_WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -375,13 +399,15 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
     (folder / "lathe.npz").write_bytes(b"no zip")
     np.save(folder / "drill.npy", np.ones(3))
     (folder / "drill.npy").rename(folder / "drill.npz")
+    np.save(folder / "lone.npy", np.ones((3, 24)))
     ragged = pd.DataFrame({"values": [[1.0, 2.0], [1.0]], "machine": "mill"})
     ragged.to_parquet(folder / "train.parquet")
     (folder / "test.parquet").write_bytes(b"PAR1")
     words = ["pump/train.npy: without its index train.csv", "saw/train.csv, row 1: an anomaly among the training clips"]
     words += ["fan.npz: not a whole .npz file", "lathe.npz: not a whole .npz file", "drill.npz: not a whole .npz file"]
     words += ["train.parquet (mill): no array of numbers of one shape", "test.parquet: not a whole Parquet file"]
-    assert "7 thing(s)" in _refused(tmp_path, words)
+    words += ["lone.npy: an array by itself"]
+    assert "8 thing(s)" in _refused(tmp_path, words)
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
         table.loc[chosen, "partition"] = "test"
     _check(table, profile)
     _check_rates(table, profile)
-    table = _with_ids(table).sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
+    table = _with_ids(table, profile.arrays).sort_values(
+        ["set", "machine", "partition", "unit", "clip_id"], ignore_index=True
+    )
     _warn(table)
     test = table["partition"] == "test"
     labels = table.loc[test & table["anomaly"].notna(), LABELS].astype({"anomaly": "int64"}).reset_index(drop=True)
@@ -230,12 +232,15 @@ def _table(found: Found, headers: np.ndarray, profile: Profile) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _with_ids(table: pd.DataFrame) -> pd.DataFrame:
+def _with_ids(table: pd.DataFrame, arrays: bool) -> pd.DataFrame:
     """Add `clip_id`: the hash of the content, later copies of the same bytes moved to the next free number.
 
-    Which copy is the first is decided by what may be known of a test clip, training first, so that no name decides.
+    Which copy is the first is decided by what may be known of a test clip, training first, so that no name decides. The path of
+    an array is its row, which means nothing: copies that differ in anything are put in order by that.
     """
-    order = table.assign(tested=table["partition"] == "test").sort_values(["tested", "set", "machine", "unit", "path"])
+    more = ["domain", "attributes"] if arrays else []
+    keys = ["tested", "set", "machine", "unit", *more, "path"]
+    order = table.assign(tested=table["partition"] == "test").sort_values(keys)
     ids = (order["content"] + order.groupby("content").cumcount()).astype("int64")
     if not ids.is_unique:
         raise AuscultError(

@@ -67,6 +67,10 @@ def read_parts(base: Path, prefix: str, bad: list[str]) -> list[Part]:
             parts += _of_npz(path, f"{prefix}{path.name}", bad)
         elif path.name in ("train.parquet", "test.parquet"):
             parts += _of_parquet(path, f"{prefix}{path.name}", bad)
+        elif path.suffix == ".npy":
+            bad.append(
+                f"{prefix}{path.name}: an array by itself; put it into a folder of its machine, as train.npy or test.npy"
+            )
         elif path.is_dir():
             parts += _of_folder(path, f"{prefix}{path.name}", bad)
     return parts
@@ -176,7 +180,7 @@ def _index(words: pd.DataFrame, partition: str, place: str, bad: list[str]) -> p
     defaults = {"unit": "00", "domain": "unknown", "attributes": "", "anomaly": ""}
     index = words.assign(**{name: word for name, word in defaults.items() if name not in words})[INDEX]
     index["domain"] = index["domain"].replace("", "unknown")
-    index["anomaly"] = index["anomaly"].replace({"False": "0", "True": "1"})
+    index["anomaly"] = index["anomaly"].replace({"0.0": "0", "1.0": "1", "False": "0", "True": "1"})
     wrong = {
         "no unit": index["unit"] == "",
         f"the domain is none of {', '.join(_DOMAINS)}": ~index["domain"].isin(_DOMAINS),

@@ -150,7 +150,7 @@ def _table(set_name: str, part: Part, bad: list[str]) -> pd.DataFrame:
 
 # ----------------------------------------------------------------------------------------------------- what is refused
 def _check(table: pd.DataFrame, bad: list[str]) -> None:
-    """Test clips that were trained on, and units that were not."""
+    """Test clips that were trained on, units that were not, and labels that contradict each other."""
     train, test = (table[table["partition"] == partition] for partition in ("train", "test"))
     places = train.drop_duplicates("content").set_index("content")["path"]
     leaks = test[test["content"].isin(places.index)]
@@ -158,6 +158,9 @@ def _check(table: pd.DataFrame, bad: list[str]) -> None:
         f"{path}: a leak, for the same values are trained on ({places[content]})"
         for path, content in zip(leaks["path"], leaks["content"], strict=True)
     ]
+    for _, copies in test[test.duplicated("content", keep=False)].groupby("content"):
+        if copies["anomaly"].nunique(dropna=False) > 1:
+            bad.append(f"{' = '.join(copies['path'])}: the same values with different labels")
     trained = set(zip(train["machine"], train["unit"], strict=True))
     for (machine, unit), rows in test.groupby(["machine", "unit"]):
         if (machine, unit) not in trained:
@@ -199,5 +202,3 @@ def _copies(table: pd.DataFrame) -> Iterator[str]:
                 f"warning: clips of equal values inside the {partition} part, each kept and counted: {len(copies)} clips, "
                 f"{len(groups)} different{listed(groups, 5)}"
             )
-            if mixed := int((copies.groupby("content")["anomaly"].nunique() > 1).sum()):
-                yield f"warning: {mixed} of them stand there as normal and as anomalous: no score can tell them apart"
