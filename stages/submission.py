@@ -2,6 +2,8 @@
 
 import sys
 
+import pandas as pd
+
 from auscult.errors import run
 from auscult.files import atomic_folder
 from auscult.scoring.submission import write_submission
@@ -13,21 +15,19 @@ def main() -> None:
     paths, settings, score = project.paths, project.section("submission"), project.section("score")
     for arm in sys.argv[1:]:
         out = paths.submission(arm)
+        nothing = ""
         if settings.set not in project.profile.sets:
+            nothing = f"the profile {project.profile.name} has no {settings.set} set"
+        elif pd.read_parquet(paths.scores(arm), columns=["seed"]).empty:
+            nothing = f"no network of {arm} was trained: the tables say why"
+        if nothing:
             with atomic_folder(out) as part:
-                (part / "nothing.txt").write_text(f"the profile {project.profile.name} has no {settings.set} set\n")
+                (part / "nothing.txt").write_text(f"{nothing}\n")
             continue
         seed = project.seeds[0]
         absent = write_submission(
-            paths.embeddings(arm, seed),
-            paths.scores(arm),
-            paths.clips,
-            out,
-            project.profile.rules,
-            seed,
-            settings,
-            score,
-        )
+            paths.embeddings(arm, seed), paths.scores(arm), paths.clips, out, project.profile.rules, seed, settings, score,
+        )  # fmt: skip
         if absent:
             print(f"{arm} has no scores of {', '.join(absent)}: the submission is not complete", file=sys.stderr)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from auscult.data.audio import RecordingError, decode
 from auscult.data.parallel import in_threads
-from auscult.data.store import to_float
+from auscult.data.store import ARRAYS, to_float
 from auscult.errors import AuscultError, listed
 from auscult.features import FRONTENDS, frames, spectrogram
 from auscult.files import atomic_folder
@@ -29,12 +29,15 @@ INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
 def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Data, frontends: list[str]) -> None:
     """Decode `clips` (rows of the manifest, one partition) below `root` and compute `frontends`, into folder `out`.
 
+    Arrays of features are one front-end, `arrays`, and no other can be computed.
+
     Raises:
         AuscultError: unknown front-end; every undecodable, truncated or non-finite recording at once. `out` is then absent.
     """
-    unknown = sorted(set(frontends) - set(FRONTENDS))
-    if unknown:
-        raise AuscultError(f"unknown front-end `{unknown[0]}`", "features.frontends", f"use: {', '.join(FRONTENDS)}")
+    if profile.arrays:
+        _pack_arrays(clips, root, out)
+        return
+    _check(frontends, "features.frontends")
     samples = round(profile.clip_seconds * profile.sample_rate)
     with atomic_folder(out) as part:
         bad: list[str] = []
@@ -53,8 +56,33 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
         _finish(part, index, facts, frontends, data.workers)
 
 
+def _check(frontends: list[str], where: str) -> None:
+    unknown = sorted(set(frontends) - set(FRONTENDS))
+    if unknown:
+        raise AuscultError(f"unknown front-end `{unknown[0]}`", where, f"use: {', '.join(FRONTENDS)}")
+
+
+def _pack_arrays(clips: pd.DataFrame, root: Path, out: Path) -> None:
+    """Copy the arrays of `clips` from what the download stage left below `root` (arrays/source.py)."""
+    place = pd.read_parquet(root / "clips.parquet", columns=["path", "row"]).set_index("path")["row"]
+    shape = (0, 0)
+    with atomic_folder(out) as part:
+        (part / ARRAYS).mkdir()
+        for machine, rows in clips.groupby("machine", sort=True):
+            values = np.load(root / f"{machine}.npy", mmap_mode="r")[place[rows["path"]]]
+            np.save(part / ARRAYS / f"{machine}.npy", values)
+            shape = values.shape[1:]
+        facts = {"sample_rate": 0, "samples": 0, "channel": 0, ARRAYS: shape}
+        _finish(part, clips.assign(valid=0), facts, [], 0)
+
+
 def pack_windows(windows: np.ndarray, units: list[str], out: Path, sample_rate: int, frontends: list[str]) -> None:
-    """Pack windows int16 [n, samples] of one machine, with the unit of each, as `pack` does the clips of a manifest."""
+    """Pack windows int16 [n, samples] of one machine, with the unit of each, as `pack` does the clips of a manifest.
+
+    Raises:
+        AuscultError: unknown front-end.
+    """
+    _check(frontends, "")
     with atomic_folder(out) as part:
         with _array_file(part / "audio" / "machine.npy", windows.shape, np.int16) as write:
             for row, window in enumerate(windows):

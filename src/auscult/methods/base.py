@@ -24,8 +24,9 @@ class Shape:
 
     Attributes:
         classes: C.
-        mels, frames: log-mel bands and frames of a clip; 0 for a method that reads waveforms alone.
-        samples: of a clip.
+        mels, frames: log-mel bands and frames of a clip, or rows and columns of an array; 0 for a method that reads waveforms
+            alone.
+        samples: of a clip; 0 where clips are arrays.
         sample_rate: Hz.
         unattributed: the classes whose clips carry no attributes, where attributes make the classes.
     """
@@ -172,10 +173,11 @@ class Method:
         build: network from settings and shape.
         scope: one network for all machines, or one per machine type; settings that have a `scope` decide for themselves.
         mel, wave: which inputs it reads, given its settings; `mel` is a front-end's name, "" for none, and by default what the
-            settings call `frontend`.
+            settings call `frontend`. By `arrays` a batch's `mel` is the stored values [B, rows, columns].
         window: frames of a training item, given the settings and the frames of a clip; 0 = a whole clip.
         hop: frames between the starts of the windows of one clip.
         domains: whether its training batches say which clips are of the target domain.
+        smallest: bands and frames that the network needs at least.
         phases: trainings that follow each other, given the settings; None = one, with the settings themselves.
         divisible: whether several processes can compute one loss together: it takes what it needs of the network through
             `distributed.sharded`, and all else follows from that and the batch.
@@ -194,6 +196,7 @@ class Method:
     window: Callable[..., int] = lambda settings, frames: 0
     hop: Callable[..., int] = lambda settings: 1
     domains: bool = False
+    smallest: tuple[int, int] = (1, 1)
     phases: Callable[..., list[Phase]] | None = None
     divisible: bool = False
     encoder_size: Callable[..., int] = lambda settings: 0

@@ -58,6 +58,7 @@ METHOD = Method(
     settings=Cnn10Settings,
     build=Cnn10Classifier,
     window=lambda settings, frames: 0 if frames >= POOL ** len(CHANNELS) else POOL ** len(CHANNELS),
+    smallest=(POOL ** len(CHANNELS), 1),
     divisible=True,
     untrainable=two_classes,
 )

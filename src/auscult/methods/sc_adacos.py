@@ -219,6 +219,7 @@ def untrainable(settings: ScAdacosSettings, counts: Mapping[str, int]) -> str:
 METHOD = Method(
     settings=ScAdacosSettings,
     build=ScAdacos,
+    smallest=(5, 5),  # its first convolution and pooling
     divisible=True,
     untrainable=untrainable,
 )

@@ -66,7 +66,12 @@ def train_arm(
     class_label = class_scheme(store.index, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
+    unreadable = _unreadable(method, settings, store)
     for name, clips in method.groups(store.index, settings).items():
+        if unreadable:
+            trained.skipped[name] = unreadable
+            distributed.say(f"network `{name}` is left out: {unreadable}")
+            continue
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
@@ -92,6 +97,17 @@ def train_arm(
         modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
         states.finish()
     return _cost(seconds, device)
+
+
+def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> str:
+    """Why a method cannot read clips of this kind (audio, arrays) or shape; "" if it can."""
+    frontend = method.mel(settings)
+    if (reason := store.cannot_give(frontend, method.wave(settings))) or not frontend:
+        return reason
+    (bands, frames), found = method.smallest, store.shape(frontend)
+    if found[0] < bands or found[1] < frames:
+        return f"its network needs {bands} bands and {frames} frames, and the clips have {found[0]} and {found[1]}"
+    return ""
 
 
 def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:

@@ -79,7 +79,7 @@ class Loader:
         frontend = self.inputs.frontend
         self.window = method.window(settings, store.shape(frontend)[1]) if frontend else 0
         self.lengths = heard(store, rows, settings)
-        self.frames = frames_of(self.lengths, frontend)
+        self.frames = frames_of(store, self.lengths, frontend)
         self.own_lengths = settings.fill == "none"
         self.kinds = store.streamed(frontend, self.inputs.wave)
         self.depth = depth
@@ -137,8 +137,10 @@ def heard(store: ClipStore, rows: np.ndarray, settings: MethodSettings) -> np.nd
     return np.full(len(rows), store.samples)
 
 
-def frames_of(lengths: np.ndarray, frontend: str) -> np.ndarray:
-    """Frames of clips of these lengths (samples), int64 [clips]; 0 without a front-end."""
+def frames_of(store: ClipStore, lengths: np.ndarray, frontend: str) -> np.ndarray:
+    """Frames of clips of these lengths (samples), int64 [clips]; 0 without a front-end. Arrays have all the same."""
+    if store.arrays:
+        return np.full(len(lengths), store.arrays[1])
     different, which = np.unique(lengths, return_inverse=True)
     frames = [front_end(frontend).frames(int(length)) if frontend else 0 for length in different]
     return np.array(frames, np.int64)[which]
@@ -147,10 +149,10 @@ def frames_of(lengths: np.ndarray, frontend: str) -> np.ndarray:
 def too_short(method: Method, settings: MethodSettings, store: ClipStore, rows: np.ndarray) -> str:
     """What is wrong where some of these clips, each as long as it is, are shorter than a window; "" if none are."""
     frontend = method.mel(settings)
-    if settings.fill != "none" or not frontend:
+    if settings.fill != "none" or not frontend or store.arrays:
         return ""
     lengths = heard(store, rows, settings)
-    frames = frames_of(lengths, frontend)
+    frames = frames_of(store, lengths, frontend)
     needed = max(1, method.window(settings, store.shape(frontend)[1]))
     few = int(((frames < needed) | (lengths < front_end(frontend).shortest)).sum())
     if not few:

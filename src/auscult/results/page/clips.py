@@ -48,6 +48,9 @@ def section(context: Context) -> Section:
             ANCHOR,
             f"<p>{what}or to play: <code>dvc pull features</code> or <code>dvc repro features</code>.</p>",
         )
+    if test.arrays:
+        why = "The clips of this profile are arrays of features: there is no sound to play and no spectrum to draw."
+        return Section(TITLE, ANCHOR, f"<p>{why}</p>")
     media, parts, shown = Media(test, train), [], []
     for arm in arms:
         try:
