@@ -228,7 +228,10 @@ def write_profile(folder: Path, **changes: Any) -> Path:
         ({"rules": {"scheme": "dcase2020", "max_fp": 0.1}}, "rules.max_fp: unknown key (did you mean `max_fpr`?)"),
         ({"sets": {"test": "."}}, "sets.test"),
         ({"holdout": 1.0}, "holdout: Input should be less than 1"),
-        ({"clip_seconds": 0}, "clip_seconds: Input should be greater than 0"),
+        ({"clip_seconds": 0}, "audio needs `clip_seconds` (not empty, greater than 0)"),
+        ({"clip_seconds": -1}, "clip_seconds: Input should be greater than or equal to 0"),
+        ({"grammar": None, "sets": None, "sample_rate": 0}, "audio needs `grammar`, `sets`, `sample_rate`"),
+        ({"source": {"kind": "arrays"}}, "arrays have no names to read: leave `grammar` and `eval_labels` empty"),
         ({"overrides": {"os_sl": {}}}, "unknown section `os_sl` (did you mean `os_scl`?)"),
     ],
 )

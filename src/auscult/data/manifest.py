@@ -56,7 +56,7 @@ BATCH = 64
 
 
 def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read every recording's name and header below `root`.
+    """Read every recording's name and header below `root`, or the table of arrays there.
 
     Returns:
         clips: columns `CLIPS`; `domain` and `attributes` are filled for training clips only. Sorted by set, machine,
@@ -67,6 +67,29 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
         AuscultError: every bad file at once; labels that do not fit the clips; a machine of the profile without clips, or
             with sample rates that tell clips apart; a unit (class) only in the test set; no test clips at all.
     """
+    table = _of_arrays(profile, root) if profile.arrays else _of_recordings(profile, root, workers)
+    if profile.holdout:
+        chosen = (table["content"] % 1_000_003 < profile.holdout * 1_000_003) & (table["partition"] == "train")
+        table.loc[chosen, "partition"] = "test"
+    _check(table, profile)
+    _check_rates(table, profile)
+    table = _with_ids(table).sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
+    _warn(table)
+    test = table["partition"] == "test"
+    labels = table.loc[test & table["anomaly"].notna(), LABELS].astype({"anomaly": "int64"}).reset_index(drop=True)
+    clips = table.copy()
+    clips.loc[test, "domain"] = "unknown"  # hidden at test time from 2022 on, and no back-end may use it
+    clips.loc[test, "attributes"] = ""
+    return clips[CLIPS], labels
+
+
+def _of_arrays(profile: Profile, root: Path) -> pd.DataFrame:
+    """The table that the download stage left beside the arrays (arrays/source.py)."""
+    nothing_heard = {"seconds": 0.0, "channels": 0, "rate": 0}
+    return pd.read_parquet(root / "clips.parquet").assign(dataset=profile.dataset, **nothing_heard)
+
+
+def _of_recordings(profile: Profile, root: Path, workers: int) -> pd.DataFrame:
     if profile.grammar not in GRAMMARS:
         raise AuscultError(
             f"unknown grammar `{profile.grammar}`", f"profile {profile.name}", f"use: {', '.join(GRAMMARS)}"
@@ -79,23 +102,9 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
         raise AuscultError(
             f"{len(bad)} file(s) cannot be used:{listed(sorted(bad))}", fix="mend, rename or remove them"
         )
-    table = _table(found, headers, profile)
-    if profile.holdout:
-        chosen = (table["content"] % 1_000_003 < profile.holdout * 1_000_003) & (table["partition"] == "train")
-        table.loc[chosen, "partition"] = "test"
-    _check(table, profile)
-    _check_rates(table, profile)
-    table = _with_ids(table).sort_values(["set", "machine", "partition", "unit", "clip_id"], ignore_index=True)
-    _warn(table)
     if lines := differences(root, [(path, name) for _, path, name in named]):
         tqdm.write(f"warning: attribute tables differ from the names, which are used:{listed(lines)}")
-
-    test = table["partition"] == "test"
-    labels = table.loc[test & table["anomaly"].notna(), LABELS].astype({"anomaly": "int64"}).reset_index(drop=True)
-    clips = table.copy()
-    clips.loc[test, "domain"] = "unknown"  # hidden at test time from 2022 on, and no back-end may use it
-    clips.loc[test, "attributes"] = ""
-    return clips[CLIPS], labels
+    return _table(found, headers, profile)
 
 
 def _find(profile: Profile, root: Path) -> tuple[Found, list[str]]:

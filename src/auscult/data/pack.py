@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from auscult.data.audio import RecordingError, decode
 from auscult.data.parallel import in_threads
-from auscult.data.store import to_float
+from auscult.data.store import ARRAYS, to_float
 from auscult.errors import AuscultError, listed
 from auscult.features import FRONTENDS, frames, spectrogram
 from auscult.files import atomic_folder
@@ -29,9 +29,14 @@ INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
 def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Data, frontends: list[str]) -> None:
     """Decode `clips` (rows of the manifest, one partition) below `root` and compute `frontends`, into folder `out`.
 
+    Arrays of features are one front-end, `arrays`, and no other can be computed.
+
     Raises:
         AuscultError: unknown front-end; every undecodable, truncated or non-finite recording at once. `out` is then absent.
     """
+    if profile.arrays:
+        _pack_arrays(clips, root, out)
+        return
     unknown = sorted(set(frontends) - set(FRONTENDS))
     if unknown:
         raise AuscultError(f"unknown front-end `{unknown[0]}`", "features.frontends", f"use: {', '.join(FRONTENDS)}")
@@ -51,6 +56,20 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
             raise AuscultError(f"{len(bad)} recording(s) cannot be decoded:{listed(bad)}", fix="mend or remove them")
         facts = {"sample_rate": profile.sample_rate, "samples": samples, "channel": data.channel}
         _finish(part, index, facts, frontends, data.workers)
+
+
+def _pack_arrays(clips: pd.DataFrame, root: Path, out: Path) -> None:
+    """Copy the arrays of `clips` from what the download stage left below `root` (arrays/source.py)."""
+    place = pd.read_parquet(root / "clips.parquet", columns=["path", "row"]).set_index("path")["row"]
+    shape = (0, 0)
+    with atomic_folder(out) as part:
+        (part / ARRAYS).mkdir()
+        for machine, rows in clips.groupby("machine", sort=True):
+            values = np.load(root / f"{machine}.npy", mmap_mode="r")[place[rows["path"]]]
+            np.save(part / ARRAYS / f"{machine}.npy", values)
+            shape = values.shape[1:]
+        facts = {"sample_rate": 0, "samples": 0, "channel": 0, ARRAYS: shape}
+        _finish(part, clips.assign(valid=0), facts, [], 0)
 
 
 def pack_windows(windows: np.ndarray, units: list[str], out: Path, sample_rate: int, frontends: list[str]) -> None:

@@ -4,6 +4,8 @@ features/<partition>/index.parquet          one row per clip, in storage order (
 features/<partition>/facts.json             sample rate (Hz), samples per clip, channel rule
 features/<partition>/audio/<machine>.npy    int16   [clips, samples]
 features/<partition>/<front-end>/<machine>.npy   float32 [clips, mels, frames]   dB
+
+Clips that are arrays of features have one front-end, `arrays`, float32 [clips, rows, columns], and no audio.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from auscult.features import FRONTENDS, frames, spectrogram
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
     from auscult.data.condition import Condition
 
+ARRAYS = "arrays"
+"""The front-end of clips that are arrays of features, whose values it leaves as they are."""
 PIECE = 2**28
 """Bytes copied to the device at once."""
 
@@ -49,7 +53,8 @@ class ClipStore:
 
     Attributes:
         index: one row per clip, in storage order (see pack.py).
-        samples, sample_rate: length (samples) and rate (Hz) of every clip.
+        samples, sample_rate: length (samples) and rate (Hz) of every clip; 0 where clips are arrays.
+        arrays: (rows, columns) of clips that are arrays; None for audio.
     """
 
     def __init__(
@@ -64,12 +69,16 @@ class ClipStore:
         self.folder, self.device = folder, torch.device(device)
         facts = json.loads((folder / "facts.json").read_text())
         self.sample_rate, self.samples = facts["sample_rate"], facts["samples"]
+        self.arrays: tuple[int, int] | None = tuple(facts[ARRAYS]) if ARRAYS in facts else None
         self.index = pd.read_parquet(folder / "index.parquet")
         valid = self.index["valid"].to_numpy(np.int64, copy=True)
         self._valid = torch.from_numpy(valid).to(self.device) if len(valid) and valid.min() < self.samples else None
         self._room = Room(self.device, resident_fraction)
         self._arrays: dict[str, _Array] = {}
         self._condition = condition if condition is not None and condition.changes else None
+        if self._condition is not None and self.arrays:
+            fix = "leave out the arm, or its `condition` and `lowpass_hz`"
+            raise AuscultError("noise and low-pass are for audio, and these clips are arrays", str(folder), fix)
         if self._condition is not None:
             self._condition.check(self.sample_rate)
             self._ids = torch.from_numpy(self.index["clip_id"].to_numpy(np.int64, copy=True)).to(self.device)
@@ -80,7 +89,18 @@ class ClipStore:
 
     def shape(self, frontend: str) -> tuple[int, int]:
         """(mels, frames) of one clip."""
+        if self.arrays and frontend == ARRAYS:
+            return self.arrays
         return FRONTENDS[frontend].mels, frames(self.samples, frontend)
+
+    def cannot_give(self, frontend: str, wave: bool) -> str:
+        """Why a method cannot read its front-end ("" = none) or waveforms from these clips; "" if it can."""
+        if self.arrays is None:
+            return f"it reads arrays (`frontend: {ARRAYS}`), and these clips are audio" if frontend == ARRAYS else ""
+        if wave or frontend not in ("", ARRAYS):
+            wanted = "waveforms" if wave else f"the front-end `{frontend}`"
+            return f"it reads {wanted}, and these clips are arrays without audio (`frontend: {ARRAYS}` reads them)"
+        return ""
 
     def wave(self, rows: torch.Tensor, raw: Raw | None = None) -> torch.Tensor:
         """Waveforms float32 [len(rows), samples] in [-1, 1); with added noise they may go beyond.

@@ -1,13 +1,14 @@
-"""A profile: where the recordings of a data set are, how they are read, and how results on them are judged."""
+"""A profile: where the recordings or arrays of a data set are, how they are read, and how results on them are judged."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from auscult.settings.rules import MetricRules
-from auscult.settings.section import Fraction, Positive, Section
+from auscult.settings.section import Fraction, Section
 
 
 class Profile(Section):
@@ -17,10 +18,10 @@ class Profile(Section):
     title: str
     licence: str
     source: dict[str, Any]
-    """Where the audio comes from: `kind` names an entry of auscult.data.download.sources, which checks the other keys."""
-    grammar: str
-    """How file names are read: an entry of auscult.data.names.grammar.GRAMMARS."""
-    sets: dict[Literal["dev", "eval"], str]
+    """Where the clips come from: `kind` names an entry of auscult.data.download.sources, which checks the other keys."""
+    grammar: str = ""
+    """How file names are read: an entry of auscult.data.names.grammar.GRAMMARS. Arrays need none."""
+    sets: dict[Literal["dev", "eval"], str] = Field(default={"dev": "."})
     """Folder of each set below the source's root."""
     eval_labels: str = ""
     """Labels of evaluation clips whose names carry none: "dcase2020", "dcase2021" or "dcase2022" (part of auscult);
@@ -31,10 +32,26 @@ class Profile(Section):
     holdout: Fraction = 0.0
     """Part of the normal training clips, chosen by the hash of their content, that becomes normal test clips: for
     recordings that come without a test set."""
-    sample_rate: Positive = 16000
-    clip_seconds: Annotated[float, Field(gt=0)]
+    sample_rate: Annotated[int, Field(ge=0)] = 16000
+    clip_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Longer clips keep their first part, shorter ones are padded with zeros (their valid length is kept)."""
     class_label: Literal["unit", "attributes"] = "unit"
     """What a classifier tells apart: (machine, unit), or (machine, unit, attribute string)."""
     rules: MetricRules
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def arrays(self) -> bool:
+        """Whether its clips are arrays of features: no audio, so that nothing above about audio counts."""
+        return self.source.get("kind") == "arrays"
+
+    @model_validator(mode="after")
+    def _says_how_audio_is_read(self) -> Profile:
+        values: dict[str, Any] = {"grammar": self.grammar, "sets": "sets" in self.model_fields_set and self.sets}
+        values |= {"sample_rate": self.sample_rate, "clip_seconds": self.clip_seconds}
+        lacking = ", ".join(f"`{key}`" for key, value in values.items() if not value)
+        if lacking and not self.arrays:
+            raise PydanticCustomError("audio", "audio needs {keys} (not empty, greater than 0)", {"keys": lacking})
+        if self.arrays and (self.grammar or self.eval_labels):
+            raise PydanticCustomError("arrays", "arrays have no names to read: leave `grammar` and `eval_labels` empty")
+        return self

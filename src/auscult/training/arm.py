@@ -67,10 +67,12 @@ def train_arm(
     for name, clips in method.groups(store.index).items():
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
-        mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
+        frontend = method.mel(settings)
+        unread = store.cannot_give(frontend, method.wave(settings))
+        mels, frames = store.shape(frontend) if frontend and not unread else (0, 0)
         shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
+        reason = unread or _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")

@@ -1,7 +1,7 @@
-"""Where audio comes from: each kind of source puts a tree of recordings in place and says where its root is.
+"""Where clips come from: each kind of source puts a tree of recordings in place and says where its root is.
 
 `synthetic` makes it, `local` uses a tree in one of the known layouts, `recordings` cuts your own into clips, `zenodo` fetches
-a published data set.
+a published data set; `arrays` has no audio, but features that somebody has computed.
 
 The `download` stage calls `fetch`; its output folder holds the recordings themselves (synthetic) or, for audio that is
 used in place, only `source.json` with the root and an inventory (and fetched labels). Later stages ask `root_of`.
@@ -72,10 +72,14 @@ def fetch(profile: Profile, raw: Path, workers: int = 0, machines: Sequence[str]
         from auscult.data.own.source import write_clips
 
         write_clips(profile, raw, workers)
+    elif kind == "arrays":
+        from auscult.data.arrays.source import write_arrays
+
+        write_arrays(profile, raw)
     elif kind == "zenodo":
         from auscult.data.download.zenodo import ZenodoSource, put_in_place
 
         put_in_place(profile, validated(ZenodoSource, source, "source"), raw, workers, machines)
     else:
-        fix = "use: synthetic, local, recordings, zenodo"
+        fix = "use: synthetic, local, recordings, arrays, zenodo"
         raise AuscultError(f"unknown kind of source `{kind}`", "source.kind of the profile", fix)

@@ -70,7 +70,7 @@ def facts_of_table(path: Path, files: list[str]) -> dict[str, Facts]:
         AuscultError: not a table with these columns; or, all at once: rows without a file, of an unknown file or of one
             named twice, empty or unknown words, and files without a row.
     """
-    columns, rows = _cells(path)
+    columns, rows = read_cells(path, COLUMNS, "file")
     known = {normalize("NFC", name): name for name in files}
     found: dict[str, Facts] = {}
     problems = []
@@ -103,8 +103,12 @@ def facts_of_table(path: Path, files: list[str]) -> dict[str, Facts]:
     return found
 
 
-def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The names of the columns, and of each row that is not empty its number and its cells."""
+def read_cells(path: Path, known: list[str], needed: str = "") -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of a CSV's columns, and of each row that is not empty its number and its cells, stripped.
+
+    Raises:
+        AuscultError: no such file, not UTF-8, a column that is not `known` or stands twice, none called `needed`.
+    """
     if path.exists() and not path.is_file():
         raise AuscultError("the table is no regular file", str(path), "give a CSV file")
     try:
@@ -117,10 +121,11 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     head = text.partition("\n")[0]
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
     columns, *cells = [[cell.strip() for cell in row] for row in rows] or [[]]
-    problems = [f"unknown column `{name}`{near(name, COLUMNS)}" for name in columns if name not in COLUMNS]
-    problems += [f"column `{name}` stands twice" for name in COLUMNS if columns.count(name) > 1]
-    problems += [] if "file" in columns else ["no column `file`"]
+    problems = [f"unknown column `{name}`{near(name, known)}" for name in columns if name not in known]
+    problems += [f"column `{name}` stands twice" for name in known if columns.count(name) > 1]
+    problems += [f"no column `{needed}`"] if needed and needed not in columns else []
     if problems:
         what = f"the table's first row does not name its columns:{listed(problems)}"
-        raise AuscultError(what, str(path), f"use: {', '.join(COLUMNS)}; `file` is needed, the others are not")
+        rest = f"; `{needed}` is needed, the others are not" if needed else ""
+        raise AuscultError(what, str(path), f"use: {', '.join(known)}{rest}")
     return columns, [(number, row) for number, row in enumerate(cells, 2) if any(row)]
