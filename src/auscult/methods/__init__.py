@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from auscult.methods.base import Method
 
 METHODS = [
-    "spectral_knn", "ae", "dcase_ae", "idnn", "mobilenet_v2", "glow_aff", "sc_adacos", "mfn", "stgram_mfn", "clp_scf",
-    "tastgram", "os_scl", "cnn10", "anopatch", "han", "frozen",
+    "spectral_knn", "feature_knn", "ae", "dcase_ae", "idnn", "mobilenet_v2", "glow_aff", "sc_adacos", "mfn", "stgram_mfn",
+    "clp_scf", "tastgram", "os_scl", "cnn10", "anopatch", "han", "frozen",
 ]  # fmt: skip
 
 

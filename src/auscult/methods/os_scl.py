@@ -58,6 +58,8 @@ fidelity:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -71,6 +73,8 @@ from auscult.methods.base import Batch, Method, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier, mix
 from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
+from auscult.models.perceptron import perceptron
+from auscult.models.standardise import Standardise
 from auscult.models.tfgram import TFgram
 from auscult.models.tgram import Tgram
 from auscult.settings.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
@@ -82,11 +86,16 @@ class OsSclSettings(MethodSettings):
     """Defaults: the paper (section III-A) and, where it is silent, the authors' code."""
 
     method: Literal["os_scl"] = "os_scl"
-    inputs: Literal["logmel", "stgram", "tfst"] = "tfst"
-    """Image channels: log-mel; log-mel and Tgram; log-mel, Tgram and TFgram (Eq. 3)."""
+    inputs: Literal["logmel", "stgram", "tfst", "arrays"] = "tfst"
+    """Image channels: log-mel; log-mel and Tgram; log-mel, Tgram and TFgram (Eq. 3). Or the arrays of a profile without
+    audio, which are no image: z-scored logarithms, through fully connected layers in the place of MobileFaceNet."""
     frontend: str = "osscl"
     embedding: int = 128
     tfgram_block2_channels: Literal[64, 128] = 128
+    hidden: tuple[int, ...] = (512, 256)
+    """Widths of the layers before the embedding, with arrays."""
+    floor: float = 1e-8
+    """Added to arrays before the logarithm; 0 = no logarithm."""
     score_margin: bool = True
     """Keep the margin in the test score, as the code does."""
     epochs: int = 300
@@ -109,15 +118,32 @@ class OsScl(ArcFaceClassifier):
         super().__init__()
         self.settings = settings
         self.score_margin = settings.score_margin
-        self.tgram = Tgram(shape.frames, shape.mels) if settings.inputs != "logmel" else None
+        self.tgram = Tgram(shape.frames, shape.mels) if settings.inputs in ("stgram", "tfst") else None
         self.tfgram = TFgram(shape.frames, settings.tfgram_block2_channels) if settings.inputs == "tfst" else None
-        channels = 1 + (self.tgram is not None) + (self.tfgram is not None)
-        self.mfn = MobileFaceNet(channels, shape.mels, shape.frames, settings.embedding, "current")
+        if settings.inputs == "arrays":
+            width = shape.mels * shape.frames
+            self.standardise = Standardise(width, floor=settings.floor)
+            self.mlp = perceptron(width, settings.hidden, settings.embedding)
+        else:
+            channels = 1 + (self.tgram is not None) + (self.tfgram is not None)
+            self.mfn = MobileFaceNet(channels, shape.mels, shape.frames, settings.embedding, "current")
         self.fph = FeaturePerturbationHead(settings.embedding, settings.fph.reduction, settings.fph.activation)
         self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
 
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        if self.settings.inputs == "arrays":
+            self.standardise.fit((b.mel.flatten(1), b.label.new_zeros(len(b.label))) for b in batches)
+
+    def scaled(self, batch: Batch) -> Batch:
+        """Arrays on the scale on which they are mixed, as log-mels are mixed in dB; log-mels as they are."""
+        if self.settings.inputs != "arrays":
+            return batch
+        return replace(batch, mel=self.standardise(batch.mel.flatten(1)).view_as(batch.mel))
+
     def features(self, batch: Batch) -> Tensor:
         """Unit vectors z [B, E] that both losses and the score see."""
+        if self.settings.inputs == "arrays":
+            return self.fph(self.mlp(batch.mel.flatten(1)))
         channels = [batch.mel]
         if self.tgram is not None and batch.wave is not None:
             channels.append(self.tgram(batch.wave.unsqueeze(1)))
@@ -128,7 +154,7 @@ class OsScl(ArcFaceClassifier):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
-        mixed, y_b, lam = mix(batch, mixup, rng)  # II-A
+        mixed, y_b, lam = mix(self.scaled(batch), mixup, rng)  # II-A
         z = distributed.sharded(self.features, mixed)
         namix = mixed_cross_entropy(self.arcface, z, y_a, y_b, lam, mixup.mode)  # Eq. (2)
         if not supcon.weight:
@@ -136,11 +162,17 @@ class OsScl(ArcFaceClassifier):
         contrast = noise_supcon(z, y_a, supcon.temperature, supcon.base_temperature, supcon.reduction)  # Eq. (1)
         return {"loss": supcon.weight * contrast + namix, "supcon": contrast, "namix": namix}  # Eq. (4)
 
+    def valid_loss(self, batch: Batch) -> Tensor:
+        return super().valid_loss(self.scaled(batch))
+
+    def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return super().embed(self.scaled(batch))
+
 
 METHOD = Method(
     settings=OsSclSettings,
     build=OsScl,
-    wave=lambda settings: settings.inputs != "logmel",
+    wave=lambda settings: settings.inputs in ("stgram", "tfst"),
     divisible=True,
     untrainable=two_classes,
 )
