@@ -98,7 +98,7 @@ def test_from_packed_clips_to_scores(
 ) -> None:
     model = trained(settings(method, **changes), shift, tmp_path)
     scores = scored(model, shift, tmp_path)
-    assert set(scores["backend"]) == {"knn_cosine"} | ({"native"} if own_score else set())
+    assert set(scores["backend"]) == {"knn_cosine"} | ({"native_arcface"} if own_score else set())
     assert np.isfinite(scores["score"]).all()
     history = pd.read_csv(model / "history.csv")
     if method != "frozen":
@@ -205,7 +205,7 @@ def test_reloaded_scores_are_identical_and_merged_ones_equal(project: Path, shif
     before, index = embed(first, store, 8)
     again, other = embed(modelfolder.load(model), store, 8)
     np.testing.assert_array_equal(before, again)
-    np.testing.assert_array_equal(index["native"], other["native"])
+    np.testing.assert_array_equal(index["native_arcface"], other["native_arcface"])
     first.networks["all"].merge()
     assert not [m for m in first.networks["all"].modules() if isinstance(m, LoraLinear)]
     merged, _ = embed(first, store, 8)

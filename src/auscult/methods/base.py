@@ -121,7 +121,8 @@ class Network(nn.Module):
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Embedding [B, D] of whole clips, and the method's own anomaly scores [B] (higher = more anomalous) by name.
 
-        The headline score is called "native", any further one "native_<name>"; a method without a score gives {}.
+        The headline score is called "native", any further one "native_<name>"; a method without a headline of its own is judged
+        by nearest neighbours at the distance its `Method` says.
         """
         raise NotImplementedError
 

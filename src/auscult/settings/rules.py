@@ -20,7 +20,7 @@ class MetricRules(BaseModel):
         `dcase2020`: no domains; `official` is the arithmetic mean of AUC and pAUC (what the papers print as the mean
         of both; the challenge itself ranked).
         `dcase2021`: AUC and pAUC per domain, from the clips of that domain only; `official` is their harmonic mean.
-        `dcase2022` (2022 to 2025; assumed for 2026): AUC_source ranks the source normals against the anomalies of both
+        `dcase2022` (2022 to 2026): AUC_source ranks the source normals against the anomalies of both
         domains, AUC_target likewise, pAUC ranks all clips; `official` is their harmonic mean.
     max_fpr: upper limit of the false positive rate of the pAUC.
     """
