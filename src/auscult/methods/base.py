@@ -28,6 +28,7 @@ class Shape:
         samples: of a clip.
         sample_rate: Hz.
         unattributed: the classes whose clips carry no attributes, where attributes make the classes.
+        names: of the classes, "machine/unit" or "machine/unit/attributes"; () where nobody knows them.
     """
 
     classes: int
@@ -36,6 +37,18 @@ class Shape:
     samples: int
     sample_rate: int = 16000
     unattributed: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> list[int]:
+        """Position of each class's unit among the units; without names every class is one.
+
+        >>> Shape(3, 128, 313, 160_000, names=("fan/00/slow", "fan/00/fast", "fan/02/slow")).units
+        [0, 0, 1]
+        """
+        owners = ["/".join(name.split("/")[:2]) for name in self.names] or list(map(str, range(self.classes)))
+        place = {owner: index for index, owner in enumerate(dict.fromkeys(owners))}
+        return [place[owner] for owner in owners]
 
 
 MaybeNone: TypeAlias = Any

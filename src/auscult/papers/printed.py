@@ -86,7 +86,7 @@ PRINTED_ROW = {
         "sc_adacos": "Sub-Cluster AdaCos",
         "anopatch_2020": "AnoPatch (Ours)",
     },
-    "anopatch_table2": {"anopatch_2023": "AnoPatch (Ours)"},
+    "anopatch_table2": {"featex": "FeatEx", "anopatch_2023": "AnoPatch (Ours)"},
     "anopatch_table3": {
         "anopatch_wav2vec2": "Wav2Vec 2.0",
         "anopatch_hubert": "HuBERT",
@@ -132,8 +132,15 @@ PRINTED_ROW = {
         "han": "Ours",
     },
     "han_table07": {"han": "Ours"},
-    "han_table08": {"ae": "AE", "stgram_mfn_original": "STgram", "stgram_mfn": "STgram", "han": "Ours"},
-    "han_table09": {"han": "Ours"},
+    "han_table08": {
+        "ae": "AE",
+        "stgram_mfn_original": "STgram",
+        "stgram_mfn": "STgram",
+        "twfr_gmm_printed": "TWFRGMM",
+        "twfr_gmm": "TWFRGMM",
+        "han": "Ours",
+    },
+    "han_table09": {"featex": "FeatEx", "han": "Ours"},
     "han_table10": {"ae": "AE", "han": "Ours"},
     "han_table11": {"tuned_beats": "Baseline", "dlcl_pseudo": "+ PL", "dlcl_contrast": "+ DLCL"},
 }

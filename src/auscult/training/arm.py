@@ -68,7 +68,8 @@ def train_arm(
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
-        shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
+        sizes = (len(classes), mels, frames, store.samples, store.sample_rate)
+        shape = Shape(*sizes, unattributed(classes), tuple(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
         reason = _untrainable(method, settings, counts, frames) or _too_long(method, settings, train, device)
         if reason:
