@@ -66,7 +66,7 @@ def test_parameters_are_those_of_the_authors_network() -> None:
 
 def test_without_exchanges_it_is_the_plain_loss_twice() -> None:
     """The trained centres then tell C classes apart, and those of exchanged clips belong to nobody."""
-    net = network(mixup=0.0, statex=0.0, featex=0.0, l2=0.0)
+    net = network(mix=0.0, statex=0.0, featex=0.0, l2=0.0)
     net.eval()  # batch norms and scales as they are
     found = net.loss(batch(), np.random.default_rng(0))
     x, shares = net.embed(batch())[0], torch.eye(3)[LABELS]
@@ -85,13 +85,17 @@ def test_without_exchanges_it_is_the_plain_loss_twice() -> None:
 
 
 def test_everybody_exchanges_and_mixes_half() -> None:
-    net = network(mixup=1.0, statex=1.0, featex=1.0)
+    net = network(mix=1.0, statex=1.0, featex=1.0)
     net.eval()
     found = net.loss(batch(), Always(0.5))
     wave, shares = batch().wave, torch.eye(3)[LABELS]
     wave, mixed = (wave + wave.flip(0)) / 2, (shares + shares.flip(0)) / 2
     s = magnitudes(wave)
-    s = (s - s.mean(1, keepdim=True)) / s.std(1, correction=0, keepdim=True) * s.flip(0).std(1, correction=0, keepdim=True)
+    s = (
+        (s - s.mean(1, keepdim=True))
+        / s.std(1, correction=0, keepdim=True)
+        * s.flip(0).std(1, correction=0, keepdim=True)
+    )
     s = s + magnitudes(wave).flip(0).mean(1, keepdim=True)
     first, second = net.net.of_spectrum(whole_spectrum(wave)), net.net.of_spectrogram(s)
     everybody = torch.ones(6, dtype=torch.bool)
@@ -102,7 +106,9 @@ def test_everybody_exchanges_and_mixes_half() -> None:
     torch.testing.assert_close(found["plain"], plain)
     torch.testing.assert_close(found["exchanged"], swapped)
     penalty = found["loss"] - found["plain"] - found["exchanged"]
-    kernels = [p for name, p in net.net.named_parameters() if p.dim() > 1 and "squeeze" not in name and "excite" not in name]
+    kernels = [
+        p for name, p in net.net.named_parameters() if p.dim() > 1 and "squeeze" not in name and "excite" not in name
+    ]
     assert penalty.item() == pytest.approx(1e-5 * sum(float(p.detach().square().sum()) for p in kernels), rel=1e-3)
 
 

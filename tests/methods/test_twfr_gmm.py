@@ -38,7 +38,9 @@ def test_scores_equal_scikit_learn(components: int, r: float) -> None:
     pooled = (-np.sort(-mel().numpy().astype(np.float64), axis=2) * weights).sum(2) / weights.sum()
     queries = pooled + v("q", pooled.shape)
     for unit in (0, 1):
-        theirs = GaussianMixture(components, tol=1e-6, reg_covar=1e-6, random_state=0).fit(pooled[OWNER[LABELS] == unit])
+        theirs = GaussianMixture(components, tol=1e-6, reg_covar=1e-6, random_state=0).fit(
+            pooled[OWNER[LABELS] == unit]
+        )
         candidates = torch.from_numpy(OWNER == unit).expand(60, -1)
         x, scores = net.embed(Batch(mel=mel(), candidates=candidates))
         np.testing.assert_allclose(x, pooled, rtol=1e-5)
@@ -53,7 +55,8 @@ def test_of_units_that_a_clip_may_be_of_the_better_counts() -> None:
     net = fitted(r=1.0)
     either = net.embed(Batch(mel=mel(), candidates=torch.ones(60, 3, dtype=torch.bool)))[1]["native"]
     each = [
-        net.embed(Batch(mel=mel(), candidates=torch.from_numpy(OWNER == unit).expand(60, -1)))[1]["native"] for unit in (0, 1)
+        net.embed(Batch(mel=mel(), candidates=torch.from_numpy(OWNER == unit).expand(60, -1)))[1]["native"]
+        for unit in (0, 1)
     ]
     torch.testing.assert_close(either, torch.minimum(*each))
 

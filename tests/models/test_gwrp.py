@@ -43,7 +43,8 @@ def brute_force(pooled: np.ndarray, labels: np.ndarray) -> float:
     areas = []
     for label in np.unique(labels):
         nearest = [
-            min(np.linalg.norm(x[i] - x[j]) for j in range(len(x)) if labels[j] == label and j != i) for i in range(len(x))
+            min(np.linalg.norm(x[i] - x[j]) for j in range(len(x)) if labels[j] == label and j != i)
+            for i in range(len(x))
         ]
         areas.append(roc_auc_score(labels != label, nearest))
     return float(np.mean(areas))

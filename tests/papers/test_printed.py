@@ -119,7 +119,9 @@ def test_han_et_al_form_the_autoencoders_cells_otherwise_than_the_challenge(tabl
 
 def test_their_row_of_twfr_gmm_is_the_authors_own_average() -> None:
     cells = printed("han_table08").query("row == 'TWFRGMM' and machine != 'hmean'").set_index("machine")["value"]
-    assert cells.to_dict() == pytest.approx({name: (auc + pauc) / 2 for name, (auc, pauc) in TWFR_GMM.items()}, abs=0.0051)
+    assert cells.to_dict() == pytest.approx(
+        {name: (auc + pauc) / 2 for name, (auc, pauc) in TWFR_GMM.items()}, abs=0.0051
+    )
 
 
 def test_what_is_said_of_a_printed_row() -> None:
@@ -127,7 +129,10 @@ def test_what_is_said_of_a_printed_row() -> None:
     assert remark("han_table08", "AE", "official").endswith(f"combined; {OTHERWISE}")
     assert remark("han_table08", "Ours", "official") == OTHERWISE
     assert remark("han_table06", "Ours", "mean_auc_pauc") == remark("anopatch_table2", "FeatEx", "official") == ""
-    assert (convention("han_table07", "Ours", "official"), convention("han_table07", "FitEX", "official")) == ("pooled", "")
+    assert (convention("han_table07", "Ours", "official"), convention("han_table07", "FitEX", "official")) == (
+        "pooled",
+        "",
+    )
 
 
 def broken_averages() -> dict[tuple[str, str, str, str], float]:

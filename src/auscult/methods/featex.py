@@ -8,13 +8,13 @@ Sub-cluster AdaCos: one with fixed centres on what the branches give, one with t
 fidelity:
   featex:
     source: "Wilkinghoff, ICASSP 2024; code wilkinghoff/ssl4asd 37aa21d"
-    remark: "The authors' number is of five networks on DCASE 2023: mean and deviation over them. Their third loss has the weight 0
-      and is not built."
+    remark: "The authors' number is of five networks on DCASE 2023: mean and deviation over them. Their third loss has the
+      weight 0 and is not built."
     golden:
       featex: tests/methods/test_featex.py, tests/losses/test_exchange.py
     deviations:
-      - {what: score, code: "16 centres of the source clips and all target clips of a section, cosine", here: "1-NN with a bank for
-         each domain is the headline; theirs is the back-end `kmeans` (docs/backends.md)"}
+      - {what: score, code: "16 centres of the source clips and all target clips of a section, cosine", here: "1-NN with a bank
+         for each domain is the headline; theirs is the back-end `kmeans` (docs/backends.md)"}
       - {what: classes, code: "section, attributes and domain, of the test clips of the development set too", here: "section and
          attributes, of training clips"}
       - {what: shorter clips, code: "repeated from a random place up to 18 s, in the test too", here: "repeated from the start up
@@ -51,7 +51,7 @@ class FeatexSettings(MethodSettings):
 
     method: Literal["featex"] = "featex"
     sub_clusters: Positive = 16
-    mixup: Probability = 0.5
+    mix: Probability = 0.5
     """How often a clip is mixed with its partner, by a share uniform in 0 to 1."""
     statex: Probability = 0.5
     """How often a clip's spectrogram takes its partner's statistics; 0 = never, and no classes for it."""
@@ -99,7 +99,7 @@ class FeatEx(Network):
             return torch.from_numpy(rng.random(len(wave)) < probability).to(wave.device, non_blocking=True)
 
         lam = torch.from_numpy(rng.random((len(wave), 1), np.float32)).to(wave.device, non_blocking=True)
-        lam = lam.where(draw(self.settings.mixup)[:, None], 1.0)
+        lam = lam.where(draw(self.settings.mix)[:, None], 1.0)
         wave, mixed = wave.lerp(wave.flip(0), 1 - lam), shares.lerp(shares.flip(0), 1 - lam)
         statex = draw(self.settings.statex) if self.settings.statex else None
         first, second = self.branches(wave, statex)

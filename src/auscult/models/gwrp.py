@@ -91,4 +91,7 @@ def choose(pooled: Tensor, labels: Tensor) -> tuple[int, str]:
         return GRID.index(ALONE), f"rank-weighted pooling: r = {ALONE:g}; there are no two classes to choose by"
     place = len(areas) - 1 - int(np.argmax(areas[::-1]))
     found = ", ".join(f"{r:g}: {100 * area:.1f}" for r, area in zip(GRID, areas, strict=True))
-    return place, f"rank-weighted pooling: r = {GRID[place]:g}; AUC of left-out training clips between classes, by r: {found}"
+    return (
+        place,
+        f"rank-weighted pooling: r = {GRID[place]:g}; AUC of left-out training clips between classes, by r: {found}",
+    )

@@ -45,7 +45,8 @@ class TwoViewNet(nn.Module):
         self.stem = nn.Conv2d(1, STAGES[0], 7, stride=2, bias=False)
         self.stem_norm = Norm(STAGES[0])
         frames, frequencies = ((-(-size // 2) - 3) // 2 + 1 for size in (frames, frequencies))  # 140, 128
-        blocks, inputs = [], STAGES[0]
+        blocks: list[nn.Module] = []
+        inputs = STAGES[0]
         for width in STAGES:
             blocks += [_Residual(inputs, width, len(blocks)), _Residual(width, width, len(blocks) + 1)]
             if width != inputs:

@@ -233,7 +233,9 @@ def convention(table: str, method: str, metric: str) -> str:
 
 def remark(table: str, method: str, metric: str) -> str:
     """What is to be said of all cells of a printed row: how they are formed, if that is not known or not as ours."""
-    said = [] if convention(table, method, metric) else ["the paper does not say how the units of a machine were combined"]
+    said = (
+        [] if convention(table, method, metric) else ["the paper does not say how the units of a machine were combined"]
+    )
     said += [OTHERWISE] if table.startswith("han") and metric == "official" else []
     return "; ".join(said)
 

@@ -18,7 +18,7 @@ from auscult.methods import load_method
 from auscult.methods.base import Method, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
-from auscult.training.classes import ClassLabel, class_list, labels_of, unattributed
+from auscult.training.classes import ClassLabel, class_list, labels_of, unattributed, withheld
 from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
@@ -64,7 +64,8 @@ def train_arm(
         states.remove_old()
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
-    for name, clips in method.groups(store.index).items():
+    known = withheld(store.index, getattr(settings, "withheld", ()))
+    for name, clips in method.groups(known).items():
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)

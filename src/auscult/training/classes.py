@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,11 @@ from auscult.errors import AuscultError, listed
 
 ClassLabel = Literal["unit", "attributes"]
 """What makes a class: machine type and unit, or these and the attributes in the file's name."""
+
+
+def withheld(index: pd.DataFrame, machines: Sequence[str]) -> pd.DataFrame:
+    """`index` with the clips of these machine types as if nobody had written their attributes down."""
+    return index.assign(attributes=index["attributes"].mask(index["machine"].isin(machines), "noAttribute"))
 
 
 def class_names(index: pd.DataFrame, scheme: ClassLabel) -> pd.Series:
