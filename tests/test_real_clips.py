@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -57,3 +58,27 @@ def test_stated_figures(clips: tuple[Path, pd.DataFrame], pooling: tuple[str, ..
     for backend, stated in STATED[pooling].items():
         for metric, figure in zip(("auc_source", "auc_target", "pauc", "official"), stated, strict=True):
             assert values[backend, metric] == pytest.approx(figure, abs=1.0), (backend, metric)
+
+
+def test_splits_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the split that the clips came with it gives the stated figure; a drawn one trains on 15 normal clips of each pattern."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import valve_splits
+
+    clips = valve_splits.read(tmp_path)
+    train = valve_splits.drawn(clips.table, np.random.default_rng(1))
+    chosen = clips.table.loc[train]
+    assert (chosen["anomaly"] == 0).all()
+    assert chosen["pattern"].value_counts().to_dict() == dict.fromkeys(["pat_00", "pat_01", "pat_02", "pat_03"], 15)
+    assert set(train) != set(range(60))
+    given = np.arange(60)  # the packed training clips stand first
+    scores, r = valve_splits.run(clips, given, "max, Euclidean")
+    rows = (
+        clips.table.iloc[60:].drop(columns=["pattern", "anomaly"]).assign(backend="one", score=scores, domain="unknown")
+    )
+    labels = clips.table[["clip_id", "anomaly", "domain"]].iloc[60:]
+    summary = evaluate(rows, labels, load_profile("dcase2023_valve", ROOT / "profiles").rules, replicates=0)
+    official = summary[(summary["metric"] == "official") & (summary["machine"] == "valve")]["value"]
+    assert official.to_numpy() == pytest.approx(96.8, abs=1.0)
+    assert np.isnan(r)
+    assert 0 <= valve_splits.run(clips, given, "by rank, r chosen by training clips, Euclidean")[1] <= 1

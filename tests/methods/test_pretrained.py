@@ -99,7 +99,7 @@ def test_from_packed_clips_to_scores(
 ) -> None:
     model = trained(settings(method, **changes), shift, tmp_path)
     scores = scored(model, shift, tmp_path)
-    assert set(scores["backend"]) == {"knn_cosine"} | ({"native"} if own_score else set())
+    assert set(scores["backend"]) == {"knn_cosine"} | ({"native_arcface"} if own_score else set())
     assert np.isfinite(scores["score"]).all()
     history = pd.read_csv(model / "history.csv")
     if method != "frozen":
@@ -140,6 +140,43 @@ def test_han_takes_attributes_for_classes_where_the_profile_says_units(
     assert found["han"] == class_list(ClipStore(folder).index, "attributes")
     assert found["profile"] == found["anopatch"] == class_list(ClipStore(folder).index, "unit")
     assert len(found["han"]) > len(found["anopatch"])
+
+
+def test_withheld_attributes_make_no_classes(shift: tuple[Profile, Path], tmp_path: Path) -> None:
+    """As if nobody had written them down, in training; the clips and their places stay."""
+    plain = modelfolder.load(trained(settings("han"), shift, tmp_path / "a"))
+    hidden = modelfolder.load(trained(settings("han", withheld=("fan",)), shift, tmp_path / "b"))
+    of_fan = [name for name in plain.classes["all"] if name.startswith("fan/")]
+    units = sorted({name.rsplit("/", 1)[0] for name in of_fan})
+    assert len(of_fan) > len(units)
+    others = [name for name in plain.classes["all"] if not name.startswith("fan/")]
+    assert hidden.classes["all"] == sorted([*others, *(f"{unit}/noAttribute" for unit in units)])
+    assert len(hidden.shapes["all"].unattributed) == len(plain.shapes["all"].unattributed) + len(units)
+    vectors, index = embed(hidden, ClipStore(shift[1] / "train"), 8)
+    assert len(vectors) == len(index) == len(ClipStore(shift[1] / "train"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": {**SMALL_LORA, "rank": 0}}])
+def test_a_shorter_training_is_the_beginning_of_a_longer_one(
+    changes: dict[str, Any], shift: tuple[Profile, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a score against the steps of training needs no states from on the way (studies/han_steps)."""
+    import auscult.training.loop as loop
+
+    update, seen = loop._update, []
+
+    def watched(optimizer: torch.optim.Optimizer, *rest: Any) -> None:
+        update(optimizer, *rest)
+        seen.append([weight.detach().clone() for group in optimizer.param_groups for weight in group["params"]])
+
+    monkeypatch.setattr(loop, "_update", watched)
+    train = {}
+    for steps in (25, 11):  # an epoch has 20 steps
+        seen.clear()
+        trained(settings("han", unattributed="class", train_steps=steps, **changes), shift, tmp_path / str(steps))
+        train[steps] = seen[10]
+        assert len(seen) == steps
+    assert all(torch.equal(one, other) for one, other in zip(train[25], train[11], strict=True))
 
 
 def test_without_enough_attributed_classes_the_arm_says_so(shift: tuple[Profile, Path], tmp_path: Path) -> None:
@@ -222,7 +259,7 @@ def test_reloaded_scores_are_identical_and_merged_ones_equal(project: Path, shif
     before, index = embed(first, store, 8)
     again, other = embed(modelfolder.load(model), store, 8)
     np.testing.assert_array_equal(before, again)
-    np.testing.assert_array_equal(index["native"], other["native"])
+    np.testing.assert_array_equal(index["native_arcface"], other["native_arcface"])
     first.networks["all"].merge()
     assert not [m for m in first.networks["all"].modules() if isinstance(m, LoraLinear)]
     merged, _ = embed(first, store, 8)

@@ -10,7 +10,7 @@ from scipy.stats import hmean
 
 from auscult.errors import AuscultError
 from auscult.papers import CONVENTION, MISPRINTS, PRINTED_ROW, convention, misprint, printed, printed_tables, table_name
-from auscult.papers.printed import comparable
+from auscult.papers.printed import OTHERWISE, comparable, remark
 from auscult.settings.params import load_profile
 
 ROWS = {
@@ -91,6 +91,48 @@ def test_conventions() -> None:
     assert convention("os_scl_table2", "MobileNetV2", "auc") == ""
     assert convention("anopatch_table1", "MFN", "mean_auc_pauc") == "per_unit"
     assert table_name("han_table06") == "Han et al., Table 6"
+
+
+# The organisers' autoencoder on the evaluation set of 2024: AUC of source and target, pAUC (README of their evaluator).
+BASELINE = {
+    "3DPrinter": (0.7912, 0.4796, 0.49421), "AirCompressor": (0.65, 0.4824, 0.55474), "Scanner": (0.6916, 0.5374, 0.50105),
+    "ToyCircuit": (0.7658, 0.5266, 0.5), "HoveringDrone": (0.8602, 0.4388, 0.50211), "HairDryer": (0.6224, 0.4598, 0.51632),
+    "ToothBrush": (0.7504, 0.6948, 0.52737), "RoboticArm": (0.6596, 0.4152, 0.51158), "BrushlessMotor": (0.707, 0.6352, 0.55579),
+}  # fmt: skip
+# TWFR-GMM on the development set of 2022, as its authors print it: arithmetic mean of both AUC, and pAUC.
+TWFR_GMM = {
+    "ToyCar": (80.65, 58.12), "ToyTrain": (67.81, 59.07), "fan": (71.44, 62.13), "gearbox": (80.23, 64.69),
+    "bearing": (69.41, 54.74), "slider": (87.96, 73.33), "valve": (92.61, 70.23),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "row"), [("han_table02", "AutoEncoder"), ("han_table10", "AE")])
+def test_han_et_al_form_the_autoencoders_cells_otherwise_than_the_challenge(table: str, row: str) -> None:
+    cells = printed(table).query("row == @row and split == 'eval' and metric == 'hmean_auc_pauc'").set_index("machine")
+    official = []
+    for machine, (source, target, pauc) in BASELINE.items():
+        stated = cells.loc[machine, "value"]
+        assert stated == pytest.approx(50 * (hmean([source, target]) + pauc), abs=0.011), machine
+        official.append(abs(stated - 100 * hmean([source, target, pauc])) < 0.011)
+    assert not any(official)
+
+
+def test_their_row_of_twfr_gmm_is_the_authors_own_average() -> None:
+    cells = printed("han_table08").query("row == 'TWFRGMM' and machine != 'hmean'").set_index("machine")["value"]
+    assert cells.to_dict() == pytest.approx(
+        {name: (auc + pauc) / 2 for name, (auc, pauc) in TWFR_GMM.items()}, abs=0.0051
+    )
+
+
+def test_what_is_said_of_a_printed_row() -> None:
+    assert remark("han_table10", "AE", "official") == OTHERWISE
+    assert remark("han_table08", "AE", "official").endswith(f"combined; {OTHERWISE}")
+    assert remark("han_table08", "Ours", "official") == OTHERWISE
+    assert remark("han_table06", "Ours", "mean_auc_pauc") == remark("anopatch_table2", "FeatEx", "official") == ""
+    assert (convention("han_table07", "Ours", "official"), convention("han_table07", "FitEX", "official")) == (
+        "pooled",
+        "",
+    )
 
 
 def broken_averages() -> dict[tuple[str, str, str, str], float]:

@@ -44,7 +44,9 @@ def test_as_a_plain_version() -> None:
     test = rng.normal(5, 6, size=(20, 3)).astype(np.float32)
     state = graph.fit(train, np.full(len(train), "source"), SETTINGS)
     assert len(state.mean) > 3
-    np.testing.assert_allclose(graph.score(state, test, SETTINGS), plain(train.astype(float), test.astype(float)), rtol=1e-12)
+    np.testing.assert_allclose(
+        graph.score(state, test, SETTINGS), plain(train.astype(float), test.astype(float)), rtol=1e-12
+    )
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real modulation spectra are not here")

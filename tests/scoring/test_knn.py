@@ -12,6 +12,7 @@ from scipy.stats import zscore
 
 from auscult.errors import AuscultError
 from auscult.results.names import BACKEND_NOTES, backend_name
+from auscult.results.results import headline_backend
 from auscult.scoring import backends
 from auscult.scoring.banks import Scope
 from auscult.scoring.knn import left_out
@@ -174,6 +175,22 @@ def test_each_of_a_methods_own_scores_is_a_back_end(tmp_path: Path) -> None:
     assert list(dict.fromkeys(table["backend"])) == ["native", "native_other", "knn_cosine"]
     assert (table.loc[table["backend"] == "native", "score"] == 0.5).all()
     assert (table.loc[table["backend"] == "native_other", "score"] == 1.0).all()
+
+
+@pytest.mark.parametrize(("distance", "first"), [("", "knn_cosine"), ("euclidean", "knn_euclidean")])
+def test_an_arm_is_judged_by_the_distance_of_its_method_and_not_by_a_score_beside_it(
+    tmp_path: Path, distance: str, first: str
+) -> None:
+    """AnoPatch and Han et al. have a classifier's score, and 1-NN is their headline: the first back-end of an arm."""
+    folder = write(tmp_path, 0.5)
+    for name in ("train", "test"):
+        pd.read_parquet(folder / f"{name}.parquet").drop(columns="native").to_parquet(folder / f"{name}.parquet")
+    if distance:
+        (folder / "network.json").write_text(f'{{"parameters": 0, "distance": "{distance}"}}')
+    table = score_table(folder, Score(backends=["native", "knn_cosine", "knn_euclidean"]), domains=False)
+    found = list(dict.fromkeys(table["backend"]))
+    assert (found[0], found[-1], len(found)) == (first, "native_other", 3)
+    assert headline_backend(table.assign(arm="a"), "a") == first
 
 
 @pytest.mark.parametrize(

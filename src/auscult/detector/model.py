@@ -17,6 +17,7 @@ from auscult.methods import load_method
 from auscult.methods.base import Network, Shape
 from auscult.settings.section import flat, validated
 from auscult.training import modelfolder
+from auscult.training.modelfolder import shape_of
 
 _CONFIG, _WEIGHTS = 2**22, 2**29  # bytes
 _ENTRIES = 100_000
@@ -62,7 +63,7 @@ def check_model(folder: Path, name: str, window: int, sample_rate: int) -> None:
         raise ValueError("more settings than a method has")
     method = load_method(name)
     settings = validated(method.settings, config["settings"], str(folder / "config.yaml"))
-    shape = Shape(**{**facts["shape"], "unattributed": tuple(facts["shape"]["unattributed"])})
+    shape = shape_of(facts)
     _check_shape(shape, method.mel(settings), facts["classes"])
     if (shape.samples, shape.sample_rate) != (window, sample_rate):
         raise ValueError("the model hears another window than bundle.yaml says")

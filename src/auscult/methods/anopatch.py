@@ -11,8 +11,9 @@ fidelity:
       beats_tiny: tests/encoders/test_beats.py, tests/models/test_beats.py
       kaldi_fbank: tests/features/test_kaldi.py, tests/encoders/test_beats.py
     deviations:
-      - {what: scale and margin of ArcFace, paper: not stated, code: none, here: 30 and 0.2; 0.5 and 0.7 in
-         studies/anopatch_2023, switch: "arcface.scale, anopatch.arcface.margin"}
+      - {what: scale and margin of ArcFace, paper: "not stated; 30 and 0.2 in the same authors' report on DCASE 2025
+         (SJTU-AITHU)", code: none, here: 30 and 0.2; 0.5 and 0.7 in studies/anopatch_2023, switch: "arcface.scale,
+         anopatch.arcface.margin"}
       - {what: what a step is, paper: "10,000 steps, 960 of them warm-up, 8 batches accumulated", code: none, here: "batches,
          so 1,250 updates", switch: anopatch.step}
       - {what: schedule after the warm-up, paper: not stated, code: none, here: constant, switch: anopatch.schedule}

@@ -29,6 +29,7 @@ class Shape:
         samples: of a clip; 0 where clips are arrays.
         sample_rate: Hz.
         unattributed: the classes whose clips carry no attributes, where attributes make the classes.
+        names: of the classes, "machine/unit" or "machine/unit/attributes"; () where nobody knows them.
     """
 
     classes: int
@@ -37,6 +38,18 @@ class Shape:
     samples: int
     sample_rate: int = 16000
     unattributed: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> list[int]:
+        """Position of each class's unit among the units; without names every class is one.
+
+        >>> Shape(3, 128, 313, 160_000, names=("fan/00/slow", "fan/00/fast", "fan/02/slow")).units
+        [0, 0, 1]
+        """
+        owners = ["/".join(name.split("/")[:2]) for name in self.names] or list(map(str, range(self.classes)))
+        place = {owner: index for index, owner in enumerate(dict.fromkeys(owners))}
+        return [place[owner] for owner in owners]
 
 
 MaybeNone: TypeAlias = Any
@@ -130,7 +143,8 @@ class Network(nn.Module):
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Embedding [B, D] of whole clips, and the method's own anomaly scores [B] (higher = more anomalous) by name.
 
-        The headline score is called "native", any further one "native_<name>"; a method without a score gives {}.
+        The headline score is called "native", any further one "native_<name>"; a method without a headline of its own is judged
+        by nearest neighbours at the distance its `Method` says.
         """
         raise NotImplementedError
 

@@ -157,13 +157,16 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         return cross_entropy(logits, slots, ignore_index=-1, reduction="none")
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """x [B, E] and, where every class has a place in the head, `margin_nll` of those the clip may belong to [B]."""
+        """x [B, E] and, where every class has a place in the head, `margin_nll` of those the clip may belong to [B].
+
+        That is not their headline: both papers score by the nearest neighbour of x (AnoPatch section 3.2, Han et al. IV-E).
+        """
         x = self.features(batch)
         if not self.scores_itself:
             return x, {}
         places = (batch.candidates.float() @ self.member.float()) > 0
         margin = self.arcface.margin if self.score_margin else 0.0
-        return x, {"native": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
+        return x, {"native_arcface": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
 
 
 def encoder_size(settings: FineTuneSettings) -> int:

@@ -32,8 +32,7 @@ fidelity:
          switch: han.classes}
       - {what: clips without attributes, paper: contrastive loss (2024), code: none, here: left out of the classifier, switch:
          han.unattributed}
-      - {what: "embedding, ArcFace, schedule, weight decay", paper: not stated, code: none, here: "128, 30 and 0.2, constant,
-         0.01: as AnoPatch", switch: "han.embedding, arcface.scale, han.arcface.margin, han.schedule, han.weight_decay"}
+      - {what: "embedding, ArcFace, schedule, weight decay", paper: not stated, code: none, here: as AnoPatch, switch: "han.embedding, arcface.scale, han.arcface.margin, han.schedule, han.weight_decay"}
       - {what: a clip longer than 2 s in the test, paper: not stated, code: none, here: mean of the normalised embeddings of
          its chunks, switch: han.test_clip}
       - {what: chunks of a clip in training, paper: '"each audio file is segmented into 2-second chunks", so all of them',
@@ -46,8 +45,7 @@ fidelity:
          was trained on, povey window"}
       - {what: scope of the kNN from 2021 on, paper: the machine type, code: none, here: "the section, as the challenge; from
          2023 on they are the same"}
-      - {what: results of 2022, paper: "chance on ToyCar and ToyTrain of the evaluation set: perhaps scored with the wrong
-         list of labels"}
+      - {what: results of 2022, paper: "chance on ToyCar, ToyTrain of the evaluation set: a wrong list of labels, perhaps"}
 """
 
 from __future__ import annotations
@@ -82,6 +80,8 @@ class HanSettings(FineTuneSettings):
     unattributed: Literal["contrast", "pseudo", "class"] = "contrast"
     """Clips without attributes, where attributes make the classes: are seen by the dual-level contrastive loss alone; are
     clustered after a training without them, and the clusters are classes of a second one; or are one class per unit."""
+    withheld: tuple[str, ...] = ()
+    """Machine types whose clips are trained on as if nobody had written their attributes down (Fig. 7 c, d)."""
     pseudo_labels: Positive = 16
     """Clusters per unit, for "pseudo"."""
     chunk_seconds: float = 2.0

@@ -1,7 +1,7 @@
 """Training-free baseline: nearest neighbours between log-mel spectrograms pooled over time.
 
 What a detector gets from the sound itself. Which pooling decides: a mean hides the short click of a bad valve, a
-maximum hides the slow drift of a fan.
+maximum hides the slow drift of a fan. `gwrp` lies between them, at a place that training clips choose (models/gwrp.py).
 
 ---
 deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
@@ -10,15 +10,18 @@ deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from auscult.methods.base import Batch, Method, Network, Shape
+from auscult.models.gwrp import GRID, choose, gwrp
 from auscult.settings.training import MethodSettings
+from auscult.training import distributed
 
-Pool = Literal["mean", "std", "max"]
+Pool = Literal["mean", "std", "max", "gwrp"]
 
 
 class SpectralKnnSettings(MethodSettings):
@@ -28,28 +31,54 @@ class SpectralKnnSettings(MethodSettings):
     frontend: str = "osscl"
     pooling: tuple[Pool, ...] = ("mean", "std", "max")
     """Statistics over time, joined."""
+    r: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
+    """Of `gwrp`: 1 = mean, 0 = maximum; auto = the one that tells the classes of the training clips apart best."""
 
 
 class SpectralKnn(Network):
-    """Pools over time, then z-scores every dimension by the machine's training clips."""
+    """Pools over time, then z-scores every dimension by the machine's training clips.
+
+    Attributes:
+        r: [1], of `gwrp`; only where that is among the poolings.
+    """
 
     mean: Tensor
     std: Tensor
+    r: Tensor
 
     def __init__(self, settings: SpectralKnnSettings, shape: Shape) -> None:
         super().__init__()
-        self.pooling = settings.pooling
+        self.pooling, self.given_r = settings.pooling, settings.r
         width = shape.mels * len(settings.pooling)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
+        if "gwrp" in settings.pooling:
+            self.register_buffer("r", torch.tensor([1.0 if settings.r == "auto" else settings.r]))
 
     def pooled(self, batch: Batch) -> Tensor:
         """[B, mels * statistics]."""
-        pools = {"mean": lambda x: x.mean(2), "std": lambda x: x.std(2, correction=0), "max": lambda x: x.amax(2)}
+        pools = {
+            "mean": lambda x: x.mean(2),
+            "std": lambda x: x.std(2, correction=0),
+            "max": lambda x: x.amax(2),
+            "gwrp": lambda x: gwrp(x, self.r.tolist()).squeeze(2),
+        }
         return torch.cat([pools[name](batch.mel) for name in self.pooling], dim=1)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
-        pooled = torch.cat([self.pooled(batch) for batch in batches])
+        seen, each_r, labels = [], [], []
+        for batch in batches:
+            seen.append(self.pooled(batch))
+            if "gwrp" in self.pooling and self.given_r == "auto":
+                each_r.append(gwrp(batch.mel, GRID))
+                labels.append(batch.label)
+        pooled = torch.cat(seen)
+        if each_r:
+            every = torch.cat(each_r)  # [clips, mels, R]
+            place, words = choose(every, torch.cat(labels))
+            distributed.say(words)
+            self.r.fill_(GRID[place])
+            pooled.unflatten(1, (len(self.pooling), -1))[:, self.pooling.index("gwrp")] = every[:, :, place]
         self.mean.copy_(pooled.mean(0))
         # A band without variation carries nothing; the floor keeps it from dividing by zero.
         self.std.copy_(pooled.std(0, correction=0).clamp(min=1e-6))

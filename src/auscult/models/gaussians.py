@@ -36,7 +36,7 @@ class ClassMixtures(nn.Module):
 
     def fit(
         self, x: np.ndarray, labels: np.ndarray, classes: int, components: int, regularisation: float,
-        starts: np.ndarray | None = None,
+        starts: np.ndarray | None = None, tolerance: float = 1e-3,
     ) -> None:  # fmt: skip
         """Fit by expectation-maximisation in float64.
 
@@ -47,12 +47,13 @@ class ClassMixtures(nn.Module):
             components: K.
             regularisation: added to the diagonals of the covariances.
             starts: [C, K, dim], where the means start; None = k-means.
+            tolerance: a gain in log-likelihood per clip below which iteration ends.
         """
         device = self.means.device
         mixtures = []
         for number in range(classes):
             mixture = GaussianMixture(
-                components, covariance_type="full", reg_covar=regularisation, random_state=0,
+                components, covariance_type="full", reg_covar=regularisation, random_state=0, tol=tolerance,
                 means_init=None if starts is None else starts[number].astype(np.float64),
             )  # fmt: skip
             with warnings.catch_warnings():  # a hundred iterations, converged or not, is what the authors take

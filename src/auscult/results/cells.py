@@ -19,7 +19,7 @@ from auscult.evaluation.aggregation import CONVENTIONS, NO_LABELS
 from auscult.evaluation.evaluate import Key, machine_order
 from auscult.evaluation.evaluate import undefined as undefined_of
 from auscult.papers import PRINTED_ROW, convention
-from auscult.papers.printed import comparable
+from auscult.papers.printed import comparable, remark
 from auscult.results.names import BACKEND_NOTES, METRICS, SIZES
 from auscult.settings.schema import TableSettings
 
@@ -31,7 +31,6 @@ CELL_COLUMNS += ["printed_table", "printed_row", "printed", "best", "note", "row
 _NOTHING = (math.nan, math.nan, math.nan, 0, math.nan, False, math.nan, math.nan, math.nan, "")
 _DOMAIN_METRICS = ("auc_source", "auc_target", "pauc_source", "pauc_target", "pauc", "official")
 SETS = ("dev", "eval", "all")
-_UNSAID = "the paper does not say how the units of a machine were combined"
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def _printed(paper: pd.DataFrame, ours: Sequence[tuple[Any, ...]]) -> list[tuple
         for how in [stated] if stated else CONVENTIONS:
             if (split, how, metric, machine) not in shown:
                 continue
-            note, row_note = str(cell.misprint), "" if stated else _UNSAID
+            note, row_note = str(cell.misprint), remark(name, method, metric)
             sizes = (1e6 * float(cell.params), *unknown)  # type: ignore[arg-type]
             for owner in owners:
                 head = (split, how, metric, owner, "", machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
     """Score the embeddings in a folder with each of `score.backends`; long form, columns `COLUMNS`.
 
     `native` stands for the scores that the method itself gives: one back-end for each (`native`, `native_<name>`), none if it
-    has none. A folder without clips (no network could be trained) gives a table without rows.
+    has none. A method without `native` is judged by its nearest neighbours, at the distance that it says: they come first, for
+    the first back-end of an arm is its headline. A folder without clips (no network could be trained) gives a table without rows.
 
     Args:
         domains: whether the profile's rules know domains.
@@ -98,7 +100,16 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
             scores[name] = scored(knobs(name, score, domains), of.train, of.train_meta, of.test, of.test_meta)
     if not scores:
         raise AuscultError("no back-end is left to score this arm", "score.backends", "add knn_cosine")
+    if "native" not in scores:
+        lead = f"knn_{own_distance(embeddings)}"
+        scores = dict(sorted(scores.items(), key=lambda item: (item[0] != lead, item[0].startswith("native_"))))
     return long_form(of, scores, embeddings)[COLUMNS]
+
+
+def own_distance(embeddings: Path) -> str:
+    """By which distance the method's neighbours are found: "cosine", unless `network.json` in the folder says another."""
+    facts = embeddings / "network.json"
+    return str(json.loads(facts.read_text(encoding="utf-8")).get("distance", "cosine")) if facts.is_file() else "cosine"
 
 
 def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from auscult.methods.base import Method, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
 from auscult.training.batches import too_short
-from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed
+from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed, withheld
 from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
@@ -63,11 +63,12 @@ def train_arm(
     states = ResumeFolder(resume, key)
     if distributed.rank() == 0:
         states.remove_old()
-    class_label = class_scheme(store.index, getattr(settings, "classes", ""), class_label)
+    known = withheld(store.index, getattr(settings, "withheld", ()))
+    class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
     unreadable = _unreadable(method, settings, store)
-    for name, clips in method.groups(store.index, settings).items():
+    for name, clips in method.groups(known, settings).items():
         if unreadable:
             trained.skipped[name] = unreadable
             distributed.say(f"network `{name}` is left out: {unreadable}")
@@ -75,7 +76,8 @@ def train_arm(
         classes = class_list(clips, class_label)
         labels = labels_of(clips, class_label, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
-        shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))
+        sizes = (len(classes), mels, frames, store.samples, store.sample_rate)
+        shape = Shape(*sizes, unattributed(classes), tuple(classes))
         counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
         short = too_short(method, settings, store, clips.index.to_numpy())
         reason = _untrainable(method, settings, counts, frames) or short or _too_long(method, settings, train, device)

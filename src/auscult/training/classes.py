@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,11 @@ ClassLabel = Literal["unit", "attributes"]
 def class_scheme(index: pd.DataFrame, asked: str, profile: ClassLabel) -> ClassLabel:
     """What makes a class: as the profile says, unless a method asks for "attributes" and a training clip of `index` has any."""
     return "attributes" if asked == "attributes" and (index["attributes"] != "").any() else profile
+
+
+def withheld(index: pd.DataFrame, machines: Sequence[str]) -> pd.DataFrame:
+    """`index` with the clips of these machine types as if nobody had written their attributes down."""
+    return index.assign(attributes=index["attributes"].mask(index["machine"].isin(machines), "noAttribute"))
 
 
 def class_names(index: pd.DataFrame, scheme: ClassLabel) -> pd.Series:

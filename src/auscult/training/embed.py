@@ -47,7 +47,7 @@ def embed_arm(
 
     Writes into the folder `out` {train,test}.npy and {train,test}.parquet, which holds clip_id, set, machine, unit, domain
     and the method's native scores (`native`, `native_<name>`); clips of networks that could not be trained are left out; and
-    network.json with parameters and multiply-accumulates.
+    network.json with parameters, multiply-accumulates and the distance that the method's neighbours are found by.
 
     Args:
         condition: done to test clips alone.
@@ -85,6 +85,7 @@ def embed_arm(
             "parameters": sum(p.numel() for network in trained.networks.values() for p in network.parameters()),
             "networks": len(trained.networks),
             "macs_per_clip": macs,
+            "distance": trained.method.distance,
         }
         (part / "network.json").write_text(json.dumps(size, indent=1) + "\n")
         (part / "made_from.txt").write_text(made_from + "\n")

@@ -49,7 +49,7 @@ def save(folder: Path, trained: Trained, history: pd.DataFrame, code: str) -> No
     config: dict[str, Any] = {
         "settings": trained.settings.model_dump(mode="json"),
         "networks": {
-            name: {"shape": asdict(trained.shapes[name]), "classes": trained.classes[name]} for name in trained.networks
+            name: {"shape": _sizes(trained.shapes[name]), "classes": trained.classes[name]} for name in trained.networks
         },
         "skipped": trained.skipped,
         "checkpoint": _checkpoint(trained),
@@ -83,8 +83,7 @@ def load(folder: Path, device: str = "cpu") -> Trained:
     _check_checkpoint(config["checkpoint"], folder)
     networks, classes, shapes = {}, {}, {}
     for name, facts in config["networks"].items():
-        sizes = {**facts["shape"], "unattributed": tuple(facts["shape"]["unattributed"])}
-        shapes[name], classes[name] = Shape(**sizes), facts["classes"]
+        shapes[name], classes[name] = shape_of(facts), facts["classes"]
         network = method.build(settings, shapes[name])
         own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
         try:
@@ -93,6 +92,17 @@ def load(folder: Path, device: str = "cpu") -> Trained:
             raise AuscultError(f"weights and config disagree: {error}", str(folder), "train the arm again") from None
         networks[name] = network.to(device).eval()
     return Trained(method, settings, networks, classes, shapes, config.get("skipped", {}))
+
+
+def _sizes(shape: Shape) -> dict[str, Any]:
+    """What is written of a shape: its names stand beside it, as the classes."""
+    return {key: value for key, value in asdict(shape).items() if key != "names"}
+
+
+def shape_of(facts: Mapping[str, Any]) -> Shape:
+    """Shape of a network from what `config.yaml` says of it."""
+    sizes = {**facts["shape"], "unattributed": tuple(facts["shape"]["unattributed"])}
+    return Shape(**sizes, names=tuple(facts["classes"]))
 
 
 def missing_checkpoint(settings: MethodSettings) -> str:

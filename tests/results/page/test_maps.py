@@ -80,6 +80,22 @@ def test_the_domains_of_a_single_unit_have_colours(packed: Path, tmp_path: Path)
     assert set(points(context, "one").loc[table["machine"] == "valve", "unit"]) == {"00"}  # test domains are not known
 
 
+def test_clips_whose_attributes_were_withheld_have_their_colours(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = evidence(packed, tmp_path, {"one": np.arange(16.0)})
+    monkeypatch.setattr("auscult.results.page.maps._withheld", lambda context, arm: ("valve",))
+    train = pd.read_parquet(context.paths.embeddings("one", context.seeds[0]) / "train.parquet")
+    truth = train.assign(attributes=np.where(np.arange(len(train)) % 2, "slow", "fast"))[["clip_id", "attributes"]]
+    context.paths.clips.parent.mkdir(parents=True, exist_ok=True)
+    truth.sample(frac=1, random_state=0).to_parquet(context.paths.clips)
+    table = points(context, "one")
+    valve = table[table["machine"] == "valve"]
+    assert set(valve["kind"]) == {"train"}
+    assert valve["unit"].tolist() == truth.loc[train["machine"] == "valve", "attributes"].tolist()
+    assert set(table.loc[table["machine"] == "fan", "unit"]) == {"00", "02"}
+
+
 def test_section_says_that_embeddings_are_missing(packed: Path, tmp_path: Path) -> None:
     context = evidence(packed, tmp_path, {"one": np.arange(16.0)})
     (context.paths.embeddings("one", context.seeds[0]) / "test.npy").unlink()

@@ -18,6 +18,7 @@ from auscult.results.page.clips import best_arms
 from auscult.results.page.context import Context, Section
 from auscult.scoring.banks import unit_length
 from auscult.scoring.table import read_embeddings
+from auscult.settings.params import arm_settings
 
 POINTS = 1000  # per machine type: t-SNE takes seconds, and more dots would lie upon each other
 SEED = 0
@@ -89,6 +90,8 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
     """Where each clip of an arm lies: machine, unit, kind ("train", "normal", "anomaly", "unlabelled"), x, y in [0, 1].
 
     Where all of a machine type is of one unit and two domains, `unit` is both, "00 source": the colours tell domains apart.
+    Of a machine type whose attributes were withheld in training there are training clips alone, and `unit` is what the
+    network was not told: their attributes.
 
     Raises:
         OSError: the arm's embeddings are not there.
@@ -101,12 +104,18 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
     test = of.test_meta.assign(kind=kind, domain=domain)
     clips = pd.concat([of.train_meta.assign(kind="train"), test], ignore_index=True)
     vectors = np.concatenate([of.train, of.test])
+    hidden = _withheld(context, arm)
+    told = (
+        pd.read_parquet(context.paths.clips).set_index("clip_id")["attributes"] if hidden else pd.Series(dtype=object)
+    )
 
     def place(machine: str) -> pd.DataFrame:
-        mine = np.flatnonzero(clips["machine"] == machine)
+        mine = np.flatnonzero((clips["machine"] == machine) & ((clips["kind"] == "train") | (machine not in hidden)))
         mine = mine[chosen(len(mine), most)]
         places = layout(vectors[mine], cosine=context.backends[arm] != "knn_euclidean")
         found = clips.loc[mine, ["machine", "unit", "kind"]].assign(x=places[:, 0], y=places[:, 1])
+        if machine in hidden:
+            return found.assign(unit=told[clips.loc[mine, "clip_id"]].to_numpy(str))
         domains = clips.loc[mine, "domain"].astype(str)
         if found["unit"].nunique() == 1 and set(domains) == {"source", "target"}:
             found["unit"] = found["unit"].astype(str) + " " + domains
@@ -114,6 +123,14 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
 
     machines = sorted(clips["machine"].unique(), key=machine_order)
     return pd.concat(in_threads(place, machines, context.params.section("data").workers), ignore_index=True)
+
+
+def _withheld(context: Context, arm: str) -> tuple[str, ...]:
+    """Machine types whose attributes the arm was not told in training."""
+    if arm not in context.params.arms:
+        return ()
+    machines: tuple[str, ...] = getattr(arm_settings(context.params, context.profile, arm), "withheld", ())
+    return machines
 
 
 # -------------------------------------------------------------------------------------------------------------- the page
