@@ -11,18 +11,15 @@ fidelity:
       beats_tiny: tests/encoders/test_beats.py, tests/models/test_beats.py
       kaldi_fbank: tests/features/test_kaldi.py, tests/encoders/test_beats.py
     deviations:
-      - {what: matrices with LoRA, paper: each weight matrix of a layer, code: none, here: "q, k, v, out, fc1, fc2", switch:
-         lora.maps}
+      - {what: matrices with LoRA, paper: all of a layer, code: none, here: "q, k, v, out, fc1, fc2", switch: lora.maps}
       - {what: factor of LoRA, paper: not stated, code: none, here: "1", switch: lora.scale}
       - {what: LoRA's start and dropout, paper: not stated, code: none, here: "Kaiming-uniform A, zero B, no dropout", switch:
          "lora.init_scale, lora.dropout"}
       - {what: group adapter, paper: "mean over time, an MLP, vectors of norm 1; sums n_g + 1 groups (Eq. 6)", code: none,
          here: "768-192-32 with GELU, read from what enters the attention, n_g groups", switch: "group_adapter.hidden,
          group_adapter.groups, group_adapter.learn_scale"}
-      - {what: nearest vector of the quantiser, paper: arg min of the cosine similarity (Eq. 8), code: none, here: "arg max,
-         as the text"}
-      - {what: contrastive loss, paper: plain dot products at temperature 0.1 (Eq. 9), code: none, here: of normalised
-         vectors, switch: dlcl.temperature}
+      - {what: nearest vector of the quantiser, paper: arg min of the cosine (Eq. 8), code: none, here: "arg max, as the text"}
+      - {what: contrastive loss, paper: plain dot products (Eq. 9), code: none, here: of unit vectors, switch: dlcl.temperature}
       - {what: memory bank, paper: size not stated, code: none, here: "1,024, counts from 128 entries on", switch: "dlcl.bank,
          dlcl.start"}
       - {what: vectors of the quantiser, paper: nothing keeps them in use, code: none, here: "start from embeddings; one that
@@ -32,7 +29,8 @@ fidelity:
          switch: han.classes}
       - {what: clips without attributes, paper: contrastive loss (2024), code: none, here: left out of the classifier, switch:
          han.unattributed}
-      - {what: "embedding, ArcFace, schedule, weight decay", paper: not stated, code: none, here: as AnoPatch, switch: "han.embedding, arcface.scale, han.arcface.margin, han.schedule, han.weight_decay"}
+      - {what: "embedding, ArcFace, schedule, weight decay", paper: not stated, code: none, here: as AnoPatch, switch:
+         "han.embedding, arcface.scale, han.arcface.margin, han.schedule, han.weight_decay"}
       - {what: a clip longer than 2 s in the test, paper: not stated, code: none, here: mean of the normalised embeddings of
          its chunks, switch: han.test_clip}
       - {what: chunks of a clip in training, paper: '"each audio file is segmented into 2-second chunks", so all of them',
