@@ -6,8 +6,8 @@ A report is "project", a study, or "all" arms.
 import sys
 
 from auscult.errors import run
+from auscult.results.arms import arm_files
 from auscult.results.backends import write_backends
-from auscult.results.results import arm_files
 from auscult.settings.project import Project
 
 

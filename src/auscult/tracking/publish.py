@@ -24,7 +24,8 @@ import pandas as pd
 import yaml
 
 from auscult.files import atomic_file, digest
-from auscult.results.results import PROJECT_TITLE, arm_files
+from auscult.results.arms import arm_files
+from auscult.results.names import PROJECT_TITLE
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
@@ -106,18 +107,16 @@ def _publish_report(client: Any, project: Project, study: str, store: Path) -> l
     keys = []
     for arm in project.params.arms.values():
         if arm.study == study:
-            plots = sorted((results / "plots").glob(f"*_{arm.name}.png"))
             rows = summary[summary["arm"] == arm.name]
-            keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, plots, parent)))
+            keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent)))
     return keys
 
 
 @dataclass(frozen=True)
 class ArmResults:
-    """Rows of summary.csv of an arm, its pictures, and the run of its study."""
+    """Rows of summary.csv of an arm, and the run of its study."""
 
     rows: pd.DataFrame
-    plots: list[Path]
     parent: str
 
 
@@ -220,8 +219,6 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
     client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
-    for file in results.plots:
-        client.log_artifact(run_id, str(file), "plots")
     client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost.get("train_seconds", 0)))
     return key
 

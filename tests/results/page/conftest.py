@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from auscult.results import results
+from auscult.results.arms import arm_files
 from auscult.results.page.build import write_report
 from auscult.settings.project import Project
 from auscult.settings.schema import Evaluate
@@ -84,12 +85,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
     ):
         put_arm(made, arm, gain, backends, anomaly)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_plots", "_arm_plots", "write_picture"):  # the page draws its own
-            patch.setattr(results, name, lambda *_: None)
+        patch.setattr(results, "write_pictures", lambda *_: None)  # the page draws its own
         results.write_results(
             made.profile,
             Evaluate(replicates=20),
-            results.arm_files(made, ARMS),
+            arm_files(made, ARMS),
             made.paths.labels,
             results.Folders(made.paths.metrics(), made.paths.results()),
             made.params.tables(),
