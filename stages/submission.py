@@ -20,7 +20,7 @@ def main() -> None:
         seed = project.seeds[0]
         absent = write_submission(
             paths.embeddings(arm, seed),
-            paths.scores(arm),
+            project.scores_of(arm),
             paths.clips,
             out,
             project.profile.rules,

@@ -99,7 +99,7 @@ def test_a_study_has_results_of_its_own(project: Path) -> None:
     keys = ["backend", "convention", "set", "machine", "metric"]
     shared = [table[table["arm"] == "logmel_os_scl"].set_index(keys)["value"] for table in (own, root)]
     pd.testing.assert_series_equal(shared[0], shared[1])  # the same scores, whichever table shows them
-    scores = {a: pd.read_parquet(project / f"data/tiny/scores/{a}.parquet") for a in ("logmel_noise", "logmel_os_scl")}
+    scores = {a: pd.read_parquet(project / f"data/tiny/scores/project/{a}.parquet") for a in ("logmel_noise", "logmel_os_scl")}
     assert not np.allclose(scores["logmel_noise"]["score"], scores["logmel_os_scl"]["score"])
     assert not (project / "models/tiny/logmel_noise/2024").exists(), "a test condition trains nothing"
     small = project / "studies" / "noise" / "metrics" / "tiny"
@@ -270,7 +270,7 @@ def test_result_files_of_the_challenge(project: Path) -> None:
     assert files
     rows = pd.concat([pd.read_csv(file, header=None, names=["name", "score"]) for file in files])
     assert set(rows["name"]) == names
-    scores = pd.read_parquet(project / "data/tiny/scores/logmel_os_scl.parquet")
+    scores = pd.read_parquet(project / "data/tiny/scores/project/logmel_os_scl.parquet")
     scores = scores.query("backend == 'native' and machine == 'fan'")
     assert sorted(rows["score"]) == pytest.approx(sorted(scores["score"]))
     run(project, "git", "checkout", "-q", "--", ".")

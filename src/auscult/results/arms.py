@@ -50,15 +50,15 @@ def arm_files(
     """Where the outputs of arms lie, for the seeds in use.
 
     Args:
-        scores: the scores of an arm, where they are not those of its own back-ends.
+        scores: study -> folder of its arms' scores, where they are not those of their own back-ends.
     """
     paths, found = project.paths, {}
     for name in arms:
         weights = project.params.arm(name).weights
         found[name] = ArmFiles(
-            (scores or paths.scores)(name),
+            (scores or project.scores)(project.params.arm(name).study) / f"{name}.parquet",
             {seed: paths.model(weights, seed) for seed in project.seeds},
-            {seed: paths.embeddings(name, seed) for seed in project.seeds},
+            project.embeddings(name),
             {
                 seed: (paths.cost("train", weights, seed), paths.cost("embed", name, seed, weights))
                 for seed in project.seeds

@@ -105,10 +105,9 @@ def _publish_report(client: Any, project: Project, study: str, store: Path) -> l
     summary = pd.read_csv(results / "summary.csv")
     parent = _publish_study(client, experiment, project, study)
     keys = []
-    for arm in project.params.arms.values():
-        if arm.study == study:
-            rows = summary[summary["arm"] == arm.name]
-            keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent)))
+    for arm in project.params.own(study):
+        rows = summary[summary["arm"] == arm.name]
+        keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent)))
     return keys
 
 

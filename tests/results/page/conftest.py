@@ -26,7 +26,7 @@ ARMS = ("spectral_knn", "ae", "stgram_mfn", "logmel_os_scl")
 def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], anomaly: dict[int, int]) -> None:
     """Scores, embeddings, history and costs of an arm that lifts anomalies by `gain` deviations."""
     paths, rng = project.paths, np.random.default_rng(len(arm))
-    paths.scores(arm).parent.mkdir(parents=True, exist_ok=True)
+    project.scores().mkdir(parents=True, exist_ok=True)
     folder, model = paths.embeddings(arm, SEED), paths.model(arm, SEED)
     folder.mkdir(parents=True)
     model.mkdir(parents=True)
@@ -46,7 +46,7 @@ def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], 
         )
         for backend in backends
     ]
-    pd.concat(scores).to_parquet(paths.scores(arm))
+    pd.concat(scores).to_parquet(project.scores_of(arm))
     lines = "".join(f"all,{epoch},0.1,{3 / epoch},{4 / epoch}\n" for epoch in range(1, 6))
     trained = "" if arm == "spectral_knn" else lines
     (model / "history.csv").write_text("scope,epoch,lr,train_loss,valid_loss\n" + trained)

@@ -65,7 +65,7 @@ def gather(project: Project, arms: Sequence[str] = ()) -> Context:
     left_out: dict[str, str] = {}
     absent = skipped(arm_files(project, wanted))
     for name in wanted:
-        table = _scores(paths.scores(name))
+        table = _scores(project.scores_of(name))
         reasons = [why if of == "all" else f"{of}: {why}" for (arm, of), why in absent.items() if arm == name]
         if table is None or table.empty:
             left_out[name] = "; ".join(reasons) or NOT_RUN
