@@ -34,8 +34,11 @@ def inputs_of(arm: str) -> str:
 
 
 def scores_of(arms: Iterable[Arm], folder: str = "scores") -> list[str]:
-    """The folders that the scores of these arms lie in, one per study. They change whenever a model of the study does
-    (`scoring.table.write_scores`), so a stage that depends on them depends on the models as well."""
+    """The folders that the scores of these arms lie in, one per study.
+
+    They change whenever an embedding or a model of the study does (`scoring.table.write_scores`): a stage that depends on
+    them depends on those as well. DVC reads all pipeline files several times in a run, and every path costs time.
+    """
     return list(dict.fromkeys(f"{DATA}/{folder}/{arm.study or 'project'}" for arm in arms))
 
 
@@ -207,7 +210,7 @@ def backend_stages(params: Params) -> dict[str, Stage]:
             stages[f"sweep-{report}"] = {
                 "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
                 "cmd": command("sweep", *([study] if study else [])),
-                "deps": [code_of("sweep"), *(f"{DATA}/embeddings/{arm.name}" for arm in own)],
+                "deps": [code_of("sweep"), *scores_of(own)],
                 "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
                 "outs": scores_of(own, "sweep"),
             }
@@ -227,12 +230,7 @@ def submission_stage(params: Params) -> Stage:
     return {
         "desc": "scores and decisions in the challenge's format, from scores and training clips alone",
         "cmd": command("submission", *(arm.name for arm in arms)),
-        "deps": [
-            code_of("submission"),
-            f"{DATA}/manifest/clips.parquet",
-            *(f"{DATA}/embeddings/{arm.name}" for arm in arms),
-            *scores_of(arms),
-        ],
+        "deps": [code_of("submission"), f"{DATA}/manifest/clips.parquet", *scores_of(arms)],
         "params": ["submission", "score", "train.seeds", {PROFILE: ["rules"]}],
         "outs": [f"{DATA}/submission"],
     }
@@ -250,7 +248,6 @@ def page_stage(params: Params) -> Stage:
             FEATURES,
             results_folder(),
             *scores_of(rows),
-            *(f"{DATA}/embeddings/{arm.name}" for arm in rows),
         ],
         "params": [
             "arms",

@@ -121,8 +121,8 @@ def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> 
 def write_scores(out: Path, arms: Mapping[str, Mapping[int, Path]], scores: Callable[[Path], pd.DataFrame]) -> None:
     """Write `<arm>.parquet` of all seeds into the folder `out`, and `made_from.json`.
 
-    That file has the digest that each embedding was made from, which counts every byte of its model: the folder changes
-    whenever a model does, so a stage that depends on the scores depends on the models as well.
+    That file has the digest of what each embedding was made from, every byte of its model among it: the folder changes
+    whenever an embedding or a model does, so a stage that depends on the scores depends on those as well.
 
     Args:
         arms: arm -> training seed -> folder of its embeddings.

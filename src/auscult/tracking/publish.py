@@ -15,9 +15,11 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -160,8 +162,7 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str) -
         "auscult.study": name,
         "auscult.profile": profile,
     }
-    for tag, value in tags.items():
-        client.set_tag(run_id, tag, value)
+    _log(client, run_id, tags=tags)
     results = {file.name: file for folder in (committed, cached) for file in sorted(folder.glob("*.*"))}
     for file in results.values():
         client.log_artifact(run_id, str(file), "results")
@@ -204,7 +205,6 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
             curves += points
     # Not the arm, which is a tag: as an axis MLflow cuts its names short and puts those that then agree at one place.
     written = {} if run.data.params else {name: value for name, value in params.items() if name != "arm"}
-    _log(client, run_id, changed + curves, written)
     shown = [study for study in ("", *project.params.studies) if arm.name in project.params.rows(study)]
     rows_tag = f",{','.join(study or PROJECT for study in shown)},"
     apart = {
@@ -212,9 +212,8 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
         "auscult.method": str(config["settings"]["method"]),
         "mlflow.parentRunId": results.parent,
     }
-    for name, value in (_tags(project, key, cost, arm) | apart).items():
-        if value:
-            client.set_tag(run_id, name, value)
+    tags = {name: value for name, value in (_tags(project, key, cost, arm) | apart).items() if value}
+    _log(client, run_id, changed + curves, written, tags)
     client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
@@ -240,14 +239,21 @@ def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:
     return not curves or any(p.step == curves[-1].step for p in client.get_metric_history(run_id, curves[-1].key))
 
 
-def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -> None:
-    from mlflow.entities import Param
+def _log(
+    client: Any,
+    run_id: str,
+    metrics: Sequence[Any] = (),
+    params: Mapping[str, Any] = MappingProxyType({}),
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    from mlflow.entities import Param, RunTag
 
     for start in range(0, len(metrics), 1000):  # the store takes a thousand at a time
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
     entries = [Param(name, param_text(value)) for name, value in params.items()]
     for start in range(0, len(entries), 100):
         client.log_batch(run_id, params=entries[start : start + 100])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
