@@ -99,7 +99,9 @@ def test_a_study_has_results_of_its_own(project: Path) -> None:
     keys = ["backend", "convention", "set", "machine", "metric"]
     shared = [table[table["arm"] == "logmel_os_scl"].set_index(keys)["value"] for table in (own, root)]
     pd.testing.assert_series_equal(shared[0], shared[1])  # the same scores, whichever table shows them
-    scores = {a: pd.read_parquet(project / f"data/tiny/scores/project/{a}.parquet") for a in ("logmel_noise", "logmel_os_scl")}
+    scores = {
+        a: pd.read_parquet(project / f"data/tiny/scores/project/{a}.parquet") for a in ("logmel_noise", "logmel_os_scl")
+    }
     assert not np.allclose(scores["logmel_noise"]["score"], scores["logmel_os_scl"]["score"])
     assert not (project / "models/tiny/logmel_noise/2024").exists(), "a test condition trains nothing"
     small = project / "studies" / "noise" / "metrics" / "tiny"
