@@ -105,20 +105,21 @@ def _publish_report(client: Any, project: Project, study: str, store: Path) -> l
     client.set_experiment_tag(experiment, "mlflow.note.content", ABOUT)
     results = project.paths.results(study)
     summary = pd.read_csv(results / "summary.csv")
-    parent = _publish_study(client, experiment, project, study)
+    parent, common = _publish_study(client, experiment, project, study), _common_tags(project)
     keys = []
     for arm in project.params.own(study):
         rows = summary[summary["arm"] == arm.name]
-        keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent)))
+        keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent, common)))
     return keys
 
 
 @dataclass(frozen=True)
 class ArmResults:
-    """Rows of summary.csv of an arm, and the run of its study."""
+    """Rows of summary.csv of an arm, the run of its study, and tags that all arms share."""
 
     rows: pd.DataFrame
     parent: str
+    tags: dict[str, str]
 
 
 def _experiment(client: Any, name: str, store: Path) -> str:
@@ -212,7 +213,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
         "auscult.method": str(config["settings"]["method"]),
         "mlflow.parentRunId": results.parent,
     }
-    tags = {name: value for name, value in (_tags(project, key, cost, arm) | apart).items() if value}
+    tags = {name: value for name, value in (results.tags | _tags(project, key, cost, arm) | apart).items() if value}
     _log(client, run_id, changed + curves, written, tags)
     client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
@@ -256,27 +257,33 @@ def _log(
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
+def _common_tags(project: Project) -> dict[str, str]:
+    """Where the results of this profile come from."""
     clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
     evaluate = project.section("evaluate")
     return {
-        "auscult.key": key,
         "mlflow.note.content": HEADLINE,
         "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
         "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
         "auscult.profile": project.profile.name,
-        "auscult.study": arm.study or PROJECT,
-        "auscult.arm": arm.name,
-        "auscult.kind": "arm",
-        "mlflow.runName": f"{arm.name}/{project.profile.name}",
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.revision": _git("rev-parse", "HEAD"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "device": str(cost.get("device", "")),
         "python": platform.python_version(),
         "torch": version("torch"),
         "pandas": pd.__version__,
+    }
+
+
+def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
+    return {
+        "auscult.key": key,
+        "auscult.study": arm.study or PROJECT,
+        "auscult.arm": arm.name,
+        "auscult.kind": "arm",
+        "mlflow.runName": f"{arm.name}/{project.profile.name}",
+        "device": str(cost.get("device", "")),
     }
 
 
