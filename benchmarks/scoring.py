@@ -260,7 +260,7 @@ def make_project(root: Path, arms: int, count: int) -> None:
     paths, rng = Paths("large", root), np.random.default_rng(0)
     train, test = clips(count * 5 // 3, 10_000_000), clips(count, 0)
     anomaly = rng.integers(0, 2, count)
-    for folder in (paths.clips.parent, paths.scores("").parent, paths.results()):
+    for folder in (paths.clips.parent, paths.scores("project/a").parent, paths.results()):
         folder.mkdir(parents=True)
     pd.concat([train, test]).assign(path="clip.wav").to_parquet(paths.clips)
     pd.DataFrame({"clip_id": test["clip_id"], "anomaly": anomaly, "domain": "unknown"}).to_parquet(paths.labels)
@@ -272,7 +272,7 @@ def make_project(root: Path, arms: int, count: int) -> None:
     for number, arm in enumerate(names):
         own = rng.normal(size=count) + hard + (2.5 - 2 * number / arms) * anomaly
         scores = pd.concat([test.assign(backend=b, score=own + 0.1 * rng.normal(size=count)) for b in REPORT_BACKENDS])
-        scores.assign(seed=SEED).to_parquet(paths.scores(arm))
+        scores.assign(seed=SEED).to_parquet(paths.scores(f"project/{arm}"))
         folder, model = paths.embeddings(arm, SEED), paths.model(arm, SEED)
         for place in (folder, model):
             place.mkdir(parents=True)

@@ -6,8 +6,8 @@ A report is "project", a study, or "all" arms.
 import sys
 
 from auscult.errors import run
+from auscult.results.arms import arm_files
 from auscult.results.backends import write_backends
-from auscult.results.results import arm_files
 from auscult.settings.project import Project
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     params, paths = project.params, project.paths
     sweep, evaluate = project.section("backends"), project.section("evaluate")
     rows = list(params.arms) if report == "all" else params.rows("" if report == "project" else report)
-    arms = arm_files(project, rows, paths.sweep)
+    arms = arm_files(project, rows, project.sweep)
     for ensemble in sweep.ensembles.values():
         for name in ensemble.arms:
             params.arm(name)  # refuses one that there is not

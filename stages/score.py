@@ -1,22 +1,17 @@
-"""Score the test clips of arms with every back-end, without their labels: data/<profile>/scores/<arm>.parquet of each."""
+"""Score the test clips of the arms of the project, or of a study, with every back-end and without their labels."""
 
 import sys
 
-import pandas as pd
-
 from auscult.errors import run
-from auscult.files import atomic_file
-from auscult.scoring.table import score_table
+from auscult.scoring.table import score_table, write_scores
 from auscult.settings.project import Project
 
 
 def main() -> None:
-    project = Project.open()
+    project, study = Project.open(), sys.argv[1] if len(sys.argv) > 1 else ""
     score, domains = project.section("score"), project.profile.rules.domains
-    for arm in sys.argv[1:]:
-        tables = [score_table(project.paths.embeddings(arm, s), score, domains).assign(seed=s) for s in project.seeds]
-        with atomic_file(project.paths.scores(arm)) as part:
-            pd.concat(tables, ignore_index=True).to_parquet(part, index=False)
+    arms = {arm.name: project.embeddings(arm.name) for arm in project.params.own(study)}
+    write_scores(project.scores(study), arms, lambda folder: score_table(folder, score, domains))
 
 
 if __name__ == "__main__":

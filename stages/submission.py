@@ -26,7 +26,7 @@ def main() -> None:
             continue
         seed = project.seeds[0]
         absent = write_submission(
-            paths.embeddings(arm, seed), paths.scores(arm), paths.clips, out, project.profile.rules, seed, settings, score,
+            paths.embeddings(arm, seed), project.scores_of(arm), paths.clips, out, project.profile.rules, seed, settings, score,
         )  # fmt: skip
         if absent:
             print(f"{arm} has no scores of {', '.join(absent)}: the submission is not complete", file=sys.stderr)

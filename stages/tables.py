@@ -3,7 +3,8 @@
 import sys
 
 from auscult.errors import run
-from auscult.results.results import Folders, arm_files, write_results
+from auscult.results.arms import arm_files
+from auscult.results.results import Folders, write_results
 from auscult.settings.project import Project
 
 

@@ -21,7 +21,6 @@ from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.features import spectrogram
-from auscult.scoring.knn import nearest
 from auscult.settings.schema import Data
 from support.packed import tiny_profile
 
@@ -173,9 +172,7 @@ def test_neighbours_are_searched_in_chunks(metric: str) -> None:
     script = """
 import resource, sys
 import numpy as np
-import sklearn
 from auscult.scoring.knn import nearest
-sklearn.set_config(working_memory=64)
 rng = np.random.default_rng(0)
 bank, queries = (rng.standard_normal((12_000, 8), dtype=np.float32) for _ in range(2))
 nearest(bank[:50], queries[:50], 1, sys.argv[1])
@@ -188,13 +185,3 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", script, metric], env=environment, capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 275, "MiB: half of all distances"
-
-
-def test_neighbours_of_chunks_are_those_of_all_at_once() -> None:
-    rng = np.random.default_rng(0)
-    bank, queries = rng.standard_normal((700, 16), dtype=np.float32), rng.standard_normal((500, 16), dtype=np.float32)
-    all_at_once = np.sort(np.linalg.norm(queries[:, None].astype(np.float64) - bank[None], axis=2), axis=1)
-    import sklearn
-
-    with sklearn.config_context(working_memory=0.01):
-        np.testing.assert_allclose(nearest(bank, queries, 2, "euclidean"), all_at_once[:, :2].mean(axis=1), rtol=1e-5)

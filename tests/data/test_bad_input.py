@@ -128,7 +128,7 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
         run_stage(tmp_path, stage, *words)
     import pandas as pd
 
-    scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "spectral_knn.parquet")
+    scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "project" / "spectral_knn.parquet")
     assert len(scores) == 2 * 4  # two back-ends, two units of two test clips
     assert np.isfinite(scores["score"]).all()
 

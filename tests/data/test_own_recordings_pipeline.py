@@ -55,7 +55,7 @@ def test_a_folder_of_recordings_with_one_command(project: Path, tmp_path: Path) 
     assert auc["value"].tolist() == [100.0, 100.0], "two octaves are hard to miss"
     assert "`spectral_knn`" in (tmp_path / "results" / "table.md").read_text()
 
-    for name in ("data/folder/scores/ae.parquet", "data/folder/manifest/clips.parquet"):
+    for name in ("data/folder/scores/project/ae.parquet", "data/folder/manifest/clips.parquet"):
         run(project, "dvc", "get", ".", name, "--rev", "mine", "-o", str(tmp_path / Path(name).name))
     clips = pd.read_parquet(tmp_path / "clips.parquet").merge(pd.read_parquet(tmp_path / "ae.parquet"), on="clip_id")
     assert clips["path"].str.fullmatch(r"machine/00/(anomaly|test_normal)/\w+__0000[012]000\.wav").all()

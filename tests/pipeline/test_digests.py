@@ -18,6 +18,7 @@ from auscult.errors import AuscultError
 from auscult.features import FRONTENDS
 from auscult.methods import METHODS
 from auscult.pipeline.digests import SRC, Code
+from auscult.pipeline.stamp import stamp, up_to_date
 from auscult.pipeline.syntax import CHECKED_BY_ANNOTATIONS, module_without_words
 
 
@@ -240,3 +241,30 @@ def test_no_modules_of_the_package_import_each_other() -> None:
     code = Code()
     for path in (SRC / "auscult").rglob("*.py"):
         code.digest(path)
+
+
+def test_a_stamp_holds_in_a_copy_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queued experiments run in one, and look at the stamp of the checkout."""
+    project, copy = tmp_path / "project", tmp_path / "copy"
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    for name, text in (
+        ("params.yaml", "data: {profile: tiny}\nscore: {k: 1}\n"), ("stages/train.py", "train()\n"),
+        ("checkpoints/found.json", "{}\n"), ("data/tiny/digests/arms/ae.json", "{}\n"),
+    ):  # fmt: skip
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    assert not up_to_date(project)
+    stamp(project)
+    shutil.copytree(project, copy)
+    assert up_to_date(project)
+    assert up_to_date(copy)
+    for name, old, new, valid in (
+        ("params.yaml", "k: 1", "k: 2", True), ("params.yaml", "k: 2}", "k: 2}\nfph: {reduction: 8}", False),
+        ("stages/train.py", "train()", "train(1)", False), ("data/tiny/digests/arms/ae.json", "{}", "[]", False),
+    ):  # fmt: skip
+        text = (copy / name).read_text()
+        replaced(copy / name, old, new)
+        assert up_to_date(copy) == valid, name
+        if not valid:
+            (copy / name).write_text(text)
+    assert up_to_date(copy)

@@ -23,6 +23,7 @@ from auscult.settings.training import Train
 
 ROOT = SRC.parent
 ALL = load_params(ROOT)
+DATA = "data/${data.profile}"
 FILES = {name: yaml.safe_load(text) for name, text in files(ALL).items()}
 # Change no number: how many workers, what is kept where, how often a state is saved. The profile's name is in the paths.
 WITHOUT_EFFECT = {"data.workers", "data.profile"}
@@ -122,12 +123,18 @@ def test_parameters_are_those_the_scripts_read() -> None:
 
 def test_every_arm_is_trained_or_tested_once_and_in_its_tables() -> None:
     embedded = [arm for _, stage in STAGES if script_of(stage) == "embed" for arm in stage["cmd"].split()[4:]]
-    scored = [arm for _, stage in STAGES if script_of(stage) == "score" for arm in stage["cmd"].split()[3:]]
-    assert sorted(embedded) == sorted(scored) == sorted(ALL.arms)
+    assert sorted(embedded) == sorted(ALL.arms)
     for study in ("", *ALL.studies):
         stages = FILES[f"studies/{study}/dvc.yaml" if study else "dvc.yaml"]["stages"]
-        wanted = {f"data/${{data.profile}}/scores/{arm}.parquet" for arm in ALL.rows(study)}
+        own = [name for name, arm in ALL.arms.items() if arm.study == study]
+        if own:
+            assert {f"{DATA}/embeddings/{arm}" for arm in own} <= set(stages["score"]["deps"]), study
+            assert stages["score"]["outs"] == [f"{DATA}/scores/{study or 'project'}"], study
+            assert f"{DATA}/scores/{study or 'project'}" in stages["publish"]["deps"], study
+        wanted = {f"{DATA}/scores/{ALL.arm(arm).study or 'project'}" for arm in ALL.rows(study)}
         assert wanted <= set(stages["tables"]["deps"]), study
+        backends = FILES["extras/dvc.yaml"]["stages"][f"backends-{study or 'project'}"]
+        assert {dep.replace("/scores/", "/sweep/") for dep in wanted} <= set(backends["deps"]), study
 
 
 def test_tables_name_printed_tables_that_are_there() -> None:

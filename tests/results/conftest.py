@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from auscult.evaluation.evaluate import Replicates, replicate
 from auscult.settings.rules import MetricRules
@@ -42,3 +46,17 @@ def study() -> Study:
 @pytest.fixture(scope="session")
 def result(study: Study) -> Replicates:
     return replicate(*study, MetricRules(scheme="dcase2020"), 100)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every figure that a test has written, in order."""
+    seen: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, path: Path, **how: Any) -> None:
+        seen.append(self)
+        save(self, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return seen

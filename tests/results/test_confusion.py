@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,17 +51,13 @@ def test_drawn_and_twice_the_same(case: str, quantity: str, tmp_path: Path) -> N
     one, two = ((tmp_path / folder / "map.png").read_bytes() for folder in ("one", "two"))
     assert one == two
     assert one.startswith(b"\x89PNG")
-    assert not plt.get_fignums()
 
 
-def test_cells_show_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen = []
-    monkeypatch.setattr(plt, "close", seen.append)
+def test_cells_show_the_table(figures: list[Any], tmp_path: Path) -> None:
     parts = table(CASES["usual"])
     for quantity in ("accepted", "nearest"):
         plot_confusion(parts, tmp_path / "map.png", quantity)
-    monkeypatch.undo()
-    for figure, quantity in zip(seen, ("accepted", "nearest"), strict=True):
+    for figure, quantity in zip(figures, ("accepted", "nearest"), strict=True):
         maps = [axis for axis in figure.axes if axis.images]
         assert [axis.get_title() for axis in maps] == ["fan", "valve", "ToyCar"]
         for axis in maps:
@@ -75,7 +71,6 @@ def test_cells_show_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
                 for column, other in enumerate(units):
                     value = values.get((unit, other), np.nan)
                     assert shown[column, row] == ("-" if np.isnan(value) else f"{100 * value:.0f}")
-        plt.close(figure)
 
 
 def confusion_markdown(parts: pd.DataFrame, top: int = 10) -> str:

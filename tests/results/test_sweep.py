@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,17 +59,6 @@ def test_drawn_and_twice_the_same(name: str, tmp_path: Path) -> None:
     one, two = ((tmp_path / folder / "sweep.png").read_bytes() for folder in ("one", "two"))
     assert one == two
     assert one.startswith(b"\x89PNG")
-    assert not plt.get_fignums()
-
-
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    seen: list[Any] = []
-    close = plt.close
-    monkeypatch.setattr(plt, "close", seen.append)
-    yield seen
-    for figure in seen:
-        close(figure)
 
 
 def lines(figure: Any) -> dict[str, Any]:

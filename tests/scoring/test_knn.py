@@ -14,8 +14,9 @@ from auscult.errors import AuscultError
 from auscult.results.names import BACKEND_NOTES, backend_name
 from auscult.results.results import headline_backend
 from auscult.scoring import backends
-from auscult.scoring.banks import Scope
-from auscult.scoring.knn import left_out
+from auscult.scoring import knn as module
+from auscult.scoring.banks import Metric, Scope
+from auscult.scoring.knn import left_out, nearest, nearest_others
 from auscult.scoring.table import score_table, scored
 from auscult.settings.schema import Score
 from support.clouds import Clouds
@@ -35,6 +36,27 @@ def embeddings(seed: int = 0) -> Clouds:
     train_meta, test_meta = table(30), table(20).assign(domain="unknown")
     train, test = (rng.standard_normal((clips, 5)).astype(np.float32) for clips in (30, 20))
     return Clouds(train, train_meta, test, test_meta)
+
+
+@pytest.mark.parametrize("block", [1, 2000, 2**23])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbours_are_those_of_all_distances_at_once(
+    metric: Metric, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    bank, queries = rng.standard_normal((70, 16), dtype=np.float32), rng.standard_normal((50, 16), dtype=np.float32)
+    bank[3], queries[5] = 0, bank[7]  # no direction; a copy
+    tolerance = {"rtol": 1e-5, "atol": 1e-6 if metric == "cosine" else 1e-7}
+    for k in (1, 3):
+        expected = np.sort(cdist(queries[6:], bank[4:], metric), axis=1)[:, :k].mean(axis=1)
+        np.testing.assert_allclose(nearest(bank[4:], queries[6:], k, metric), expected, **tolerance)
+        among = cdist(bank[4:], bank[4:], metric)
+        np.fill_diagonal(among, np.inf)
+        expected = np.sort(among, axis=1)[:, :k].mean(axis=1)
+        np.testing.assert_allclose(nearest_others(bank[4:], k, metric), expected, **tolerance)
+    assert nearest(bank, queries[5:6], 1, metric) == pytest.approx(0, abs=1e-6)
+    assert nearest(bank[3:4], queries[:1], 1, "cosine") == 1
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

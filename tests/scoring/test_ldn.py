@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
+from auscult.scoring import knn
 from auscult.scoring import ldn as module
 from auscult.scoring.ldn import FLOOR, LdnSettings, local_density
 from support.clouds import UNITS, clouds, of_unit
@@ -30,7 +31,7 @@ def brute_force(bank: np.ndarray, query: np.ndarray, k: int, density: int) -> fl
 @pytest.mark.parametrize(("k", "density"), [(1, 4), (1, 1), (3, 16), (100, 100)])
 def test_brute_force(k: int, density: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when fewer than one row of distances fits a block."""
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(knn, "_BLOCK", block)
     parts = clouds()
     found = scores("ldn", parts, k, True, density=density)
     for unit in UNITS:

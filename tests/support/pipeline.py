@@ -60,9 +60,7 @@ def make(
     """
     folder.mkdir(parents=True)
     for name in COPIED:
-        subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
-    for cache in folder.rglob("__pycache__"):
-        subprocess.run(["rm", "-r", str(cache)], check=True)
+        subprocess.run(["cp", "-rp", str(ROOT / name), str(folder)], check=True)  # as old as the compiled files say
     (folder / "profiles" / f"{profile['name']}.yaml").write_text(yaml.safe_dump(profile, sort_keys=False))
     text = (folder / "params.yaml").read_text()
     text = text.replace("profile: synthetic ", f"profile: {profile['name']} ").replace("threads: 2 ", "threads: 1 ")

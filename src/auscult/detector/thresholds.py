@@ -13,6 +13,7 @@ from scipy.stats import FitError, gamma
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
+from auscult.scoring.knn import distances
 
 By = Literal["quantile", "gamma"]
 Metric = Literal["cosine", "euclidean"]
@@ -107,19 +108,17 @@ def left_out_scores(
         samples: of a window.
         k: neighbours.
     """
-    from sklearn.metrics import pairwise_distances
-
     alone = len(np.unique(group)) == 1
     scores = np.empty(len(vectors))
-    for first in range(0, len(vectors), 256):
-        mine = slice(first, first + 256)
-        distances = pairwise_distances(vectors[mine], vectors, metric=metric).astype(np.float64)
+    for mine, distance in distances(vectors, vectors, metric):
         if alone:
             hidden = np.abs(start[mine, None] - start) < samples
         else:
             hidden = group[mine, None] == group
-        distances[hidden] = np.inf
-        nearest = np.sort(np.partition(distances, min(k, len(vectors) - 1) - 1, axis=1)[:, :k], axis=1)
+        distance[hidden] = np.inf
+        nearest = np.sort(
+            np.partition(distance.astype(np.float64), min(k, len(vectors) - 1) - 1, axis=1)[:, :k], axis=1
+        )
         there = np.isfinite(nearest)
         scores[mine] = np.where(there, nearest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return scores

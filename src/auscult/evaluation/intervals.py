@@ -24,8 +24,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtri
-from scipy.stats import binom, norm
+from scipy.special import expit, gammaln, logit, ndtr, ndtri, xlog1py, xlogy
 
 from auscult.evaluation.metrics import Floats, harmonic_mean
 
@@ -156,7 +155,9 @@ def pauc_coefficients(normals: int, max_fpr: float) -> Floats:
         return plain
     used = min(normals, int(4 * max_fpr * normals) + 10) + 1  # further down c is zero in any case
     u, curves = _curves()
-    counts = curves @ binom.pmf(np.arange(used), normals, u[:, None])  # [curves, k]
+    k = np.arange(used)
+    ways = gammaln(normals + 1) - gammaln(k + 1) - gammaln(normals - k + 1)
+    counts = curves @ np.exp(ways + xlogy(k, u[:, None]) + xlog1py(normals - k, -u[:, None]))  # [curves, k]
     rest = curves @ np.maximum(max_fpr - u, 0) - counts @ plain[:used]
     ridge = 1e-3 * np.diag(counts.mean(axis=0) + 1e-12)
     change = np.linalg.solve(counts.T @ counts / len(curves) + ridge, counts.T @ rest / len(curves))
@@ -173,11 +174,11 @@ def _curves() -> tuple[Floats, Floats]:
     rates = []
     for auc in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.995):
         for slope in (0.5, 0.75, 1.0, 1.5, 2.5):
-            distance = norm.ppf(auc) * np.sqrt(1 + slope**2)
-            rates.append(norm.sf((norm.isf(ends) - distance) / slope))
+            distance = ndtri(auc) * np.sqrt(1 + slope**2)
+            rates.append(ndtr((distance + ndtri(ends)) / slope))
     for distance in (2.0, 4.0):
         for share in (0.25, 0.5, 0.75):
-            rates.append(share * norm.sf(norm.isf(ends) - distance) + (1 - share) * ends)
+            rates.append(share * ndtr(ndtri(ends) + distance) + (1 - share) * ends)
     steps = np.diff(np.pad(np.array(rates), ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1))), axis=1)
     return (edges[1:] + edges[:-1]) / 2, steps
 
@@ -187,7 +188,7 @@ def _binormal_paucs(max_fpr: float) -> tuple[Floats, Floats]:
     """AUCs from 0.5 up, and the pAUC of two normal distributions of one variance with that AUC."""
     aucs = 1 - np.geomspace(0.5, 1e-6, 200)
     rates = (np.arange(2000) + 0.5) / 2000 * max_fpr
-    areas = max_fpr * norm.cdf(norm.ppf(rates) + np.sqrt(2) * norm.ppf(aucs)[:, None]).mean(axis=1)
+    areas = max_fpr * ndtr(ndtri(rates) + np.sqrt(2) * ndtri(aucs)[:, None]).mean(axis=1)
     lowest = max_fpr**2 / 2
     return aucs, 0.5 * (1 + (areas - lowest) / (max_fpr - lowest))
 

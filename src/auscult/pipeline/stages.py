@@ -6,6 +6,7 @@ Code and settings of arms are no dependencies themselves: a stage depends on the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from auscult.settings.params import Arm, Params
@@ -30,6 +31,15 @@ def code_of(script: str) -> str:
 def inputs_of(arm: str) -> str:
     """The file that says what an arm's weights depend on."""
     return f"{DATA}/digests/arms/{arm}.json"
+
+
+def scores_of(arms: Iterable[Arm], folder: str = "scores") -> list[str]:
+    """The folders that the scores of these arms lie in, one per study.
+
+    They change whenever an embedding or a model of the study does (`scoring.table.write_scores`): a stage that depends on
+    them depends on those as well. DVC reads all pipeline files several times in a run, and every path costs time.
+    """
+    return list(dict.fromkeys(f"{DATA}/{folder}/{arm.study or 'project'}" for arm in arms))
 
 
 def uncached(path: str, persist: bool = False) -> dict[str, Any]:
@@ -121,13 +131,12 @@ def _embed_stage(arms: list[Arm]) -> Stage:
 
 
 def _score_stage(arms: list[Arm]) -> Stage:
-    names = [arm.name for arm in arms]
     return {
         "desc": "every back-end's score of every test clip, without its label",
-        "cmd": command("score", *names),
-        "deps": [code_of("score"), *(f"{DATA}/embeddings/{name}" for name in names)],
+        "cmd": command("score", *{arm.study for arm in arms if arm.study}),
+        "deps": [code_of("score"), *(f"{DATA}/embeddings/{arm.name}" for arm in arms)],
         "params": ["score", "train.seeds", {PROFILE: ["rules"]}],
-        "outs": [f"{DATA}/scores/{name}.parquet" for name in names],
+        "outs": scores_of(arms),
     }
 
 
@@ -135,7 +144,7 @@ def _score_stage(arms: list[Arm]) -> Stage:
 def report_stages(params: Params, study: str) -> dict[str, Stage]:
     """Tables, plots and MLflow of the project's own arms, or of a study."""
     rows = [params.arm(name) for name in params.rows(study)]
-    own = [arm for arm in params.arms.values() if arm.study == study]
+    own = params.own(study)
     out = metrics_folder(study)
     here = [{f"studies/{study}/params.yaml": _keys(params, study)}] if study else ["arms", "tables"]
     words = [study] if study else []
@@ -143,12 +152,7 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
         "tables": {
             "desc": "metrics with intervals, tables and plots; the first stage that sees the labels of test clips",
             "cmd": command("tables", *words),
-            "deps": [
-                code_of("tables"),
-                LABELS,
-                *(f"{DATA}/scores/{arm.name}.parquet" for arm in rows),
-                *(f"{MODELS}/{name}" for name in dict.fromkeys(arm.weights for arm in rows)),
-            ],
+            "deps": [code_of("tables"), LABELS, *scores_of(rows)],
             "params": ["evaluate", "train.seeds", *here, {PROFILE: ["name", "dataset", "rules"]}],
             "outs": [uncached(out), results_folder(study)],
         }
@@ -163,7 +167,6 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
             "outs": [f"{DATA}/confusion/{study}"],
         }
     if own:
-        models = dict.fromkeys(arm.weights for arm in own)
         stages["publish"] = {
             "desc": "one MLflow run per arm; its out is never cached, so it follows every change of the results",
             "cmd": command("publish", *words),
@@ -171,7 +174,7 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
                 code_of("publish"),
                 f"{DATA}/manifest/clips.parquet",
                 results_folder(study),
-                *(f"{MODELS}/{name}" for name in models),
+                *scores_of(own),
             ],
             "params": ["train.seeds", *here],
             "outs": [uncached(f".published/{f'{study}/' if study else ''}${{data.profile}}.json", persist=True)],
@@ -201,25 +204,20 @@ def backend_stages(params: Params) -> dict[str, Stage]:
     stages: dict[str, Stage] = {}
     for report in ("project", *params.studies):
         study = "" if report == "project" else report
-        own = [arm.name for arm in params.arms.values() if arm.study == study]
+        own = params.own(study)
         rows = [params.arm(name) for name in params.rows(study)]
         if own:
             stages[f"sweep-{report}"] = {
                 "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
-                "cmd": command("sweep", *own),
-                "deps": [code_of("sweep"), *(f"{DATA}/embeddings/{name}" for name in own)],
+                "cmd": command("sweep", *([study] if study else [])),
+                "deps": [code_of("sweep"), *scores_of(own)],
                 "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
-                "outs": [f"{DATA}/sweep/{name}.parquet" for name in own],
+                "outs": scores_of(own, "sweep"),
             }
         stages[f"backends-{report}"] = {
             "desc": "arms x back-ends; sees the labels of test clips",
             "cmd": command("backends", report),
-            "deps": [
-                code_of("backends"),
-                LABELS,
-                *(f"{DATA}/sweep/{arm.name}.parquet" for arm in rows),
-                *(f"{MODELS}/{name}" for name in dict.fromkeys(arm.weights for arm in rows)),
-            ],
+            "deps": [code_of("backends"), LABELS, *scores_of(rows, "sweep")],
             "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
             "outs": [f"{DATA}/backends/{report}"],
         }
@@ -228,16 +226,11 @@ def backend_stages(params: Params) -> dict[str, Stage]:
 
 def submission_stage(params: Params) -> Stage:
     """The challenge's result files of the project's arms; not every data set has an evaluation set."""
-    arms = params.rows()
+    arms = [params.arm(name) for name in params.rows()]
     return {
         "desc": "scores and decisions in the challenge's format, from scores and training clips alone",
-        "cmd": command("submission", *arms),
-        "deps": [
-            code_of("submission"),
-            f"{DATA}/manifest/clips.parquet",
-            *(f"{DATA}/embeddings/{arm}" for arm in arms),
-            *(f"{DATA}/scores/{arm}.parquet" for arm in arms),
-        ],
+        "cmd": command("submission", *(arm.name for arm in arms)),
+        "deps": [code_of("submission"), f"{DATA}/manifest/clips.parquet", *scores_of(arms)],
         "params": ["submission", "score", "train.seeds", {PROFILE: ["rules"]}],
         "outs": [f"{DATA}/submission"],
     }
@@ -246,7 +239,6 @@ def submission_stage(params: Params) -> Stage:
 def page_stage(params: Params) -> Stage:
     """The page of the project's own arms: it costs a minute, and plain `dvc repro` need not wait for it."""
     rows = [params.arm(name) for name in params.rows()]
-    trained = dict.fromkeys(arm.weights for arm in rows)
     return {
         "desc": "one page of all results that opens without a network; sees the labels of test clips",
         "cmd": command("report"),
@@ -255,9 +247,7 @@ def page_stage(params: Params) -> Stage:
             f"{DATA}/manifest",
             FEATURES,
             results_folder(),
-            *(f"{DATA}/scores/{arm.name}.parquet" for arm in rows),
-            *(f"{DATA}/embeddings/{arm.name}" for arm in rows),
-            *(f"{MODELS}/{name}" for name in trained),
+            *scores_of(rows),
         ],
         "params": [
             "arms",

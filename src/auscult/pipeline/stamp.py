@@ -57,20 +57,22 @@ def _file(paths: Paths) -> Path:
 def _state(root: Path, paths: Paths) -> dict[str, str]:
     total = hashlib.sha256()
     total.update(json.dumps(_params(root), sort_keys=True, default=str).encode())
-    for path in _made_of(root):
-        total.update(str(path).encode() + hashlib.sha256(path.read_bytes()).digest())
+    for top, path in _made_of(root):
+        total.update(str(path.relative_to(top)).encode() + hashlib.sha256(path.read_bytes()).digest())
     for path in _checkpoint_files(root):
         facts = path.stat()
-        total.update(f"{path} {facts.st_size} {facts.st_mtime_ns}".encode())
+        total.update(f"{path.parent.name}/{path.name} {facts.st_size} {facts.st_mtime_ns}".encode())
     known = paths.checkpoints.read_text() if paths.checkpoints.is_file() else ""
     return {"made_of": total.hexdigest(), "checkpoints": known, "files": digest(paths.digests)}
 
 
-def _made_of(root: Path) -> Iterator[Path]:
-    for top in (SRC / "auscult", root / "stages"):
-        yield from sorted(path for path in top.rglob("*") if path.is_file() and path.suffix != ".pyc")
+def _made_of(root: Path) -> Iterator[tuple[Path, Path]]:
+    """(folder, file in it): a queued experiment runs in a copy of the project, for which the stamp is as good."""
+    for top, name in ((SRC, "auscult"), (root, "stages")):
+        files = (path for path in (top / name).rglob("*") if path.is_file() and path.suffix != ".pyc")
+        yield from ((top, path) for path in sorted(files))
     for pattern in ("checkpoints.yaml", "studies/*/params.yaml", "profiles/*.yaml"):
-        yield from sorted(root.glob(pattern))
+        yield from ((root, path) for path in sorted(root.glob(pattern)))
 
 
 def _checkpoint_files(root: Path) -> Iterator[Path]:

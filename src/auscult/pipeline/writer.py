@@ -35,8 +35,7 @@ HEAD = """\
 
 def pipeline(params: Params, study: str = "") -> str:
     """Text of dvc.yaml, of the project or of a study."""
-    own = [arm for arm in params.arms.values() if arm.study == study]
-    stages = {**({} if study else data_stages()), **arm_stages(own), **report_stages(params, study)}
+    stages = {**({} if study else data_stages()), **arm_stages(params.own(study)), **report_stages(params, study)}
     prefix = "../../" if study else ""
     content = {
         **(_below("../..", stages) if study else {"stages": stages}),

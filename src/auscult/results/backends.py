@@ -20,10 +20,11 @@ from auscult.evaluation.aggregation import CONVENTIONS
 from auscult.evaluation.evaluate import SUMMARY_COLUMNS, Key, replicate, summarise, undefined
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
+from auscult.results.arms import ArmFiles, skipped
 from auscult.results.cells import SETS
 from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
-from auscult.results.results import NOT_RUN, ArmFiles, all_scores, arm_remarks, skipped
+from auscult.results.results import NOT_RUN, all_scores, arm_remarks
 from auscult.results.table import Cell, Column, Document, Row, Table, number
 from auscult.results.tables import FEW, UNLABELLED, caption_of
 from auscult.results.text import latex, markdown

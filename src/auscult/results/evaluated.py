@@ -22,9 +22,10 @@ from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import evaluate, undefined
 from auscult.files import atomic_folder
 from auscult.papers.frontier import SIZES
+from auscult.results.arms import ArmFiles
 from auscult.results.names import SETS
 from auscult.results.page.build import require_replaceable, write_report
-from auscult.results.results import ArmFiles, Folders, all_scores, write_results
+from auscult.results.results import Folders, all_scores, write_results
 from auscult.scoring.scorefiles import read_system
 from auscult.settings.params import Arm, Params
 from auscult.settings.paths import Paths
@@ -136,13 +137,13 @@ def evaluate_systems(
     dataset = f"dcase{year}" if year else scheme
     profile = Profile(
         name=dataset, dataset=dataset if _whole(truth, dataset, year) else "", licence="that of the score files",
-        title=f"Score files by the rules of DCASE {dataset.removeprefix('dcase')}", source={}, grammar="", sets={},
-        clip_seconds=1.0, rules=MetricRules(scheme=scheme),  # type: ignore[arg-type]
+        title=f"Score files by the rules of DCASE {dataset.removeprefix('dcase')}", source={"kind": "arrays"},  # no audio
+        rules=MetricRules(scheme=scheme),  # type: ignore[arg-type]
     )  # fmt: skip
     with TemporaryDirectory() as folder:
         project = _project(Path(folder), profile, rows, found, settings)
         paths = project.paths
-        arms = {name: ArmFiles(paths.scores(name), {}) for name in systems}
+        arms = {name: ArmFiles(project.scores_of(name), {}) for name in systems}
         where = Folders(paths.metrics(), paths.results())
         summary = write_results(profile, settings, arms, paths.labels, where, TABLES, title=profile.title)
         apart = pd.read_csv(paths.results() / "differences.csv", dtype={"machine": str})
@@ -199,17 +200,18 @@ def _project(
     truth.drop(columns="key").astype(facts).to_parquet(paths.labels)
     named = truth.assign(path=truth["machine"] + "/" + truth["key"])
     named[["clip_id", "path"]].to_parquet(paths.clips)
-    for name, of_system in rows.items():
-        keyed = of_system.drop(columns="domain").merge(truth, on=["machine", "unit", "key"])
-        scores = keyed[["clip_id", "set", "machine", "unit", "domain", "score"]].assign(backend=BACKEND, seed=0)
-        paths.scores(name).parent.mkdir(parents=True, exist_ok=True)
-        scores.to_parquet(paths.scores(name))
     root_settings = {
         "arms": list(rows), "tables": {name: table.model_dump() for name, table in TABLES.items()},
         "evaluate": settings.model_dump(), "train": {"seeds": [0]},
     }  # fmt: skip
     arms = {name: Arm(name, "", "", (), name, None) for name in rows}
-    return Project(Params(root_settings, {}, arms), profile, paths)
+    project = Project(Params(root_settings, {}, arms), profile, paths)
+    project.scores().mkdir(parents=True)
+    for name, of_system in rows.items():
+        keyed = of_system.drop(columns="domain").merge(truth, on=["machine", "unit", "key"])
+        scores = keyed[["clip_id", "set", "machine", "unit", "domain", "score"]].assign(backend=BACKEND, seed=0)
+        scores.to_parquet(project.scores_of(name))
+    return project
 
 
 def _units(arms: Mapping[str, ArmFiles], truth: pd.DataFrame, rules: MetricRules) -> pd.DataFrame:

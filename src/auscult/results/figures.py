@@ -1,4 +1,4 @@
-"""Pictures of results with one look: off-screen, colour-blind safe, same bytes for the same numbers. Curves: `curves`."""
+"""Pictures of results with one look: off-screen, colour-blind safe, same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from auscult.evaluation.evaluate import joined, machine_order
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_file
 from auscult.results.names import CONVENTIONS, METRICS, SETS, backend_name
@@ -26,7 +21,6 @@ from auscult.results.names import CONVENTIONS, METRICS, SETS, backend_name
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-NORMAL, ANOMALY = COLOURS[0], COLOURS[1]
 MAP = matplotlib.colormaps["Blues"]  # one hue, light to dark: reads the same without colour vision, and on paper
 _MISSING = "#e2e2e2"
 
@@ -69,18 +63,15 @@ def panels(
     down = -(-count // across)
     width = max(across * size[0], 4.6)
     rows = -(-len(legend) // _legend_columns(legend, width)) if legend else 0
-    with plt.rc_context(_SETTINGS):
-        figure, axes = plt.subplots(down, across, squeeze=False, figsize=(width, down * size[1] + 0.15 + 0.24 * rows))
-        flat = list(axes.flat)
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width, down * size[1] + 0.15 + 0.24 * rows))
+        flat = list(figure.subplots(down, across, squeeze=False).flat)
         for unused in flat[count:]:
             unused.set_visible(False)
-        try:
-            yield figure, flat[:count]
-            with atomic_file(path) as temporary:
-                # Without its software entry the file holds nothing but pixels.
-                figure.savefig(temporary, dpi=150, metadata={"Software": None})
-        finally:
-            plt.close(figure)
+        yield figure, flat[:count]
+        with atomic_file(path) as temporary:
+            # Without its software entry the file holds nothing but pixels.
+            figure.savefig(temporary, dpi=150, metadata={"Software": None})
 
 
 def add_legend(figure: Figure, entries: Mapping[str, Any], where: str = "lower") -> None:
@@ -126,53 +117,6 @@ def heat_panel(
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
-
-
-def labelled(scores: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """What the figures of scores are drawn from: the labelled clips, of the first training seed of each arm.
-
-    Args:
-        scores, labels: as for `evaluation.evaluate`, with a column `arm`.
-    """
-    table = joined(scores, labels)
-    table = table[table["anomaly"].notna()]
-    return table[table["seed"] == table.groupby("arm")["seed"].transform("first")]
-
-
-def plot_histograms(
-    table: pd.DataFrame, arm: str, path: Path, backend: str = "native", set_name: str = "dev", bins: int = 40
-) -> None:
-    """Scores of normal and anomalous test clips of one arm, one panel per machine type, units pooled.
-
-    Both classes share the bins; heights are the share of the class, so that unequal class sizes do not mislead. The
-    outermost bins also hold what lies beyond the 0.5th and 99.5th percentile. Arguments as for `roc_points`. An arm
-    without labelled clips of this set has a figure that says so.
-    """
-    rows = table[(table["arm"] == arm) & (table["set"] == set_name) & np.isfinite(table["score"])]
-    chosen = drawn_backend(rows, backend) if len(rows) else backend
-    rows = rows[rows["backend"] == chosen]
-    machines = sorted(rows["machine"].unique(), key=machine_order)
-    with panels(len(machines), path, size=(3.4, 2.6), legend=("normal", "anomaly")) as (figure, axes):
-        if not machines:
-            say(axes[0], f"{arm}: no labelled clips in the {SETS.get(set_name, set_name)}")
-            return
-        classes: dict[str, Any] = {}
-        for axis, machine in zip(axes, machines, strict=True):
-            here = rows[rows["machine"] == machine]
-            values = here["score"].to_numpy(dtype=np.float64)
-            low, high = np.quantile(values, [0.005, 0.995])
-            edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-            for mark, name, colour in ((0, "normal", NORMAL), (1, "anomaly", ANOMALY)):
-                group = np.clip(values[here["anomaly"] == mark], edges[0], edges[-1])
-                share = 100 * np.histogram(group, edges)[0] / max(1, len(group))
-                axis.stairs(share, edges, fill=True, alpha=0.35, color=colour)
-                line = "-" if mark == 0 else "--"
-                classes[name] = axis.stairs(share, edges, color=colour, linestyle=line, linewidth=1.6)
-            axis.set(title=machine)
-            axis.locator_params(axis="x", nbins=5)
-        figure.supxlabel(f"anomaly score of {arm}, {backend_name(chosen)} (no unit)", fontsize=11)
-        figure.supylabel("clips of the class (%)", fontsize=11)
-        add_legend(figure, classes, "upper")
 
 
 def plot_summary(
@@ -241,8 +185,3 @@ def plot_summary(
             f"{METRICS.get(metric, metric)} (%), {which}, {SETS.get(set_name, set_name)}\n({how}bars: bootstrap interval)"
         )
         add_legend(figure, points, "upper")
-
-
-def drawn_backend(rows: pd.DataFrame, backend: str) -> str:
-    """`backend`, or the first that `rows` have."""
-    return backend if (rows["backend"] == backend).any() else str(rows["backend"].iloc[0])

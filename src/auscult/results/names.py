@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+PROJECT_TITLE = "The project's arms"
 BACKENDS = {
     "native": "native score",
     "knn": "kNN",

@@ -9,37 +9,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import yaml
 
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.aggregation import AGGREGATES
 from auscult.evaluation.comparison import best, differences
 from auscult.evaluation.evaluate import SUMMARY_COLUMNS, replicate, summarise, undefined
 from auscult.files import atomic_folder
+from auscult.results.arms import ArmFiles, arm_costs, history, skipped
 from auscult.results.cells import Evidence
-from auscult.results.curves import plot_history, plot_roc, read_history, roc_points, write_curves, write_roc_csv
-from auscult.results.figures import labelled, plot_histograms, plot_summary
-from auscult.results.names import COSTS, SIZES
+from auscult.results.curves import labelled, roc_points, write_curve_points, write_roc_csv
+from auscult.results.figures import plot_summary
+from auscult.results.names import PROJECT_TITLE, SIZES
 from auscult.results.sweep import plot_sweep
 from auscult.results.table import Document, known
 from auscult.results.tables import write_tables
 from auscult.results.text import markdown
 from auscult.settings.profile import Profile
-from auscult.settings.project import Project
 from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
-COST_COLUMNS = ["arm", *COSTS, "peak_memory_mib", "device", "seeds"]
 FEW = ("auc", "pauc", "mauc", "auc_source", "auc_target", "official")
 HEADLINE = (*FEW, "pauc_source", "pauc_target")
-PROJECT_TITLE = "The project's arms"
 
 
 @dataclass(frozen=True)
@@ -48,55 +44,6 @@ class Folders:
 
     committed: Path
     cached: Path
-
-
-@dataclass(frozen=True)
-class ArmFiles:
-    """Where an arm's outputs lie; each may be absent.
-
-    Attributes:
-        scores: parquet of all its training seeds, columns as for `evaluation.evaluate` and `seed`.
-        models: training seed -> model folder (`history.csv`, `config.yaml`).
-        embeddings: training seed -> folder of embeddings (`network.json`).
-        costs: training seed -> files of what it has cost, which only the machine has that did the work.
-    """
-
-    scores: Path
-    models: dict[int, Path]
-    embeddings: dict[int, Path] = field(default_factory=dict)
-    costs: dict[int, tuple[Path, ...]] = field(default_factory=dict)
-
-    def measured(self, seed: int) -> dict[str, Any]:
-        """Size of the network, and what training and embedding have cost, as far as it is known here."""
-        found: dict[str, Any] = {}
-        if seed in self.embeddings:
-            found |= _json(self.embeddings[seed] / "network.json")
-        for path in self.costs.get(seed, ()):
-            found |= _json(path)
-        return found
-
-
-def arm_files(
-    project: Project, arms: Iterable[str], scores: Callable[[str], Path] | None = None
-) -> dict[str, ArmFiles]:
-    """Where the outputs of arms lie, for the seeds in use.
-
-    Args:
-        scores: the scores of an arm, where they are not those of its own back-ends.
-    """
-    paths, found = project.paths, {}
-    for name in arms:
-        weights = project.params.arm(name).weights
-        found[name] = ArmFiles(
-            (scores or paths.scores)(name),
-            {seed: paths.model(weights, seed) for seed in project.seeds},
-            {seed: paths.embeddings(name, seed) for seed in project.seeds},
-            {
-                seed: (paths.cost("train", weights, seed), paths.cost("embed", name, seed, weights))
-                for seed in project.seeds
-            },
-        )
-    return found
 
 
 def write_results(
@@ -124,7 +71,7 @@ def write_results(
         out: both are replaced as a whole.
         tables: as for `tables.write_tables`.
         study: whose arms these are; None = the project's. It has the picture of its sweep, if it names one, and no
-            pictures of single arms (their training curves are in MLflow).
+            training curves of single arms (they are in MLflow).
         title: of table.md, where these are neither.
 
     Returns:
@@ -173,12 +120,11 @@ def write_results(
         document = write_tables(summary, tables, part, (profile.name, profile.dataset), evidence)
         (small / "table.md").write_text(markdown(replace(document, title=title)), encoding="utf-8")
         table = labelled(scores, truth)
-        _plots(part / "plots", list(arms), table, summary, reference, profile.rules.max_fpr)
-        write_picture(summary, list(arms), table["set"].unique(), small)
-        write_curves({arm: _history(files) for arm, files in arms.items()}, part / "plots" / "curves.csv")
-        if study is None:
-            _arm_plots(part / "plots", arms, table)
-        elif study.sweep is not None:
+        sets = sorted(table["set"].unique()) or ["dev"]
+        (part / "plots").mkdir()
+        write_curves(table, arms, sets, part / "plots", each=study is None)
+        write_pictures(summary, list(arms), sets, small, part / "plots")
+        if study is not None and study.sweep is not None:
             _sweep_plots(part / "plots", study.sweep, summary)
     return summary
 
@@ -218,42 +164,6 @@ def headline_metrics(summary: pd.DataFrame, costs: pd.DataFrame) -> dict[str, An
             value = known(row.value)
             of_set[str(row.metric)] = None if value is None else round(value, 4)
     return found
-
-
-def write_picture(summary: pd.DataFrame, arms: list[str], sets: Iterable[str], committed: Path) -> None:
-    """`auc.png`, of the development set where it has labels."""
-    plot_summary(summary, committed / "auc.png", set_name=min(sets, default="dev"), arms=arms)
-
-
-def skipped(arms: Mapping[str, ArmFiles]) -> dict[tuple[str, str], str]:
-    """(arm, machine or "all") -> why no network was trained, from the arms' model folders."""
-    found: dict[tuple[str, str], str] = {}
-    for arm, files in arms.items():
-        for folder in files.models.values():
-            config = folder / "config.yaml"
-            settings: Any = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-            for network, reason in ((settings or {}).get("skipped") or {}).items():
-                found.setdefault((arm, str(network)), f"not trained: {reason}")
-    return found
-
-
-def arm_costs(arms: Mapping[str, ArmFiles]) -> pd.DataFrame:
-    """What each arm costs: columns `COST_COLUMNS`, means over its training seeds, NaN where not measured."""
-    rows = []
-    for arm, files in arms.items():
-        measured = [files.measured(seed) for seed in files.models]
-        means = []
-        for name in (*COSTS, "peak_memory_mib"):
-            values = [float(one[name]) for one in measured if isinstance(one.get(name), int | float)]
-            means.append(float(np.mean(values)) if values else float("nan"))
-        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in measured if one.get("device")))
-        rows.append((arm, *means, devices, sum("train_seconds" in one for one in measured)))
-    return pd.DataFrame(rows, columns=COST_COLUMNS)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content
 
 
 def all_scores(arms: Mapping[str, ArmFiles], absent: Mapping[tuple[str, str], str]) -> pd.DataFrame:
@@ -298,50 +208,36 @@ def arm_remarks(
     return remarks
 
 
-def _plots(
-    folder: Path,
-    arms: list[str],
-    table: pd.DataFrame,
-    summary: pd.DataFrame,
-    reference: str,
-    max_fpr: float,
+def write_curves(
+    table: pd.DataFrame, arms: Mapping[str, ArmFiles], sets: Iterable[str], folder: Path, each: bool
 ) -> None:
-    """ROC curves and the averages, per set that has labels; without any, pictures that say so."""
-    folder.mkdir()
-    for set_name in sorted(table["set"].unique()) or ["dev"]:
-        suffix = "" if set_name == "dev" else f"_{set_name}"
-        points = roc_points(table, set_name=set_name)
-        write_roc_csv(points, folder / f"roc{suffix}.csv")
-        plot_roc(points, folder / f"roc{suffix}.png", max_fpr, reference)
-        plot_summary(summary, folder / f"auc{suffix}.png", set_name=set_name, arms=arms)
+    """ROC curves of every set, and training curves, as tables that `dvc plots` draws.
+
+    Args:
+        table: of `labelled`.
+        each: also the training curves of every arm by themselves, with all networks and seeds.
+    """
+    for set_name in sets:
+        write_roc_csv(roc_points(table, set_name=set_name), folder / f"roc{_suffix(set_name)}.csv")
+    histories = {arm: history(files) for arm, files in arms.items()}
+    write_curve_points(histories, folder / "curves.csv")
+    for arm, curves in histories.items():
+        if each and len(curves):
+            curves.to_csv(folder / f"training_{arm}.csv", index=False)
+
+
+def write_pictures(summary: pd.DataFrame, arms: list[str], sets: Iterable[str], committed: Path, cached: Path) -> None:
+    """The averages of every set: `auc.png` of the first into `committed`, the others into `cached`."""
+    for number, set_name in enumerate(sets):
+        path = cached / f"auc_{set_name}.png" if number else committed / "auc.png"
+        plot_summary(summary, path, set_name=set_name, arms=arms)
 
 
 def _sweep_plots(folder: Path, sweep: Sweep, summary: pd.DataFrame) -> None:
     """One number against a parameter, per set."""
     for set_name in sorted(set(summary.loc[summary["value"].notna(), "set"]) & {"dev", "eval"}) or ["dev"]:
-        suffix = "" if set_name == "dev" else f"_{set_name}"
-        plot_sweep(summary, folder / f"sweep{suffix}.png", sweep, set_name=set_name)
+        plot_sweep(summary, folder / f"sweep{_suffix(set_name)}.png", sweep, set_name=set_name)
 
 
-def _arm_plots(folder: Path, arms: Mapping[str, ArmFiles], table: pd.DataFrame) -> None:
-    """Histograms and training curves of each arm."""
-    for arm, files in arms.items():
-        if arm in set(table["arm"]):
-            plot_histograms(table, arm, folder / f"scores_{arm}.png")
-        history = _history(files)
-        if len(history):
-            plot_history(history, folder / f"training_{arm}.png", arm)
-            history.to_csv(folder / f"training_{arm}.csv", index=False)
-
-
-def _history(files: ArmFiles) -> pd.DataFrame:
-    """Training curves of all seeds; with several the column `scope` says whose a row is."""
-    frames = []
-    for seed, folder in files.models.items():
-        frame = read_history(folder / "history.csv")
-        if len(frame) and len(files.models) > 1:
-            scopes = frame["scope"].astype(str) if "scope" in frame else ["all"] * len(frame)
-            frame["scope"] = [f"seed {seed}" if scope == "all" else f"{scope}, seed {seed}" for scope in scopes]
-        frames.append(frame)
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+def _suffix(set_name: str) -> str:
+    return "" if set_name == "dev" else f"_{set_name}"

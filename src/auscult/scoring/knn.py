@@ -6,15 +6,19 @@ of ten clips would otherwise drown among a thousand source clips.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, by_domain, groups, per_bank
+from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, by_domain, groups, per_bank, unit_length
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_BLOCK = 2**23
+"""Distances held at once: 32 MiB, or 64 of float64."""
 
 
 class KnnSettings(NearestSettings, DomainSettings):
@@ -68,11 +72,10 @@ def nearest(bank: np.ndarray, queries: np.ndarray, k: int, metric: Metric) -> Fl
     >>> nearest(bank, queries, 2, "euclidean").tolist()
     [2.0, 0.5]
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=min(k, len(bank)), metric=metric, algorithm="brute").fit(bank)
-    mean: Floats = search.kneighbors(queries)[0].mean(axis=1)
-    return mean
+    means = np.empty(len(queries))
+    for rows, distance in distances(queries, bank, metric):
+        means[rows] = smallest_mean(distance, k)
+    return means
 
 
 def nearest_others(bank: np.ndarray, k: int, metric: Metric) -> Floats:
@@ -81,10 +84,46 @@ def nearest_others(bank: np.ndarray, k: int, metric: Metric) -> Floats:
     >>> nearest_others(np.array([[0.0], [1.0], [5.0]]), 1, "euclidean").tolist()
     [1.0, 1.0, 4.0]
     """
-    from sklearn.neighbors import NearestNeighbors
+    means = np.empty(len(bank))
+    for rows, distance in distances(bank, bank, metric):
+        distance[np.arange(len(distance)), np.arange(rows.start, rows.stop)] = np.inf  # itself
+        means[rows] = smallest_mean(distance, min(k, len(bank) - 1))
+    return means
 
-    search = NearestNeighbors(metric=metric, algorithm="brute").fit(bank)
-    mean: Floats = search.kneighbors(None, min(k, len(bank) - 1))[0].mean(axis=1)
+
+def distances(queries: np.ndarray, bank: np.ndarray, metric: Metric) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows of the queries, their distances [rows, clips of the bank]) in blocks that memory holds.
+
+    Cosine distances have the precision of the embeddings, Euclidean ones float64: they are differences of large squares.
+    """
+    if metric == "cosine":
+        queries, bank = unit_length(queries), unit_length(bank)
+    else:
+        queries, bank = queries.astype(np.float64), bank.astype(np.float64)
+    step = max(1, _BLOCK // len(bank))
+    for start in range(0, len(queries), step):
+        rows = slice(start, min(start + step, len(queries)))
+        yield rows, _between(queries[rows], bank, metric)
+
+
+def _between(queries: np.ndarray, bank: np.ndarray, metric: Metric) -> np.ndarray:
+    """Distances [queries, clips of the bank]; for cosine distances both are of length one."""
+    distance: np.ndarray = queries @ bank.T
+    if metric == "cosine":
+        np.subtract(1, distance, out=distance)
+        return np.clip(distance, 0, 2, out=distance)  # rounding
+    distance *= -2
+    distance += (queries**2).sum(axis=1)[:, None]
+    distance += (bank**2).sum(axis=1)
+    return np.sqrt(np.maximum(distance, 0, out=distance), out=distance)
+
+
+def smallest_mean(values: np.ndarray, count: int) -> Floats:
+    """Mean [rows] of the `count` smallest of each row, of all if there are fewer."""
+    count = min(count, values.shape[1])
+    if count == 1:
+        return values.min(axis=1).astype(np.float64)
+    mean: Floats = np.partition(values, count - 1, axis=1)[:, :count].mean(axis=1, dtype=np.float64)
     return mean
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
+from auscult.files import atomic_folder
 from auscult.scoring import backends
 from auscult.scoring.banks import BackendSettings
 from auscult.settings.schema import Score
@@ -124,3 +126,22 @@ def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> 
             raise AuscultError(what, str(embeddings), "train the arm again")
     clips = of.test_meta.drop(columns=list(of.native))
     return pd.concat([clips.assign(backend=name, score=values) for name, values in scores.items()], ignore_index=True)
+
+
+def write_scores(out: Path, arms: Mapping[str, Mapping[int, Path]], scores: Callable[[Path], pd.DataFrame]) -> None:
+    """Write `<arm>.parquet` of all seeds into the folder `out`, and `made_from.json`.
+
+    That file has the digest of what each embedding was made from, every byte of its model among it: the folder changes
+    whenever an embedding or a model does, so a stage that depends on the scores depends on those as well.
+
+    Args:
+        arms: arm -> training seed -> folder of its embeddings.
+        scores: such a folder -> its table.
+    """
+    made_from: dict[str, list[str]] = {}
+    with atomic_folder(out) as part:
+        for arm, folders in arms.items():
+            tables = [scores(folder).assign(seed=seed) for seed, folder in folders.items()]
+            pd.concat(tables, ignore_index=True).to_parquet(part / f"{arm}.parquet", index=False)
+            made_from[arm] = [(folder / "made_from.txt").read_text().strip() for folder in folders.values()]
+        (part / "made_from.json").write_text(json.dumps(made_from, indent=1) + "\n")

@@ -66,6 +66,10 @@ class Params:
         """One section as its model; a section that is absent takes the model's defaults."""
         return validated({**PIPELINE, **SHARED}[name], self.root.get(name, {}), name)
 
+    def own(self, study: str = "") -> list[Arm]:
+        """The arms that belong to the project, or to a study."""
+        return [arm for arm in self.arms.values() if arm.study == study]
+
     def rows(self, study: str = "") -> list[str]:
         """The arms in the tables of the project, or of a study.
 

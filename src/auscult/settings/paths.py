@@ -70,7 +70,7 @@ class Paths:
         return self.data / "embeddings" / arm / str(seed)
 
     def scores(self, arm: str) -> Path:
-        """Of all seeds."""
+        """Of all seeds; `<study>/<arm>`, see `Project.scores_of`."""
         return self.data / "scores" / f"{arm}.parquet"
 
     def metrics(self, study: str = "") -> Path:
@@ -88,7 +88,7 @@ class Paths:
         return self.data / "submission" / arm
 
     def sweep(self, arm: str) -> Path:
-        """Scores under every back-end of the sweep, of all seeds."""
+        """Scores under every back-end of the sweep, of all seeds; `<study>/<arm>`."""
         return self.data / "sweep" / f"{arm}.parquet"
 
     def backends(self, report: str) -> Path:

@@ -35,6 +35,22 @@ class Project:
         seeds: tuple[int, ...] = self.section("train").seeds
         return seeds
 
+    def scores(self, study: str = "") -> Path:
+        """The folder with the scores of every arm of the project, or of a study."""
+        return self.paths.scores(study or "project").with_suffix("")
+
+    def sweep(self, study: str = "") -> Path:
+        """As `scores`, under every back-end of the sweep."""
+        return self.paths.sweep(study or "project").with_suffix("")
+
+    def scores_of(self, arm: str) -> Path:
+        """The scores of an arm, of all seeds."""
+        return self.scores(self.params.arm(arm).study) / f"{arm}.parquet"
+
+    def embeddings(self, arm: str) -> dict[int, Path]:
+        """Folders of an arm's embeddings, by seed."""
+        return {seed: self.paths.embeddings(arm, seed) for seed in self.seeds}
+
     def arm(self, name: str) -> MethodSettings:
         """The complete settings of an arm."""
         return arm_settings(self.params, self.profile, name)

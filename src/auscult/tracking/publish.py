@@ -15,16 +15,19 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import yaml
 
 from auscult.files import atomic_file, digest
-from auscult.results.results import PROJECT_TITLE, arm_files
+from auscult.results.arms import arm_files
+from auscult.results.names import PROJECT_TITLE
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
@@ -102,23 +105,21 @@ def _publish_report(client: Any, project: Project, study: str, store: Path) -> l
     client.set_experiment_tag(experiment, "mlflow.note.content", ABOUT)
     results = project.paths.results(study)
     summary = pd.read_csv(results / "summary.csv")
-    parent = _publish_study(client, experiment, project, study)
+    parent, common = _publish_study(client, experiment, project, study), _common_tags(project)
     keys = []
-    for arm in project.params.arms.values():
-        if arm.study == study:
-            plots = sorted((results / "plots").glob(f"*_{arm.name}.png"))
-            rows = summary[summary["arm"] == arm.name]
-            keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, plots, parent)))
+    for arm in project.params.own(study):
+        rows = summary[summary["arm"] == arm.name]
+        keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent, common)))
     return keys
 
 
 @dataclass(frozen=True)
 class ArmResults:
-    """Rows of summary.csv of an arm, its pictures, and the run of its study."""
+    """Rows of summary.csv of an arm, the run of its study, and tags that all arms share."""
 
     rows: pd.DataFrame
-    plots: list[Path]
     parent: str
+    tags: dict[str, str]
 
 
 def _experiment(client: Any, name: str, store: Path) -> str:
@@ -162,8 +163,7 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str) -
         "auscult.study": name,
         "auscult.profile": profile,
     }
-    for tag, value in tags.items():
-        client.set_tag(run_id, tag, value)
+    _log(client, run_id, tags=tags)
     results = {file.name: file for folder in (committed, cached) for file in sorted(folder.glob("*.*"))}
     for file in results.values():
         client.log_artifact(run_id, str(file), "results")
@@ -206,7 +206,6 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
             curves += points
     # Not the arm, which is a tag: as an axis MLflow cuts its names short and puts those that then agree at one place.
     written = {} if run.data.params else {name: value for name, value in params.items() if name != "arm"}
-    _log(client, run_id, changed + curves, written)
     shown = [study for study in ("", *project.params.studies) if arm.name in project.params.rows(study)]
     rows_tag = f",{','.join(study or PROJECT for study in shown)},"
     apart = {
@@ -214,14 +213,11 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
         "auscult.method": str(config["settings"]["method"]),
         "mlflow.parentRunId": results.parent,
     }
-    for name, value in (_tags(project, key, cost, arm) | apart).items():
-        if value:
-            client.set_tag(run_id, name, value)
+    tags = {name: value for name, value in (results.tags | _tags(project, key, cost, arm) | apart).items() if value}
+    _log(client, run_id, changed + curves, written, tags)
     client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
-    for file in results.plots:
-        client.log_artifact(run_id, str(file), "plots")
     client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost.get("train_seconds", 0)))
     return key
 
@@ -244,37 +240,50 @@ def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:
     return not curves or any(p.step == curves[-1].step for p in client.get_metric_history(run_id, curves[-1].key))
 
 
-def _log(client: Any, run_id: str, metrics: list[Any], params: dict[str, Any]) -> None:
-    from mlflow.entities import Param
+def _log(
+    client: Any,
+    run_id: str,
+    metrics: Sequence[Any] = (),
+    params: Mapping[str, Any] = MappingProxyType({}),
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    from mlflow.entities import Param, RunTag
 
     for start in range(0, len(metrics), 1000):  # the store takes a thousand at a time
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
     entries = [Param(name, param_text(value)) for name, value in params.items()]
     for start in range(0, len(entries), 100):
         client.log_batch(run_id, params=entries[start : start + 100])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
+def _common_tags(project: Project) -> dict[str, str]:
+    """Where the results of this profile come from."""
     clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
     evaluate = project.section("evaluate")
     return {
-        "auscult.key": key,
         "mlflow.note.content": HEADLINE,
         "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
         "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
         "auscult.profile": project.profile.name,
-        "auscult.study": arm.study or PROJECT,
-        "auscult.arm": arm.name,
-        "auscult.kind": "arm",
-        "mlflow.runName": f"{arm.name}/{project.profile.name}",
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.revision": _git("rev-parse", "HEAD"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
-        "device": str(cost.get("device", "")),
         "python": platform.python_version(),
         "torch": version("torch"),
         "pandas": pd.__version__,
+    }
+
+
+def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
+    return {
+        "auscult.key": key,
+        "auscult.study": arm.study or PROJECT,
+        "auscult.arm": arm.name,
+        "auscult.kind": "arm",
+        "mlflow.runName": f"{arm.name}/{project.profile.name}",
+        "device": str(cost.get("device", "")),
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from auscult.results import results
+from auscult.results.arms import arm_files
 from auscult.results.page.build import write_report
 from auscult.settings.project import Project
 from auscult.settings.schema import Evaluate
@@ -25,7 +26,7 @@ ARMS = ("spectral_knn", "ae", "stgram_mfn", "logmel_os_scl")
 def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], anomaly: dict[int, int]) -> None:
     """Scores, embeddings, history and costs of an arm that lifts anomalies by `gain` deviations."""
     paths, rng = project.paths, np.random.default_rng(len(arm))
-    paths.scores(arm).parent.mkdir(parents=True, exist_ok=True)
+    project.scores().mkdir(parents=True, exist_ok=True)
     folder, model = paths.embeddings(arm, SEED), paths.model(arm, SEED)
     folder.mkdir(parents=True)
     model.mkdir(parents=True)
@@ -45,7 +46,7 @@ def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], 
         )
         for backend in backends
     ]
-    pd.concat(scores).to_parquet(paths.scores(arm))
+    pd.concat(scores).to_parquet(project.scores_of(arm))
     lines = "".join(f"all,{epoch},0.1,{3 / epoch},{4 / epoch}\n" for epoch in range(1, 6))
     trained = "" if arm == "spectral_knn" else lines
     (model / "history.csv").write_text("scope,epoch,lr,train_loss,valid_loss\n" + trained)
@@ -84,12 +85,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
     ):
         put_arm(made, arm, gain, backends, anomaly)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_plots", "_arm_plots", "write_picture"):  # the page draws its own
-            patch.setattr(results, name, lambda *_: None)
+        patch.setattr(results, "write_pictures", lambda *_: None)  # the page draws its own
         results.write_results(
             made.profile,
             Evaluate(replicates=20),
-            results.arm_files(made, ARMS),
+            arm_files(made, ARMS),
             made.paths.labels,
             results.Folders(made.paths.metrics(), made.paths.results()),
             made.params.tables(),

@@ -98,7 +98,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
 
 def project_rows(project: Project) -> list[str]:
     """The arms of the project's own tables that have scores: what the pipeline's report shows."""
-    rows = [name for name in project.params.rows() if project.paths.scores(name).is_file()]
+    rows = [name for name in project.params.rows() if project.scores_of(name).is_file()]
     return rows or ordered_arms(project)
 
 

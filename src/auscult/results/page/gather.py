@@ -12,9 +12,10 @@ import pandas as pd
 
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.evaluate import Key
-from auscult.results.names import SIZES
+from auscult.results.arms import arm_costs, arm_files, skipped
+from auscult.results.names import PROJECT_TITLE, SIZES
 from auscult.results.page.context import Context
-from auscult.results.results import NOT_RUN, PROJECT_TITLE, arm_costs, arm_files, headline_backend, skipped
+from auscult.results.results import NOT_RUN, headline_backend
 from auscult.scoring import left_out_kinds
 from auscult.scoring.submission import Unit, thresholds
 from auscult.scoring.table import bank_rules
@@ -64,7 +65,7 @@ def gather(project: Project, arms: Sequence[str] = ()) -> Context:
     left_out: dict[str, str] = {}
     absent = skipped(arm_files(project, wanted))
     for name in wanted:
-        table = _scores(paths.scores(name))
+        table = _scores(project.scores_of(name))
         reasons = [why if of == "all" else f"{of}: {why}" for (arm, of), why in absent.items() if arm == name]
         if table is None or table.empty:
             left_out[name] = "; ".join(reasons) or NOT_RUN

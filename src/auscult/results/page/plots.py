@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import auc, roc
-from auscult.results.curves import read_history, thinned
+from auscult.results.arms import read_history
+from auscult.results.curves import thinned
 from auscult.results.names import COSTS, METRICS, backend_name
 from auscult.results.page.context import Context
 from auscult.results.page.gather import Group
