@@ -37,7 +37,7 @@ CLIPS = [
     "seconds",
     "channels",
 ]
-LABELS = ["clip_id", "anomaly", "domain"]
+LABELS = ["clip_id", "set", "machine", "unit", "anomaly", "domain"]
 
 
 Found = list[tuple[str, str, Name]]

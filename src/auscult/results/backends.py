@@ -45,7 +45,7 @@ def write_backends(
         sweep: its back-ends are the columns, those ensembles whose arms are all here are further rows.
         arms: arm -> its files, `scores` being its table of the sweep; in the order of the rows. One without scores
             keeps its row, which says why.
-        labels: parquet of clip_id, anomaly, domain.
+        labels: parquet of clip_id, set, machine, unit, anomaly, domain.
         out: folder, replaced as a whole.
 
     Raises:

@@ -137,7 +137,7 @@ def evaluate_systems(
     dataset = f"dcase{year}" if year else scheme
     profile = Profile(
         name=dataset, dataset=dataset if _whole(truth, dataset, year) else "", licence="that of the score files",
-        title=f"Score files by the rules of DCASE {dataset.removeprefix('dcase')}", source={"kind": "arrays"},  # no audio
+        title=f"Score files by the rules of DCASE {dataset.removeprefix('dcase')}", source={},
         rules=MetricRules(scheme=scheme),  # type: ignore[arg-type]
     )  # fmt: skip
     with TemporaryDirectory() as folder:

@@ -67,7 +67,7 @@ def write_results(
         profile: whose rules and name the results carry.
         evaluate: replicates, level and reference arm ("" = the last of `arms` that has scores).
         arms: arm -> its files, in the order of the tables' rows.
-        labels: parquet of clip_id, anomaly, domain.
+        labels: parquet of clip_id, set, machine, unit, anomaly, domain.
         out: both are replaced as a whole.
         tables: as for `tables.write_tables`.
         study: whose arms these are; None = the project's. It has the picture of its sweep, if it names one, and no

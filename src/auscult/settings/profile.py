@@ -18,7 +18,8 @@ class Profile(Section):
     title: str
     licence: str
     source: dict[str, Any]
-    """Where the clips come from: `kind` names an entry of auscult.data.download.sources, which checks the other keys."""
+    """Where the clips come from: `kind` names an entry of auscult.data.download.sources, which checks the other keys. Empty:
+    nowhere, there are scores alone."""
     grammar: str = ""
     """How file names are read: an entry of auscult.data.names.grammar.GRAMMARS. Arrays need none."""
     sets: dict[Literal["dev", "eval"], str] = Field(default={"dev": "."})
@@ -50,7 +51,7 @@ class Profile(Section):
         values: dict[str, Any] = {"grammar": self.grammar, "sets": "sets" in self.model_fields_set and self.sets}
         values |= {"sample_rate": self.sample_rate, "clip_seconds": self.clip_seconds}
         lacking = ", ".join(f"`{key}`" for key, value in values.items() if not value)
-        if lacking and not self.arrays:
+        if lacking and self.source and not self.arrays:
             raise PydanticCustomError("audio", "audio needs {keys} (not empty, greater than 0)", {"keys": lacking})
         if self.arrays and (self.grammar or self.eval_labels):
             raise PydanticCustomError("arrays", "arrays have no names to read: leave `grammar` and `eval_labels` empty")

@@ -127,7 +127,7 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
 
 def _withheld(context: Context, arm: str) -> tuple[str, ...]:
     """Machine types whose attributes the arm was not told in training."""
-    if arm not in context.params.arms or not context.params.arm(arm).method:  # another's, or score files of anybody
+    if arm not in context.params.arms:
         return ()
     machines: tuple[str, ...] = getattr(arm_settings(context.params, context.profile, arm), "withheld", ())
     return machines
