@@ -16,6 +16,7 @@ BACKENDS = {
     "gmm": "GMM",
     "mahalanobis": "Mahalanobis",
     "lof": "LOF",
+    "graph": "clusters of neighbours",
 }
 BACKEND_NOTES = {
     "knn_cosine_transductive": "not an official score: normalised with the mean and deviation of the test clips themselves",

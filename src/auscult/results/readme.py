@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,56 @@ from auscult.results.table import Cell, Column, Row, Table, amount_text, known, 
 from auscult.results.text import markdown_table
 from auscult.settings.paths import Paths
 
-# Which averages a profile's short table shows: (metric, average over machine types), per unit, of the development set.
+Columns = Sequence[tuple[str, str]]
+"""Averages that a table shows: (metric, average over machine types), per unit, of the development set."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A short table of a profile.
+
+    Attributes:
+        study: whose results; "" = the project's.
+        rows: (arm, back-end) of each; empty = all arms, by the score they are judged by.
+    """
+
+    columns: Columns
+    study: str = ""
+    rows: tuple[tuple[str, str], ...] = ()
+
+
 SHOWN = {
-    "synthetic": [("auc", "mean"), ("pauc", "mean"), ("mauc", "mean")],
-    "dcase2023_valve": [("auc_source", "mean"), ("auc_target", "mean"), ("pauc", "mean"), ("official", "hmean")],
+    "dcase2020_modspec": Shown(
+        [("auc", "mean"), ("pauc", "mean"), ("mauc", "mean")],
+        "modspec_components",
+        (
+            ("modspec_log_unit", "knn_euclidean"),
+            ("modspec_arcface", "native"),
+            ("modspec_arcface", "knn_cosine"),
+            ("modspec_no_supcon", "native"),
+            ("modspec_no_supcon", "knn_cosine"),
+            ("modspec_os_scl", "native"),
+            ("modspec_os_scl", "knn_cosine"),
+        ),
+    ),
+    "dcase2023_valve": Shown([("auc_source", "mean"), ("auc_target", "mean"), ("pauc", "mean"), ("official", "hmean")]),
+    "synthetic": Shown([("auc", "mean"), ("pauc", "mean"), ("mauc", "mean")]),
 }
 
 
 def short_table(
     summary: pd.DataFrame,
-    columns: Sequence[tuple[str, str]],
+    columns: Columns,
     parameters: Mapping[str, float] | None = None,
     seconds: Mapping[str, str] | None = None,
+    chosen: Sequence[tuple[str, str]] = (),
 ) -> Table:
-    """One row per arm, by its native score or, when it has none, its first back-end.
+    """One row per arm, by its native score or, when it has none, its first back-end; or the rows `chosen`.
 
     Args:
         summary: long table of `evaluation.evaluate`.
         columns: (metric, machine) of each column; percent, standard deviation over training seeds, interval.
+        chosen: (arm, back-end) of each row.
         parameters: arm -> number; also says which arms there are, run or not. None = no such column.
         seconds: arm -> what training took, as it is written. None = no such column.
     """
@@ -46,8 +79,8 @@ def short_table(
     heads += [] if parameters is None else [Column(COSTS["parameters"], "cost")]
     heads += [] if seconds is None else [Column(COSTS["train_seconds"], "cost")]
     lines = []
-    for arm in dict.fromkeys([*(parameters or ()), *rows["arm"]]):
-        backend = headline_backend(rows, arm)
+    arms = dict.fromkeys([*(parameters or ()), *rows["arm"]])
+    for arm, backend in chosen or [(arm, headline_backend(rows, arm)) for arm in arms]:
         ran = (rows["arm"] == arm).any()
         cells = [Cell(arm, style="code"), Cell(backend_name(backend) if ran else "")]
         for metric, machine in columns:
@@ -110,7 +143,9 @@ def updated(text: str, root: Path) -> str:
 
 
 def _results(paths: Paths, old: str) -> Table:
-    few = json.loads((paths.metrics() / "metrics.json").read_text(encoding="utf-8"))
+    shown = SHOWN[paths.profile]
+    committed = paths.metrics(shown.study)
+    few = json.loads((committed / "metrics.json").read_text(encoding="utf-8"))
     parameters = {arm: numbers.get("parameters", math.nan) for arm, numbers in few.items()}
     costs = {arm: paths.cost("train", arm, seed) for arm, seed in _trained(paths)}
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in old.splitlines()]
@@ -118,7 +153,8 @@ def _results(paths: Paths, old: str) -> Table:
     for arm, path in costs.items():
         if path.is_file():
             seconds[arm] = rounded(json.loads(path.read_text(encoding="utf-8"))["train_seconds"])
-    return short_table(pd.read_csv(paths.metrics() / "summary.csv"), SHOWN[paths.profile], parameters, seconds)
+    summary = pd.read_csv(committed / "summary.csv")
+    return short_table(summary, shown.columns, parameters, None if shown.study else seconds, shown.rows)
 
 
 def _trained(paths: Paths) -> Iterator[tuple[str, int]]:
