@@ -13,9 +13,15 @@ from support.trees import write_tree_2020
 torch.set_num_threads(1)
 
 
+LONG = (
+    "test_pipeline", "test_checkpoint_pipeline", "test_distributed", "test_bad_input", "test_docs", "test_benchmarks",
+    "test_several_workspaces", "test_own_recordings_pipeline", "test_studies", "test_leakage",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process is left with it alone at the end."""
-    items.sort(key=lambda item: "pipeline" not in item.path.parts)
+    """Files that take longest come first, so that no process is left with one alone at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
