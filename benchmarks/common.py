@@ -208,7 +208,7 @@ class Marks(ResumeFolder):
 def task(store: ClipStore, settings: MethodSettings) -> tuple[Method, str, np.ndarray, np.ndarray, list[str], Shape]:
     """Method, name, rows, labels, classes and shape of the first network of an arm."""
     method = load_method(settings.method)
-    name, clips = next(iter(method.groups(store.index).items()))
+    name, clips = next(iter(method.groups(store.index, settings).items()))
     classes = class_list(clips, "unit")
     mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
     shape = Shape(len(classes), mels, frames, store.samples, store.sample_rate, unattributed(classes))

@@ -18,7 +18,7 @@ def main() -> None:
         nothing = ""
         if settings.set not in project.profile.sets:
             nothing = f"the profile {project.profile.name} has no {settings.set} set"
-        elif pd.read_parquet(paths.scores(arm), columns=["seed"]).empty:
+        elif pd.read_parquet(project.scores_of(arm), columns=["seed"]).empty:
             nothing = f"no network of {arm} was trained: the tables say why"
         if nothing:
             with atomic_folder(out) as part:

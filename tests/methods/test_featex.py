@@ -127,10 +127,3 @@ def test_what_the_branches_hear() -> None:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
     frames = np.stack([np.abs(np.fft.rfft(wave[:, 512 * t : 512 * t + 1024] * hann)) for t in range(8)], axis=2)
     np.testing.assert_allclose(magnitudes(torch.from_numpy(wave)), frames, rtol=1e-6, atol=1e-9)
-
-
-def test_a_short_recording_is_repeated() -> None:
-    net, short = network().eval(), batch().wave[:1, : SAMPLES // 2]
-    filled = torch.cat([short, torch.zeros_like(short)], 1)
-    found = net.embed(Batch(wave=filled, valid=torch.tensor([SAMPLES // 2])))[0]
-    torch.testing.assert_close(found, net.embed(Batch(wave=short.repeat(1, 2)))[0])

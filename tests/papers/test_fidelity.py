@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT)
 LEDGER = ledger()
 # Arms of ours that reproduce nobody's row: the same systems with a part off, or hearing less.
-OWN = re.compile(r"spectral_knn|tfst_no_.*|tfst_fph_.*|.*_(lowpass|deaf|snr)_.*|.*_small(_.*)?")
+OWN = re.compile(r"spectral_knn|tfst_no_.*|tfst_fph_.*|modspec_.*|.*_(lowpass|deaf|snr)_.*|.*_small(_.*)?")
 
 
 def test_every_arm_that_reproduces_a_row_has_an_entry() -> None:

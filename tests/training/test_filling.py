@@ -187,7 +187,7 @@ def test_pooled_statistics_are_of_valid_frames(packs: dict[str, Path], tmp_path:
 
 
 # ------------------------------------------------------------------------------------------------------------- the other ways
-@pytest.mark.parametrize("name", ["stgram_mfn", "ae", "frozen"])
+@pytest.mark.parametrize("name", ["stgram_mfn", "ae", "frozen", "featex"])
 def test_repeated_clips_are_heard_as_if_they_had_been_recorded_so(
     name: str, packs: dict[str, Path], tmp_path: Path
 ) -> None:
