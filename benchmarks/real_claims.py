@@ -84,10 +84,15 @@ def main() -> None:
     found = compared(scores(project), pd.read_parquet(project.paths.labels), project)
     with atomic_file(TABLE) as part:
         found.to_csv(part, index=False, float_format="%.2f", lineterminator="\n")
-    before, opened, rest = PAGE.read_text(encoding="utf-8").partition("<!-- claims -->\n")
-    after = rest.partition("<!-- end -->")[2]
     with atomic_file(PAGE) as part:
-        part.write_text(f"{before}{opened}{tables(found)}<!-- end -->{after}", encoding="utf-8")
+        part.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def page(text: str) -> str:
+    """`text` with the tables between `<!-- claims -->` and `<!-- end -->` made anew from metrics/real_claims.csv."""
+    before, opened, rest = text.partition("<!-- claims -->\n")
+    after = rest.partition("<!-- end -->")[2]
+    return f"{before}{opened}{tables(pd.read_csv(TABLE))}<!-- end -->{after}"
 
 
 def scores(project: Project) -> pd.DataFrame:
@@ -140,9 +145,9 @@ def words(one: object) -> str:
     """
     >>> from types import SimpleNamespace
     >>> words(SimpleNamespace(difference=1.25, low=0.5, high=2.0, verdict="better"))
-    '+1.2 [0.5, 2.0] better'
+    '+1.25 [0.50, 2.00] better'
     """
-    return f"{one.difference:+.1f} [{one.low:.1f}, {one.high:.1f}] {one.verdict}"  # type: ignore[attr-defined]
+    return f"{one.difference:+.2f} [{one.low:.2f}, {one.high:.2f}] {one.verdict}"  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -21,6 +22,7 @@ from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.features import spectrogram
+from auscult.settings.params import load_params
 from auscult.settings.schema import Data
 from support.packed import tiny_profile
 
@@ -101,6 +103,19 @@ def test_every_command_is_registered() -> None:
     assert listed == there
     others = {"run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims"}
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
+
+
+def test_claims_on_real_machines_are_of_arms_that_there_are_and_the_page_shows_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import real_claims
+
+    arms = set(load_params(FOLDER.parent).arms)
+    assert {name for claim in real_claims.CLAIMS for name in (claim.arm, claim.other)} <= arms
+    text = real_claims.PAGE.read_text()
+    assert real_claims.page(text) == text
+    assert len(pd.read_csv(real_claims.TABLE)) == len(real_claims.SHOWN) * len(real_claims.CLAIMS)
 
 
 # ------------------------------------------------------------------------------------------------- two paths in one run
