@@ -21,7 +21,7 @@ from auscult.data.download.fetching import Wanted, fetch_files, part_of
 from auscult.data.download.recordings import Archive, Recordings
 from auscult.data.download.web import Patience, fetch_json
 from auscult.errors import AuscultError
-from support.projects import stage_environment
+from support.projects import hear_ctrl_c, stage_environment
 from support.site import Answer, Handler, Site, cut, serving
 
 FILE = bytes(range(256)) * 400
@@ -140,7 +140,7 @@ def test_ctrl_c_while_a_server_stalls_or_trickles(site: Site, tmp_path: Path, pa
     for number in range(6):
         site.files[f"{URL}?{number}"] = FILE
     command = [sys.executable, "-c", PROGRAM, site.base + URL, str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=stage_environment())
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=stage_environment(), preexec_fn=hear_ctrl_c)
     while len(list(tmp_path.glob("*.part"))) < 4:
         time.sleep(0.05)
     time.sleep(0.3)
