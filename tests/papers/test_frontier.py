@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -81,7 +83,7 @@ def test_what_leaks_does_not_stand_beside_ours() -> None:
 
 
 @pytest.mark.parametrize(("dataset", "lines"), [("dcase2020", 2), ("synthetic", 0)])
-def test_the_tables_of_a_year_show_it(tmp_path, dataset: str, lines: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_tables_of_a_year_show_it(tmp_path: Path, dataset: str, lines: int) -> None:
     cell = {
         "arm": "ae",
         "backend": "native",
