@@ -1,7 +1,8 @@
 """What each part of OS-SCL does on real machines: paired differences between arms, with intervals over clips and seeds.
 
-    dvc repro studies/modspec_components/dvc.yaml studies/modspec_fph/dvc.yaml   # profile dcase2020_modspec, five seeds
     PYTHONPATH=src python benchmarks/real_claims.py                  # writes metrics/real_claims.csv and docs/real-machines.md
+
+The studies are run as their READMEs say: the training-free one with every back-end, the others with five seeds.
 
 A table of results compares every arm with one reference by that arm's own score. A claim about a part needs another pair: the arm
 with the part and the one without, both by the same score. Everything else is `auscult.evaluation`: the same resamples of the
@@ -47,9 +48,11 @@ def both(group: str, part: str, arm: str, other: str) -> list[Claim]:
     return [Claim(group, part, arm, backend, other, backend) for backend in (OWN, NEAREST)]
 
 
-ADDED, WHOLE, HEAD, SCORE, FREE = (
+ADDED, WHOLE, HEAD, SCORE, FREE, DENSITY = (
     "added to plain ArcFace", "in the whole of OS-SCL", "width of the perturbation head, against R = 64",
-    "nearest neighbour instead of own score", "trained instead of training-free",
+    "nearest neighbour instead of own score",
+    "trained instead of the training-free row with the best AUC (z-scored per unit, kNN)",
+    "trained instead of the training-free row with the best pAUC (logarithms, kNN with local density)",
 )  # fmt: skip
 CLAIMS = [
     *both(ADDED, "margin (against none)", "modspec_arcface", "modspec_softmax"),
@@ -71,7 +74,8 @@ CLAIMS = [
         for arm in ("modspec_softmax", "modspec_arcface", "modspec_no_supcon", "modspec_os_scl")
     ),
     *(
-        Claim(FREE, arm, arm, NEAREST, "modspec_log_unit", EUCLIDEAN)
+        Claim(group, arm, arm, NEAREST, *free)
+        for group, free in ((FREE, ("modspec_log_unit", EUCLIDEAN)), (DENSITY, ("modspec_log", "ldn")))
         for arm in ("modspec_softmax", "modspec_arcface", "modspec_no_supcon", "modspec_os_scl")
     ),
 ]
