@@ -544,3 +544,10 @@ def test_a_frozen_encoder_names_the_checkpoint_it_needs(
     monkeypatch.delenv("AUSCULT_CHECKPOINTS", raising=False)
     with pytest.raises(AuscultError, match=r"`frozen` cannot be trained on this: .*BEATs"):
         bundle.fit(recordings, tmp_path / "b", FitSettings("frozen"))
+
+
+def test_a_digest_is_of_what_decides_scores(fitted: Bundle, copy: Path, recordings: Path, tmp_path: Path) -> None:
+    bundle.set_threshold(copy, 0.3)
+    assert bundle.load(copy).digest == fitted.digest
+    other = bundle.fit(recordings, tmp_path / "other", FitSettings(k=2))
+    assert other.digest != fitted.digest

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -31,10 +30,11 @@ from auscult.detector.folder import (
     write_manifest,
 )
 from auscult.detector.model import load_network
-from auscult.detector.recordings import Found, choose_rate, choose_seconds, look_below, odd_levels, quiet
+from auscult.detector.normals import Normals, gather
+from auscult.detector.recordings import quiet
 from auscult.detector.thresholds import choose, left_out_scores, notes_on, require_different
-from auscult.detector.windows import Windows, check_count, cut_windows
-from auscult.errors import AuscultError, listed
+from auscult.detector.windows import Windows
+from auscult.errors import AuscultError
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
 from auscult.pipeline.inputs import training_code
@@ -91,59 +91,76 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
     """
     asked = settings or FitSettings()
     _check_out(out, force)
-    method_settings = _check(asked)
-    found, other_files = look_below(folder, asked.channel)
-    left_out = odd_levels(found)
-    sample_rate, low = choose_rate(_without(found, left_out), asked.sample_rate, folder)
-    left_out |= low
-    seconds, short, note = choose_seconds(_without(found, left_out), asked.seconds, folder)
-    left_out |= short
-    samples = int(seconds * sample_rate + 1e-6)
-    used = _without(found, left_out)
+    method_settings = checked(asked)
     with atomic_folder(out) as part:
         work = part / "work"
         work.mkdir()
-        windows = cut_windows(used, work / "windows.s16", sample_rate, samples, asked.channel)
-        windows.left_out = {**left_out, **windows.left_out}
-        windows.notes += [note] if note else []
-        if asked.one_mode:
-            windows.table["unit"] = "00"
-        check_count(len(windows.table), samples / sample_rate, folder)
-        _check_modes(windows.table, folder)
-        sums = {name: sha256_of(each.path) for name, each in found.items()}
+        normals = gather(folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode)
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
-        heard = states / run_key("", sums, sample_rate, samples, asked.channel)
-        trained, backend = _train(windows, work, part / "model", heard, method_settings, asked, sample_rate)
-        vectors, own = _embed_all(trained, windows.audio)
-        if backend == "native":
-            normal = own
-        else:
-            places = windows.table[["group", "start"]].to_numpy()
-            normal = left_out_scores(vectors, places[:, 0], places[:, 1], samples, asked.k, metric_of(backend))
-            np.save(part / "reference.npy", vectors)
-        require_different(normal, str(folder), distances=backend != "native")
-        rule = choose(normal, asked.rate)
-        normal = np.sort(normal)
-        np.save(part / "normal.npy", normal)
-        windows.notes += notes_on(rule, windows.table["group"].nunique(), len(normal))
-        training = _training(windows, used, sums, samples / sample_rate, other_files)
-        windows.audio = np.empty((0, samples), np.int16)  # unmapped: its file goes
+        heard = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
+        fitted = learn(normals, method_settings, asked, part / "model", work, heard)
+        if fitted.backend != "native":
+            np.save(part / "reference.npy", fitted.vectors)
+        rule = choose(fitted.normal, asked.rate)
+        np.save(part / "normal.npy", np.sort(fitted.normal))
+        windows = normals.windows
+        windows.notes += notes_on(rule, windows.table["group"].nunique(), len(fitted.normal))
+        training = normals.facts()
+        windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
             "format": FORMAT, "name": re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100], "method": asked.method,
-            "backend": backend, "k": asked.k, "sample_rate": sample_rate, "window": samples, "hop": max(1, samples // 2),
-            "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule), "made_with": _versions(),
-            "signal": windows.signal.model_dump(), "training": training,
-            "files": {name: sha256_of(part / name) for name in file_names(backend)},
+            "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
+            "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
+            "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
+            "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
     shutil.rmtree(states, ignore_errors=True)
     return load(out)
 
 
-def _without(found: Mapping[str, Found], left_out: Mapping[str, str]) -> dict[str, Found]:
-    return {name: each for name, each in found.items() if name not in left_out}
+@dataclass(frozen=True)
+class Fitted:
+    """A method that was trained on windows of normal sound, and what it says of them.
+
+    Attributes:
+        trained: the network.
+        backend: one of `BACKENDS`.
+        vectors: float32 [windows, D], their embeddings.
+        normal: float64 [windows], in the order of the windows: what each scores when its own recording is left out, or, with
+            backend `native`, the method's own score, which has no left-out version.
+    """
+
+    trained: modelfolder.Trained
+    backend: str
+    vectors: np.ndarray
+    normal: np.ndarray
+
+
+def learn(
+    normals: Normals, settings: MethodSettings, asked: FitSettings, model: Path, work: Path, states: Path
+) -> Fitted:
+    """Train a method on windows of normal sound, and score these.
+
+    Args:
+        settings: of the method, as `checked` gives them.
+        model: folder to write; work: for what is needed meanwhile; states: of an interrupted training.
+
+    Raises:
+        AuscultError: the method cannot be trained on them, or scores all of them alike.
+    """
+    windows = normals.windows
+    trained, backend = _train(windows, work, model, states, settings, asked, normals.sample_rate)
+    vectors, own = _embed_all(trained, windows.audio)
+    normal = own
+    if backend != "native":
+        places = windows.table[["group", "start"]].to_numpy()
+        metric = metric_of(backend)
+        normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
+    require_different(normal, str(normals.folder), distances=backend != "native")
+    return Fitted(trained, backend, vectors, normal)
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -159,8 +176,12 @@ def _check_out(out: Path, force: bool) -> None:
         raise AuscultError("there is a bundle already", str(out), "choose another name, or replace it with --force")
 
 
-def _check(asked: FitSettings) -> MethodSettings:
-    """The method's settings; everything asked for is checked before the work."""
+def checked(asked: FitSettings) -> MethodSettings:
+    """The method's settings; everything asked for is checked before the work.
+
+    Raises:
+        AuscultError: something asked for does not exist, or cannot be.
+    """
     if asked.method not in METHODS:
         what = f"there is no method `{asked.method}`{near(asked.method, METHODS)}"
         raise AuscultError(what, fix=f"use: {', '.join(METHODS)}")
@@ -175,17 +196,6 @@ def _check(asked: FitSettings) -> MethodSettings:
     if asked.k < 1:
         raise AuscultError(f"k is {asked.k}, and at least 1 neighbour is wanted", fix="leave out --k")
     return settings
-
-
-def _check_modes(table: pd.DataFrame, folder: Path) -> None:
-    """Refuse modes of one recording: left out, nothing of the mode is left to compare with; kept, the threshold is too low."""
-    recordings = table.groupby("unit")["group"].nunique()
-    alone = recordings.index[recordings == 1].tolist()
-    if len(recordings) == 1 or not alone:
-        return
-    what = f"{len(alone)} of {len(recordings)} sub-folders hold one recording each, and a mode of operation needs two or more:"
-    fix = "record these modes again; or, if sub-folders are days or the like and not modes, use --one-mode"
-    raise AuscultError(what + listed(alone, 5), str(folder), fix)
 
 
 def _train(
@@ -236,25 +246,6 @@ def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndar
     if not np.isfinite(found[0]).all():
         raise AuscultError("embeddings hold NaN or infinity", fix="train with a lower learning rate: --set lr=0.0001")
     return found
-
-
-def _training(
-    windows: Windows, found: Mapping[str, Found], sums: Mapping[str, str], seconds: float, other_files: int
-) -> dict[str, Any]:
-    used = windows.table["name"].unique().tolist()
-    return {
-        "windows": len(windows.table),
-        "recordings": len(used),
-        "seconds": round(sum(found[name].seconds for name in used), 3),
-        "window_seconds": seconds,
-        "units": {str(name): int(count) for name, count in windows.table.groupby("unit").size().items()},
-        "left_out": windows.left_out,
-        "same_sound": windows.same_sound,
-        "overlapping": windows.overlapping,
-        "notes": windows.notes,
-        "other_files": other_files,
-        "sha256": dict(sums),
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -104,6 +105,14 @@ class Bundle:
     @property
     def threshold(self) -> float:
         return self.rule.value
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides its scores: two bundles of one digest score alike, whatever their names and thresholds."""
+        named = ("method", "backend", "k", "sample_rate", "window", "hop", "channel", "signal", "files")
+        return hashlib.sha256(
+            json.dumps({name: self.facts[name] for name in named}, sort_keys=True).encode()
+        ).hexdigest()
 
     def embed(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings float32 [n, D] and own scores float64 [n] (NaN where the method has none) of windows [n, window]."""
