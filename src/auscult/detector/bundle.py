@@ -18,6 +18,7 @@ makes the threshold somewhat low, as in the baselines of the challenge.
 from __future__ import annotations
 
 from auscult.detector.fit import FitSettings, fit
-from auscult.detector.folder import BACKENDS, FORMAT, Bundle, load, set_threshold
+from auscult.detector.folder import Bundle, load, set_threshold
+from auscult.detector.manifest import BACKENDS, FORMAT
 
 __all__ = ["BACKENDS", "FORMAT", "Bundle", "FitSettings", "fit", "load", "set_threshold"]

@@ -18,17 +18,8 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.audio import Channel
-from auscult.detector.folder import (
-    BACKENDS,
-    FORMAT,
-    Bundle,
-    embed,
-    file_names,
-    load,
-    metric_of,
-    sha256_of,
-    write_manifest,
-)
+from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of
+from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.recordings import quiet
@@ -74,7 +65,7 @@ class FitSettings:
     long_on_cpu: bool = False
 
 
-def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: bool = False) -> Bundle:
+def fit(folder: Path | str, out: Path | str, settings: FitSettings | None = None, force: bool = False) -> Bundle:
     """Fit a detector to the recordings of normal sound below `folder` and write it into the folder `out`.
 
     Interrupted, the same call continues the training: its states are beside `out` (`.<name>.resume`) until the bundle is there.
@@ -89,8 +80,8 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
         AuscultError: `out` exists; recordings missing, unreadable, silent, too short, too few or all alike; a method that
             cannot be trained on them.
     """
-    asked = settings or FitSettings()
-    _check_out(out, force)
+    folder, out, asked = Path(folder), Path(out), settings or FitSettings()
+    check_out(out, force)
     method_settings = checked(asked)
     with atomic_folder(out) as part:
         work = part / "work"
@@ -107,6 +98,7 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
         windows = normals.windows
         windows.notes += notes_on(rule, windows.table["group"].nunique(), len(fitted.normal))
         training = normals.facts()
+        references = [] if fitted.backend == "native" else normals.stretches()
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
@@ -115,6 +107,7 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
+            "references": references,
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
     shutil.rmtree(states, ignore_errors=True)
@@ -153,7 +146,7 @@ def learn(
     """
     windows = normals.windows
     trained, backend = _train(windows, work, model, states, settings, asked, normals.sample_rate)
-    vectors, own = _embed_all(trained, windows.audio)
+    vectors, own = embed_all(trained, windows.audio)
     normal = own
     if backend != "native":
         places = windows.table[["group", "start"]].to_numpy()
@@ -163,7 +156,7 @@ def learn(
     return Fitted(trained, backend, vectors, normal)
 
 
-def _check_out(out: Path, force: bool) -> None:
+def check_out(out: Path, force: bool) -> None:
     if not out.name or out.name == "..":
         raise AuscultError("a bundle is a folder with a name", str(out), "say -o pump.bundle")
     if not out.exists():
@@ -234,7 +227,7 @@ def _train(
     return trained, f"knn_{method.distance}"
 
 
-def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vectors, own = [], []
     with tqdm(total=len(audio), desc="score", unit="window", **quiet()) as bar:
         for start in range(0, len(audio), 64):
