@@ -23,6 +23,7 @@ from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manife
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.recordings import quiet
+from auscult.detector.references import stretches
 from auscult.detector.thresholds import choose, left_out_scores, notes_on, require_different
 from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
@@ -98,11 +99,11 @@ def fit(folder: Path | str, out: Path | str, settings: FitSettings | None = None
         windows = normals.windows
         windows.notes += notes_on(rule, windows.table["group"].nunique(), len(fitted.normal))
         training = normals.facts()
-        references = [] if fitted.backend == "native" else normals.stretches()
+        references = [] if fitted.backend == "native" else stretches(windows.table, normals.samples)
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
-            "format": FORMAT, "name": re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100], "method": asked.method,
+            "format": FORMAT, "name": name_of(out), "method": asked.method,
             "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
@@ -154,6 +155,11 @@ def learn(
         normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
+
+
+def name_of(out: Path) -> str:
+    """What a bundle in the folder `out` is called."""
+    return re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100]
 
 
 def check_out(out: Path, force: bool) -> None:

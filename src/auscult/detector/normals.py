@@ -54,19 +54,6 @@ class Normals:
             "sha256": dict(self.sums),
         }
 
-    def stretches(self, labelled: bool = False) -> list[dict[str, Any]]:
-        """What bundle.yaml says of their windows under `references`, see `manifest.Stretch`."""
-        made: list[dict[str, Any]] = []
-        for name, group, start in self.windows.table[["name", "group", "start"]].itertuples(index=False):
-            last = made[-1] if made else {}
-            if last.get("name") == name and start == last["start"] + last["windows"] * self.samples:
-                last["windows"] += 1
-            else:
-                made.append(
-                    {"name": name, "group": int(group), "start": int(start), "windows": 1, "labelled": labelled}
-                )
-        return made
-
 
 def gather(
     folder: Path, file: Path, seconds: float = 0.0, sample_rate: int = 0, channel: Channel = 0, one_mode: bool = False

@@ -67,10 +67,15 @@ def look_below(folder: Path, channel: Channel) -> tuple[dict[str, Found], int]:
         raise AuscultError(
             "no recordings below this folder", str(folder), "put WAV, FLAC, OGG, MP3 or AIFF files there"
         )
+    return look_at(files, channel, str(folder)), others
+
+
+def look_at(files: Mapping[str, Path], channel: Channel, where: str) -> dict[str, Found]:
+    """What each recording is, by its name. Errors as of `look_below`."""
     faulty = [name for name in files if _FAULTY.search(name.rpartition("/")[0]) or _FAULTY.search(name)]
     if faulty:
         what = f"{len(faulty)} recording(s) are named as anomalies, and a detector is fitted to normal sound alone:"
-        raise AuscultError(what + listed(faulty, 5), str(folder), "give the folder of the normal ones, or rename them")
+        raise AuscultError(what + listed(faulty, 5), where, "give the folder of the normal ones, or rename them")
     found: dict[str, Found] = {}
     problems = []
     heard_elsewhere: set[int] = set()
@@ -87,8 +92,8 @@ def look_below(folder: Path, channel: Channel) -> tuple[dict[str, Found], int]:
         fix = "mend, convert or remove them"
         if heard_elsewhere:
             fix = f"choose a channel with sound: --channel {' or '.join(map(str, sorted(heard_elsewhere)))}"
-        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", str(folder), fix)
-    return found, others
+        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", where, fix)
+    return found
 
 
 def _look(path: Path, channel: Channel) -> tuple[Found, str, list[int]]:

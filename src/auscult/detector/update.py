@@ -1,0 +1,344 @@
+"""New normal sound for a bundle in use: more references, and a threshold for the same rate from all left-out scores.
+
+The network stays, and with it the mean and deviation by which `spectral_knn` scales its dimensions: scores of before and after
+are distances in one space, and with more references a distance can only become smaller. (Scaled anew, every score would move, and
+no journal or curve of before could be read beside one of after.) What a network has learnt is not learnt anew either: where the
+sound of the machine has changed so much that this matters, `fit` again.
+
+Recordings of two kinds are taken in. *New normal recordings*, all of some days and not a choice among them: like the old ones
+they become references, and their left-out scores count for the threshold. *False alarms*: normal sound that was called
+anomalous. They become references, so that sound like them is normal from then on, but no threshold is taken from them: chosen
+for their high scores, they would raise it beyond the rate.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auscult.data.audio import printable
+from auscult.detector.drift import interval, surprise
+from auscult.detector.fit import check_out, embed_all, name_of
+from auscult.detector.folder import Bundle, load, sha256_of
+from auscult.detector.manifest import MOST_BYTES, file_names, write_manifest
+from auscult.detector.normals import Normals
+from auscult.detector.recordings import look_at
+from auscult.detector.references import References, references_of, stretches
+from auscult.detector.score import NOTABLE
+from auscult.detector.signal import SignalRange
+from auscult.detector.stream import recordings
+from auscult.detector.thresholds import Threshold, choose, notes_on, quantile, require_different
+from auscult.detector.windows import cut_windows
+from auscult.errors import AuscultError, listed
+from auscult.evaluation.metrics import Floats
+from auscult.files import atomic_folder
+
+SURPRISING = 1e-3
+"""Probability below which so many new normal windows above the threshold are no chance."""
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What became of a bundle.
+
+    Attributes:
+        bundle: as it is now, `before`: as it was; `kept`: where that lies if the new one took its place.
+        left_out: recordings that were not taken in, and why.
+        notes: what a user should know.
+        still_above: share of the new windows above the new threshold, each scored without its own recording; NaN: there are
+            false alarms alone.
+    """
+
+    bundle: Bundle
+    before: Bundle
+    kept: Path | None
+    left_out: dict[str, str]
+    notes: list[str]
+    still_above: float
+
+
+@dataclass
+class _Heard:
+    """New recordings as windows, with their embeddings [n, D] and what each window scored before [n]; `table` as in
+    `References`."""
+
+    normals: Normals
+    table: pd.DataFrame
+    vectors: np.ndarray
+    score: Floats
+
+
+def update(
+    folder: Path | str,
+    new: Sequence[Path | str],
+    out: Path | str | None = None,
+    false_alarms: Sequence[Path | str] = (),
+    force: bool = False,
+) -> Updated:
+    """Take new normal recordings into a bundle.
+
+    Args:
+        new, false_alarms: recordings, or folders of them; see above.
+        out: folder to write; None = in place, and the old one is kept beside it as `<name>.<8 digits of its digest>`.
+        force: also if more of the new ones are anomalous than chance allows.
+
+    Raises:
+        AuscultError: nothing new; recordings that cannot be read or in which nothing is heard; too many that are anomalous; a
+            bundle that cannot be updated.
+    """
+    folder, paths = Path(folder), [[Path(each) for each in some] for some in (new, false_alarms)]
+    target = folder.resolve() if out is None else Path(out)
+    if out is not None:
+        check_out(target, force=False)
+    bundle = load(folder)
+    _check_training(bundle)
+    references = grown = references_of(bundle)
+    if false_alarms and bundle.backend == "native":
+        what = (
+            f"`{bundle.method}` scores by itself and compares with no recordings, so that false alarms teach it nothing"
+        )
+        raise AuscultError(what, str(folder), "fit again with them among the normal recordings")
+    left_out: dict[str, str] = {}
+    heard: list[_Heard] = []
+    with atomic_folder(target) as part:
+        work = part / "work"
+        work.mkdir()
+        for labelled in (False, True):
+            files = _unknown(bundle, paths[labelled], left_out, [each.normals.sums for each in heard])
+            found = _heard(bundle, files, work / f"{labelled:d}.s16", labelled, left_out) if files else None
+            if found is not None and _new_to(grown, found, left_out):
+                grown = grown.plus(found.vectors, found.table)
+                heard.append(found)
+        if not heard:
+            lines = [f"{name}: {reason}" for name, reason in left_out.items()] or ["there are no recordings"]
+            raise AuscultError(f"nothing new:{listed(lines)}", str(folder), "give recordings that it does not know")
+        entry, notes = _compared(bundle, references, heard, force)
+        facts, still_above = _write(bundle, references, grown, heard, part)
+        shutil.rmtree(work)
+        if out is not None:
+            facts["name"] = name_of(target)
+        facts["training"]["left_out"] = {**facts["training"]["left_out"], **left_out}
+        facts["updates"] = [*bundle.facts["updates"], {**entry, "threshold_after": facts["threshold"]["value"]}]
+        write_manifest(part / "bundle.yaml", facts)
+        kept = None
+        if out is None:
+            kept = target.with_name(f"{target.name}.{bundle.digest[:8]}")
+            with atomic_folder(kept) as copy:
+                shutil.copytree(target, copy, dirs_exist_ok=True)
+    return Updated(load(target), bundle, kept, left_out, notes, still_above)
+
+
+# ------------------------------------------------------------------------------------------------------- what is taken in
+def _unknown(
+    bundle: Bundle, paths: Sequence[Path], left_out: dict[str, str], others: Sequence[Mapping[str, str]]
+) -> dict[str, Path]:
+    """Recordings below `paths` whose bytes are new, by a name that no other recording of the bundle has: which update, and where
+    below their common folder."""
+    if not paths:
+        return {}
+    known = set(bundle.facts["training"]["sha256"].values()).union(*(each.values() for each in others))
+    root = os.path.commonpath([path if path.is_dir() else path.parent for path in (each.absolute() for each in paths)])
+    files = {}
+    for path in dict.fromkeys(path.absolute() for path in recordings(paths)):
+        name = printable(f"update-{len(bundle.facts['updates']) + 1}/{path.relative_to(root).as_posix()}")
+        digest = sha256_of(path)
+        if digest in known:
+            left_out[name] = "known already"
+        else:
+            files[name] = path
+        known.add(digest)
+    return files
+
+
+def _heard(
+    bundle: Bundle, files: Mapping[str, Path], work: Path, labelled: bool, left_out: dict[str, str]
+) -> _Heard | None:
+    """Recordings cut as the bundle's, with its scores; None if nothing of them can be used."""
+    folder = Path(os.path.commonpath([path.parent for path in files.values()]))
+    found = look_at(files, bundle.channel, printable(folder))
+    seconds = bundle.window / bundle.sample_rate
+    for name, each in found.items():
+        if each.rate < bundle.sample_rate:
+            left_out[name] = f"recorded at {each.rate} Hz, and the bundle listens to {bundle.sample_rate} Hz"
+        elif each.seconds < seconds * (1 - 1e-4):
+            left_out[name] = f"{each.seconds:.3g} s long, and a window is {seconds:g} s"
+    used = {name: each for name, each in found.items() if name not in left_out}
+    if not used:
+        return None
+    windows = cut_windows(used, work, bundle.sample_rate, bundle.window, bundle.channel, bundle.signal.gain)
+    below = [name.partition("/")[2].rpartition("/")[0] for name in windows.table["name"]]
+    windows.table["unit"] = [unit or "00" for unit in below]
+    left_out |= windows.left_out
+    left_out |= {name: f"the same sound as {other}" for name, other in windows.same_sound.items()}
+    if not len(windows.table):
+        return None
+    sums = {name: sha256_of(each.path) for name, each in used.items() if name not in left_out}
+    normals = Normals(folder, windows, used, sums, bundle.sample_rate, bundle.window, 0)
+    vectors, own = embed_all(bundle.trained, windows.audio)
+    return _Heard(normals, windows.table.assign(labelled=labelled), vectors, bundle.of_embeddings(vectors, own))
+
+
+def _new_to(references: References, heard: _Heard, left_out: dict[str, str]) -> bool:
+    """Leave out windows that a reference is of, too (a copy in another format); whether others are left.
+
+    Only the samples of whole windows can be compared, for the old sound is not kept: a cut that begins elsewhere, or a copy that
+    has lost something (MP3), is not recognised.
+    """
+    old, names = references.table, heard.table["name"].astype(str).tolist()
+    group = heard.table["group"].to_numpy() + 1 + max(old["group"], default=-1)
+    start, same = heard.table["start"].to_numpy().copy(), references.same(heard.vectors)
+    for row in np.flatnonzero(same >= 0).tolist():
+        twin, mine = old.iloc[same[row]], group == group[row]
+        start[mine] += twin["start"] - start[row]
+        group[mine] = twin["group"]
+        if all(same[other] >= 0 for other, name in enumerate(names) if name == names[row]):
+            left_out[names[row]] = f"the same sound as {twin['name']}"
+    keep = same < 0
+    heard.table = heard.table.assign(group=group, start=start)[keep].reset_index(drop=True)
+    heard.normals.windows.table = heard.table
+    heard.vectors, heard.score = heard.vectors[keep], heard.score[keep]
+    heard.normals.sums = {name: digest for name, digest in heard.normals.sums.items() if name not in left_out}
+    return bool(keep.any())
+
+
+# ------------------------------------------------------------------------------------------------ whether it is normal sound
+def _compared(
+    bundle: Bundle, references: References, heard: Sequence[_Heard], force: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """What the manifest says of the update, and notes.
+
+    Raises:
+        AuscultError: more windows of the new recordings are above the threshold than chance allows, or most of them.
+    """
+    rate, threshold = bundle.rule.rate, bundle.threshold
+    everything = pd.concat([each.table.assign(above=each.score > threshold) for each in heard])
+    new, labelled = everything[~everything["labelled"]], everything[everything["labelled"]]
+    above, notes = int(new["above"].sum()), []
+    # Windows of one recording are alike: what is counted are recordings, each by its share of windows.
+    shares = new.groupby("group")["above"].mean()
+    unlikely = surprise(math.floor(shares.sum() + 1e-9), len(shares), rate, _recordings(bundle, references))
+    too_many = len(new) > 0 and (unlikely < SURPRISING or 2 * above > len(new))
+    if too_many:
+        low, high = interval(float(shares.sum()), len(shares))
+        notes.append(
+            f"{above} of {len(new)} new windows, of {len(shares)} recordings, score above the threshold: {above / len(new):.0%} "
+            f"(95 % interval {low:.0%} to {high:.0%}), where {rate:.0%} of normal ones do"
+        )
+    notes += _levels(bundle, heard)
+    if too_many and not force:
+        fix = "is the machine in order? leave out what is no normal sound; if all of it is, say so with --force"
+        raise AuscultError("; ".join(notes), str(heard[0].normals.folder), fix)
+    if len(labelled):
+        alarms = labelled.groupby("name")["above"].any()
+        notes.append(f"of {len(alarms)} false alarms, {alarms.sum()} were above the threshold")
+    notes += [note for each in heard for note in each.normals.windows.notes]
+    entry = {
+        "parent": bundle.digest, "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recordings": int(new["name"].nunique()), "windows": len(new), "above": above,
+        "labelled": int(labelled["name"].nunique()), "rate": rate, "threshold_before": threshold, "forced": too_many,
+    }  # fmt: skip
+    return entry, notes
+
+
+def _levels(bundle: Bundle, heard: Sequence[_Heard]) -> list[str]:
+    """Whether the new sound is louder or softer than all of before."""
+    signals = [each.normals.windows.signal for each in heard]
+    louder = max(each.highest for each in signals) - bundle.signal.highest
+    softer = bundle.signal.lowest - min(each.lowest for each in signals)
+    return [
+        f"up to {by:.2g} dB {word} than any recording before: was the microphone moved, or its gain changed?"
+        for by, word in ((louder, "louder"), (softer, "softer"))
+        if by > NOTABLE
+    ]
+
+
+def _recordings(bundle: Bundle, references: References) -> int:
+    """How many recordings the threshold there was came from."""
+    return references.recordings or int(bundle.facts["training"]["recordings"])
+
+
+# -------------------------------------------------------------------------------------------------------- the bundle anew
+def _write(
+    bundle: Bundle, references: References, grown: References, heard: Sequence[_Heard], part: Path
+) -> tuple[dict[str, Any], float]:
+    """Write every file but bundle.yaml, whose content is returned; and the share of the new windows that is still above."""
+    count, native = len(bundle.normal), bundle.backend == "native"
+    if native:
+        normal = np.concatenate([bundle.normal, *(each.score for each in heard)])
+        groups = _recordings(bundle, references) + sum(each.table["group"].nunique() for each in heard)
+    else:
+        if grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
+            what = f"{len(grown.vectors)} windows are more than a bundle holds"
+            raise AuscultError(what, str(bundle.folder), "fit again, to fewer recordings or with longer windows")
+        np.save(part / "reference.npy", grown.vectors)
+        normal, groups = grown.left_out()[grown.counted], grown.recordings
+    require_different(normal, str(bundle.folder), distances=not native)
+    rule = _rule(bundle, normal)
+    np.save(part / "normal.npy", np.sort(normal))
+    shutil.copytree(bundle.folder / "model", part / "model")
+    training = _training(bundle, heard)
+    stale = notes_on(bundle.rule, _recordings(bundle, references), count)
+    training["notes"] = [note for note in training["notes"] if note not in stale] + notes_on(rule, groups, len(normal))
+    facts = {
+        **bundle.facts, "threshold": asdict(rule), "signal": _signal(bundle, heard).model_dump(), "training": training,
+        "references": stretches(grown.table, bundle.window),
+        "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
+    }  # fmt: skip
+    return facts, float((normal[count:] > rule.value).mean()) if len(normal) > count else math.nan
+
+
+def _rule(bundle: Bundle, normal: Floats) -> Threshold:
+    """The threshold at the same rate; of a gamma distribution only where that was chosen though a quantile was possible."""
+    rate = bundle.rule.rate
+    chosen = bundle.rule.by == "gamma" and math.isfinite(quantile(bundle.normal, rate))
+    return choose(normal, rate, "gamma" if chosen else None)
+
+
+def _signal(bundle: Bundle, heard: Sequence[_Heard]) -> SignalRange:
+    """What windows are like, the new ones among them."""
+    every = [bundle.signal, *(each.normals.windows.signal for each in heard)]
+    return SignalRange(
+        gain=bundle.signal.gain,
+        lowest=min(each.lowest for each in every),
+        highest=max(each.highest for each in every),
+        silence=max(each.silence for each in every),
+        clipped=max(each.clipped for each in every),
+    )
+
+
+def _training(bundle: Bundle, heard: Sequence[_Heard]) -> dict[str, Any]:
+    """`training` of bundle.yaml: old and new recordings together."""
+    whole = dict(bundle.facts["training"])
+    for each in heard:
+        new = each.normals.facts()
+        for count in ("windows", "recordings", "seconds"):
+            whole[count] += new[count]
+        units = new["units"]
+        whole["units"] = {
+            name: whole["units"].get(name, 0) + units.get(name, 0) for name in {**whole["units"], **units}
+        }
+        whole["overlapping"] = [*whole["overlapping"], *new["overlapping"]]
+        whole["notes"] = [*whole["notes"], *(note for note in new["notes"] if note not in whole["notes"])]
+        whole["sha256"] = {**whole["sha256"], **new["sha256"]}
+    return whole
+
+
+def _check_training(bundle: Bundle) -> None:
+    kinds: dict[str, Any] = {
+        "windows": int, "recordings": int, "seconds": (int, float), "units": dict, "left_out": dict, "overlapping": list,
+        "notes": list, "sha256": dict,
+    }  # fmt: skip
+    found = bundle.facts["training"]
+    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        what = f"bundle.yaml does not say what it was fitted to (training.{wrong[0]})"
+        raise AuscultError(what, str(bundle.folder), "fit it again")
