@@ -87,9 +87,9 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         day = 86400 / seconds * rate
         lines.append(f"            that is {day:.0f} a day if it listens without a pause, window after window")
     for each in facts["updates"]:
-        labelled = f" and {each['labelled']} false alarms" if each["labelled"] else ""
+        kind = "false alarms" if each["false_alarms"] else "recordings"
         lines.append(
-            f"update      {each['date']}: {each['recordings']} recordings{labelled}; {each['above']} of {each['windows']} "
+            f"update      {each['date']}: {each['recordings']} {kind}; {each['above']} of {each['windows']} "
             f"windows were above; threshold {each['threshold_before']:.6g} -> {each['threshold_after']:.6g}"
             f"{' (--force)' if each['forced'] else ''}; before: {each['parent'][:8]}"
         )

@@ -23,21 +23,14 @@ def update(parser: ArgumentParser) -> Command:
     fit` does that. What is known already is left out; if more of NEW is anomalous than chance allows, nothing is done without
     --force.
 
-    --false-alarms are recordings that were called anomalous although the machine was in order. They are compared with, too, and
-    change no threshold otherwise: chosen because they stand out, they would raise it too far.
+    With --false-alarms they are recordings that were called anomalous although the machine was in order. They are compared
+    with, too, but no threshold is taken from them: chosen because they stand out, they would raise it too far.
 
-    Example: auscult update pump.bundle may/ --false-alarms incoming/08-00.wav -o pump-may.bundle
+    Example: auscult update pump.bundle may/ -o pump-may.bundle
     """
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
-    parser.add_argument("new", metavar="NEW", type=Path, nargs="*", help="normal recordings, or folders of them")
-    parser.add_argument(
-        "--false-alarms",
-        metavar="FILE",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="normal ones that were called anomalous",
-    )
+    parser.add_argument("new", metavar="NEW", type=Path, nargs="+", help="normal recordings, or folders of them")
+    parser.add_argument("--false-alarms", action="store_true", help="NEW was called anomalous, and is normal")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--out", metavar="BUNDLE", type=Path, help="folder to write")
     where.add_argument(
@@ -49,17 +42,14 @@ def update(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    asked = [*arguments.new, *arguments.false_alarms]
-    if not asked:
-        raise AuscultError("no new recordings are given", fix="say: auscult update BUNDLE NEW ... -o OTHER")
-    for path in (arguments.bundle, *asked):
+    for path in (arguments.bundle, *arguments.new):
         if not path.exists():
             raise AuscultError("there is no such file or folder", str(path), "check the path")
     from auscult.detector.manifest import read_manifest
     from auscult.detector.stream import recordings
 
     read_manifest(arguments.bundle)
-    recordings(asked)  # before torch is imported: they may not be there
+    recordings(arguments.new)  # before torch is imported: they may not be there
     from auscult.detector.update import update as update_bundle
 
     done = update_bundle(arguments.bundle, arguments.new, arguments.out, arguments.false_alarms, arguments.force)
@@ -75,16 +65,18 @@ def _run(arguments: Namespace) -> int:
 
 def _summary(done: Updated) -> str:
     entry, training = done.bundle.facts["updates"][-1], done.bundle.facts["training"]
+    kind = "false alarms" if entry["false_alarms"] else "new recordings"
     lines = [
-        f"{done.bundle.folder}: {entry['recordings']} new recordings -> {entry['windows']} windows; "
+        f"{done.bundle.folder}: {entry['recordings']} {kind} -> {entry['windows']} windows; "
         f"now {training['recordings']} recordings ({training['seconds'] / 60:.1f} min)",
         f"threshold {entry['threshold_before']:.6g} -> {entry['threshold_after']:.6g}, for {entry['rate']:.3g} of normal windows",
     ]
-    if entry["windows"]:
-        lines.append(
-            f"of the new windows, {entry['above']} were above the old threshold ({entry['above'] / entry['windows']:.0%}); "
-            f"above the new one are {done.still_above:.0%}, each compared with other recordings alone"
-        )
+    share = (
+        f"of the new windows, {entry['above']} were above the old threshold ({entry['above'] / entry['windows']:.0%})"
+    )
+    if not entry["false_alarms"]:
+        share += f"; above the new one are {done.still_above:.0%}, each compared with other recordings alone"
+    lines.append(share)
     if done.kept:
         lines.append(f"the bundle as it was: {done.kept}")
     if done.left_out:

@@ -67,8 +67,7 @@ class Update(Section):
     recordings: Count
     windows: Count
     above: Count
-    labelled: Count = 0
-    """Recordings that were called false alarms, not counted above."""
+    false_alarms: bool = False
     rate: Finite
     threshold_before: Finite
     threshold_after: Finite

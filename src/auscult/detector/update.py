@@ -36,7 +36,7 @@ from auscult.detector.references import References, references_of, stretches
 from auscult.detector.score import NOTABLE
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import recordings
-from auscult.detector.thresholds import Threshold, choose, notes_on, quantile, require_different
+from auscult.detector.thresholds import choose, notes_on, quantile, require_different
 from auscult.detector.windows import cut_windows
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.metrics import Floats
@@ -54,8 +54,8 @@ class Updated:
         bundle: as it is now, `before`: as it was; `kept`: where that lies if the new one took its place.
         left_out: recordings that were not taken in, and why.
         notes: what a user should know.
-        still_above: share of the new windows above the new threshold, each scored without its own recording; NaN: there are
-            false alarms alone.
+        still_above: share of the new windows above the new threshold, each scored without its own recording; NaN: they are
+            false alarms.
     """
 
     bundle: Bundle
@@ -81,49 +81,44 @@ def update(
     folder: Path | str,
     new: Sequence[Path | str],
     out: Path | str | None = None,
-    false_alarms: Sequence[Path | str] = (),
+    false_alarms: bool = False,
     force: bool = False,
 ) -> Updated:
     """Take new normal recordings into a bundle.
 
     Args:
-        new, false_alarms: recordings, or folders of them; see above.
+        new: recordings, or folders of them.
         out: folder to write; None = in place, and the old one is kept beside it as `<name>.<8 digits of its digest>`.
+        false_alarms: whether they are, and not all of some days; see above.
         force: also if more of the new ones are anomalous than chance allows.
 
     Raises:
         AuscultError: nothing new; recordings that cannot be read or in which nothing is heard; too many that are anomalous; a
             bundle that cannot be updated.
     """
-    folder, paths = Path(folder), [[Path(each) for each in some] for some in (new, false_alarms)]
+    folder = Path(folder)
     target = folder.resolve() if out is None else Path(out)
     if out is not None:
         check_out(target, force=False)
     bundle = load(folder)
     _check_training(bundle)
-    references = grown = references_of(bundle)
+    references = references_of(bundle)
     if false_alarms and bundle.backend == "native":
         what = (
             f"`{bundle.method}` scores by itself and compares with no recordings, so that false alarms teach it nothing"
         )
         raise AuscultError(what, str(folder), "fit again with them among the normal recordings")
     left_out: dict[str, str] = {}
-    heard: list[_Heard] = []
     with atomic_folder(target) as part:
-        work = part / "work"
-        work.mkdir()
-        for labelled in (False, True):
-            files = _unknown(bundle, paths[labelled], left_out, [each.normals.sums for each in heard])
-            found = _heard(bundle, files, work / f"{labelled:d}.s16", labelled, left_out) if files else None
-            if found is not None and _new_to(grown, found, left_out):
-                grown = grown.plus(found.vectors, found.table)
-                heard.append(found)
-        if not heard:
+        work = part / "work.s16"
+        files = _unknown(bundle, [Path(path) for path in new], left_out)
+        heard = _heard(bundle, files, work, false_alarms, left_out) if files else None
+        if heard is None or not _new_to(references, heard, left_out):
             lines = [f"{name}: {reason}" for name, reason in left_out.items()] or ["there are no recordings"]
             raise AuscultError(f"nothing new:{listed(lines)}", str(folder), "give recordings that it does not know")
         entry, notes = _compared(bundle, references, heard, force)
-        facts, still_above = _write(bundle, references, grown, heard, part)
-        shutil.rmtree(work)
+        facts, still_above = _write(bundle, references, heard, part)
+        work.unlink()
         if out is not None:
             facts["name"] = name_of(target)
         facts["training"]["left_out"] = {**facts["training"]["left_out"], **left_out}
@@ -138,14 +133,10 @@ def update(
 
 
 # ------------------------------------------------------------------------------------------------------- what is taken in
-def _unknown(
-    bundle: Bundle, paths: Sequence[Path], left_out: dict[str, str], others: Sequence[Mapping[str, str]]
-) -> dict[str, Path]:
+def _unknown(bundle: Bundle, paths: Sequence[Path], left_out: dict[str, str]) -> dict[str, Path]:
     """Recordings below `paths` whose bytes are new, by a name that no other recording of the bundle has: which update, and where
     below their common folder."""
-    if not paths:
-        return {}
-    known = set(bundle.facts["training"]["sha256"].values()).union(*(each.values() for each in others))
+    known = set(bundle.facts["training"]["sha256"].values())
     root = os.path.commonpath([path if path.is_dir() else path.parent for path in (each.absolute() for each in paths)])
     files = {}
     for path in dict.fromkeys(path.absolute() for path in recordings(paths)):
@@ -211,54 +202,43 @@ def _new_to(references: References, heard: _Heard, left_out: dict[str, str]) -> 
 
 
 # ------------------------------------------------------------------------------------------------ whether it is normal sound
-def _compared(
-    bundle: Bundle, references: References, heard: Sequence[_Heard], force: bool
-) -> tuple[dict[str, Any], list[str]]:
+def _compared(bundle: Bundle, references: References, heard: _Heard, force: bool) -> tuple[dict[str, Any], list[str]]:
     """What the manifest says of the update, and notes.
 
     Raises:
         AuscultError: more windows of the new recordings are above the threshold than chance allows, or most of them.
     """
-    rate, threshold = bundle.rule.rate, bundle.threshold
-    everything = pd.concat([each.table.assign(above=each.score > threshold) for each in heard])
-    new, labelled = everything[~everything["labelled"]], everything[everything["labelled"]]
-    above, notes = int(new["above"].sum()), []
+    rate, threshold, notes = bundle.rule.rate, bundle.threshold, []
+    table = heard.table.assign(above=heard.score > threshold)
+    above, false_alarms = int(table["above"].sum()), bool(table["labelled"].iloc[0])
     # Windows of one recording are alike: what is counted are recordings, each by its share of windows.
-    shares = new.groupby("group")["above"].mean()
+    shares = table.groupby("group")["above"].mean()
     unlikely = surprise(math.floor(shares.sum() + 1e-9), len(shares), rate, _recordings(bundle, references))
-    too_many = len(new) > 0 and (unlikely < SURPRISING or 2 * above > len(new))
+    too_many = (unlikely < SURPRISING or 2 * above > len(table)) and not false_alarms
     if too_many:
         low, high = interval(float(shares.sum()), len(shares))
         notes.append(
-            f"{above} of {len(new)} new windows, of {len(shares)} recordings, score above the threshold: {above / len(new):.0%} "
-            f"(95 % interval {low:.0%} to {high:.0%}), where {rate:.0%} of normal ones do"
+            f"{above} of {len(table)} new windows, of {len(shares)} recordings, score above the threshold: "
+            f"{above / len(table):.0%} (95 % interval {low:.0%} to {high:.0%}), where {rate:.0%} of normal ones do"
         )
-    notes += _levels(bundle, heard)
+    signal = heard.normals.windows.signal
+    for by, word in (
+        (signal.highest - bundle.signal.highest, "louder"),
+        (bundle.signal.lowest - signal.lowest, "softer"),
+    ):
+        if by > NOTABLE:
+            notes.append(
+                f"up to {by:.2g} dB {word} than any recording before: was the microphone moved, or its gain changed?"
+            )
     if too_many and not force:
         fix = "is the machine in order? leave out what is no normal sound; if all of it is, say so with --force"
-        raise AuscultError("; ".join(notes), str(heard[0].normals.folder), fix)
-    if len(labelled):
-        alarms = labelled.groupby("name")["above"].any()
-        notes.append(f"of {len(alarms)} false alarms, {alarms.sum()} were above the threshold")
-    notes += [note for each in heard for note in each.normals.windows.notes]
+        raise AuscultError("; ".join(notes), str(heard.normals.folder), fix)
     entry = {
         "parent": bundle.digest, "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recordings": int(new["name"].nunique()), "windows": len(new), "above": above,
-        "labelled": int(labelled["name"].nunique()), "rate": rate, "threshold_before": threshold, "forced": too_many,
+        "recordings": int(table["name"].nunique()), "windows": len(table), "above": above, "false_alarms": false_alarms,
+        "rate": rate, "threshold_before": threshold, "forced": too_many,
     }  # fmt: skip
-    return entry, notes
-
-
-def _levels(bundle: Bundle, heard: Sequence[_Heard]) -> list[str]:
-    """Whether the new sound is louder or softer than all of before."""
-    signals = [each.normals.windows.signal for each in heard]
-    louder = max(each.highest for each in signals) - bundle.signal.highest
-    softer = bundle.signal.lowest - min(each.lowest for each in signals)
-    return [
-        f"up to {by:.2g} dB {word} than any recording before: was the microphone moved, or its gain changed?"
-        for by, word in ((louder, "louder"), (softer, "softer"))
-        if by > NOTABLE
-    ]
+    return entry, notes + heard.normals.windows.notes
 
 
 def _recordings(bundle: Bundle, references: References) -> int:
@@ -267,14 +247,13 @@ def _recordings(bundle: Bundle, references: References) -> int:
 
 
 # -------------------------------------------------------------------------------------------------------- the bundle anew
-def _write(
-    bundle: Bundle, references: References, grown: References, heard: Sequence[_Heard], part: Path
-) -> tuple[dict[str, Any], float]:
+def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) -> tuple[dict[str, Any], float]:
     """Write every file but bundle.yaml, whose content is returned; and the share of the new windows that is still above."""
     count, native = len(bundle.normal), bundle.backend == "native"
+    grown = references.plus(heard.vectors, heard.table)
     if native:
-        normal = np.concatenate([bundle.normal, *(each.score for each in heard)])
-        groups = _recordings(bundle, references) + sum(each.table["group"].nunique() for each in heard)
+        normal = np.concatenate([bundle.normal, heard.score])
+        groups = _recordings(bundle, references) + heard.table["group"].nunique()
     else:
         if grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
             what = f"{len(grown.vectors)} windows are more than a bundle holds"
@@ -282,53 +261,37 @@ def _write(
         np.save(part / "reference.npy", grown.vectors)
         normal, groups = grown.left_out()[grown.counted], grown.recordings
     require_different(normal, str(bundle.folder), distances=not native)
-    rule = _rule(bundle, normal)
+    # A gamma distribution stays only where it was chosen although a quantile was possible.
+    chosen = bundle.rule.by == "gamma" and math.isfinite(quantile(bundle.normal, bundle.rule.rate))
+    rule = choose(normal, bundle.rule.rate, "gamma" if chosen else None)
     np.save(part / "normal.npy", np.sort(normal))
     shutil.copytree(bundle.folder / "model", part / "model")
-    training = _training(bundle, heard)
+    training = _training(bundle, heard.normals.facts())
     stale = notes_on(bundle.rule, _recordings(bundle, references), count)
     training["notes"] = [note for note in training["notes"] if note not in stale] + notes_on(rule, groups, len(normal))
+    old, new = bundle.signal, heard.normals.windows.signal
+    signal = SignalRange(
+        gain=old.gain, lowest=min(old.lowest, new.lowest), highest=max(old.highest, new.highest),
+        silence=max(old.silence, new.silence), clipped=max(old.clipped, new.clipped),
+    )  # fmt: skip
     facts = {
-        **bundle.facts, "threshold": asdict(rule), "signal": _signal(bundle, heard).model_dump(), "training": training,
+        **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training,
         "references": stretches(grown.table, bundle.window),
         "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
     }  # fmt: skip
     return facts, float((normal[count:] > rule.value).mean()) if len(normal) > count else math.nan
 
 
-def _rule(bundle: Bundle, normal: Floats) -> Threshold:
-    """The threshold at the same rate; of a gamma distribution only where that was chosen though a quantile was possible."""
-    rate = bundle.rule.rate
-    chosen = bundle.rule.by == "gamma" and math.isfinite(quantile(bundle.normal, rate))
-    return choose(normal, rate, "gamma" if chosen else None)
-
-
-def _signal(bundle: Bundle, heard: Sequence[_Heard]) -> SignalRange:
-    """What windows are like, the new ones among them."""
-    every = [bundle.signal, *(each.normals.windows.signal for each in heard)]
-    return SignalRange(
-        gain=bundle.signal.gain,
-        lowest=min(each.lowest for each in every),
-        highest=max(each.highest for each in every),
-        silence=max(each.silence for each in every),
-        clipped=max(each.clipped for each in every),
-    )
-
-
-def _training(bundle: Bundle, heard: Sequence[_Heard]) -> dict[str, Any]:
+def _training(bundle: Bundle, new: Mapping[str, Any]) -> dict[str, Any]:
     """`training` of bundle.yaml: old and new recordings together."""
     whole = dict(bundle.facts["training"])
-    for each in heard:
-        new = each.normals.facts()
-        for count in ("windows", "recordings", "seconds"):
-            whole[count] += new[count]
-        units = new["units"]
-        whole["units"] = {
-            name: whole["units"].get(name, 0) + units.get(name, 0) for name in {**whole["units"], **units}
-        }
-        whole["overlapping"] = [*whole["overlapping"], *new["overlapping"]]
-        whole["notes"] = [*whole["notes"], *(note for note in new["notes"] if note not in whole["notes"])]
-        whole["sha256"] = {**whole["sha256"], **new["sha256"]}
+    for count in ("windows", "recordings", "seconds"):
+        whole[count] += new[count]
+    units = {**whole["units"], **new["units"]}
+    whole["units"] = {name: whole["units"].get(name, 0) + new["units"].get(name, 0) for name in units}
+    whole["overlapping"] = [*whole["overlapping"], *new["overlapping"]]
+    whole["notes"] = [*whole["notes"], *(note for note in new["notes"] if note not in whole["notes"])]
+    whole["sha256"] = {**whole["sha256"], **new["sha256"]}
     return whole
 
 
