@@ -284,7 +284,7 @@ def test_another_level_is_said(fitted: Bundle, tmp_path: Path) -> None:
     for seed in range(100, 110):
         write(tmp_path / "new" / f"{seed}.wav", sound(seed) // 4)
     with pytest.raises(
-        AuscultError, match="up to 1[0-9] dB softer than any recording before: was the microphone moved"
+        AuscultError, match=r"up to 1[0-9] dB softer than any recording before: was the microphone moved"
     ):
         update(fitted.folder, [tmp_path / "new"], tmp_path / "next")
     made = update(fitted.folder, [tmp_path / "new"], tmp_path / "next", force=True).bundle
