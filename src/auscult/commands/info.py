@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
@@ -52,7 +53,8 @@ def _run(arguments: Namespace) -> int:
         print(json.dumps(facts, indent=1, default=str))
     else:
         state = f"whole; made by auscult {facts['made_with'].get('auscult', '?')}, this is {__version__}"
-        print("\n".join([*_words(folder, facts), f"state       {'BROKEN, see below' if problem else state}"]))
+        text = "\n".join([*_words(folder, facts), f"state       {'BROKEN, see below' if problem else state}"])
+        print(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", text))  # of a stranger, for a terminal
     if problem:
         print(f"error: {problem}", file=sys.stderr)
     return 2 if problem else 0

@@ -114,6 +114,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
+    (limit, rate), normals, first = _rule(manifest, folder), _recordings(manifest, folder), 0
     lines = list(_lines(journal))
     own = [line for line in lines if (line.get("bundle_digest") or manifest.digest) == manifest.digest]
     own = [line for line in own if line["bundle"] == manifest.name]
@@ -122,13 +123,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
         what = f"no line with a score is by this bundle, {manifest.name} ({manifest.digest[:8]})"
         raise AuscultError(what, str(journal), "give the bundle that `auscult watch` uses, as it is now")
     score = np.array([_number(line["score"], journal) for line in scored])
-    rate = float(manifest.threshold["rate"])
-    limit, middle, normals, first = (
-        float(manifest.threshold["value"]),
-        float(np.median(normal)),
-        _recordings(manifest),
-        0,
-    )
+    middle = float(np.median(normal))
     if sum(_windows(manifest, _number(line["seconds"], journal)) > 1 for line in scored) > 0.1 * len(scored):
         first = normals = max(FIRST, math.ceil(1 / rate - 1e-9))
         if len(scored) <= first:
@@ -163,10 +158,21 @@ def _since(periods: list[Period]) -> str:
     return since
 
 
-def _recordings(manifest: Manifest) -> int:
+def _rule(manifest: Manifest, folder: Path) -> tuple[float, float]:
+    value, rate = manifest.threshold.get("value"), manifest.threshold.get("rate")
+    if isinstance(value, float) and isinstance(rate, float) and math.isfinite(value) and 0 < rate < 1:
+        return value, rate
+    raise AuscultError("bundle.yaml does not say what its threshold is", str(folder), "fit it again")
+
+
+def _recordings(manifest: Manifest, folder: Path) -> int:
     """That the threshold comes from: windows of one recording are alike."""
-    groups = {each.group for each in manifest.references if not each.labelled}
-    return max(1, len(groups) or int(manifest.training.get("recordings", 1)))
+    found = len({each.group for each in manifest.references if not each.labelled}) or manifest.training.get(
+        "recordings"
+    )
+    if isinstance(found, int) and found > 0:
+        return found
+    raise AuscultError("bundle.yaml does not say what it was fitted to", str(folder), "fit it again")
 
 
 def _windows(manifest: Manifest, seconds: float) -> int:
