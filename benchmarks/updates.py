@@ -4,8 +4,8 @@
     PYTHONPATH=src python benchmarks/updates.py --draws 2 --csv /tmp/few.csv
 
 Synthetic (and called that): a pump of hum and coloured noise whose resonance wanders from 900 Hz by three per cent. A bundle is
-fitted to 60 recordings of a second; 100 more come while the sound moves, and 100 later ones, with as many faults (a tone, so weak that some are missed), are
-judged when it has come to rest elsewhere (`moved`) or has not moved at all (`same`).
+fitted to 60 recordings of a second; 100 more come while the sound moves, and 100 later ones, with as many faults (a tone, so
+weak that some are missed), are judged when it has come to rest elsewhere (`moved`) or has not moved at all (`same`).
 
 Real: the 100 normal recordings of the valve (MIMII DG, DCASE 2023 Task 2), which do not drift as far as is known: 40 drawn to
 fit, 30 as new, 30 later; and its 100 faults. All with the defaults of `auscult fit`.

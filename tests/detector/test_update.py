@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from scipy.signal import resample_poly
+from scipy.signal import iirpeak, lfilter, resample_poly
 from scipy.stats import betabinom
 
 from auscult import cli
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle, FitSettings
-from auscult.detector.drift import surprise
+from auscult.detector.drift import interval, surprise
 from auscult.detector.manifest import write_manifest
 from auscult.detector.score import score_file
 from auscult.detector.update import update
@@ -184,6 +184,28 @@ def test_a_bundle_from_before_recordings_were_kept(fitted: Bundle, tmp_path: Pat
     with pytest.raises(AuscultError, match="did not keep which windows are of one recording") as caught:
         update(fitted.folder, [new], tmp_path / "other")  # its recordings are not equally long
     assert "fit again" in caught.value.fix
+
+
+def moving(rng: np.random.Generator, moved: float) -> np.ndarray:
+    """Noise whose band wanders, int16 [samples]."""
+    poles = iirpeak(900 * (1 + moved) * np.exp(rng.normal(0, 0.01)), 8, 16000)
+    return np.round(3000 * lfilter(*poles, rng.standard_normal(18000))[-16000:]).astype(np.int16)
+
+
+def test_false_alarms_on_later_sound_fall_when_normal_sound_has_moved(tmp_path: Path) -> None:
+    """Measured over many draws by benchmarks/updates.py."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        write(tmp_path / "old" / f"{number}.wav", moving(rng, 0.0))
+        write(tmp_path / "new" / f"{number}.wav", moving(rng, 0.05 * number / 39))
+    made = bundle.fit(tmp_path / "old", tmp_path / "b")
+    done = update(made.folder, [tmp_path / "new"], tmp_path / "c", force=True)
+    later = np.stack([moving(rng, 0.05) for _ in range(60)]).astype(np.float32) / 32768
+    before, after = (
+        (made.scores(later) > made.threshold).sum(),
+        (done.bundle.scores(later) > done.bundle.threshold).sum(),
+    )
+    assert interval(float(before), 60)[0] > interval(float(after), 60)[1]
 
 
 # --------------------------------------------------------------------------------------------------------- what is left out

@@ -102,7 +102,8 @@ class Drift:
 
 
 def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
-    """
+    """What a journal tells of normal sound over time.
+
     Args:
         journal: output of `auscult watch`, .csv or .jsonl.
         per: "day", "week" (by the time of scoring, UTC), or a number of recordings.

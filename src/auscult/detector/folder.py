@@ -38,7 +38,7 @@ class Bundle:
         sample_rate: of the windows, Hz; window, hop: samples; channel: the one it listens to, or "mean".
         threshold: score above which a window is anomalous; `rule` says how it was found.
         normal: float64 [n], ascending: left-out scores of the normal windows.
-        reference: float32 [n, D], embeddings of the normal windows; [0, 0] with backend `native`.
+        reference: float32 [n, D], embeddings of the normal windows and of false alarms taken in; [0, 0] with backend `native`.
         trained: the network (`trained.networks` has one).
         facts: the content of bundle.yaml.
         signal: gain, and what the training windows were like.

@@ -68,7 +68,8 @@ class References:
 
 
 def references_of(bundle: Bundle) -> References:
-    """
+    """The references of a bundle.
+
     Bundles written before it was kept which windows are of one recording: assumed is that all recordings have equally many, one
     behind the other, and none shares sound with another. That is right exactly if it gives the left-out scores that the bundle
     has.
