@@ -42,7 +42,7 @@ def sweep_table(embeddings: Path, sweep: BackendSweep, score: Score, domains: bo
         if isinstance(entry, NativeSettings):
             scores |= of.native
         elif not isinstance(entry, FusionSettings):
-            settings = entry.filled(score.scope, banks)
+            settings = entry.filled(score.scope, banks, of.rows)
             scores[name] = table.scored(settings, of.train, of.train_meta, of.test, of.test_meta)
             if name in wanted:
                 left_out = left_out_scores(settings, of.train, of.train_meta, sweep.folds, sweep.seed)
