@@ -79,4 +79,9 @@ class LogmelRows(Network):
         return pool_rows(tokens, self.rows).flatten(1), {}
 
 
-METHOD = Method(settings=LogmelRowsSettings, build=LogmelRows, scope="machine")
+METHOD = Method(
+    settings=LogmelRowsSettings,
+    build=LogmelRows,
+    scope="machine",
+    distance="euclidean",  # the bands are z-scored
+)
