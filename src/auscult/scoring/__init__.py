@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 NEIGHBOURS = 1
 """k of every back-end that looks for nearest neighbours, where nothing else is said."""
 
-BACKENDS = ["knn", "transductive", "ldn", "smote", "kmeans", "mahalanobis", "lof", "gmm", "graph", "beam", "varmin"]
+BACKENDS = [
+    "knn",
+    "transductive",
+    "ldn",
+    "smote",
+    "kmeans",
+    "mahalanobis",
+    "lof",
+    "gmm",
+    "graph",
+    "beam",
+    "varmin",
+    "memmixup",
+]
 
 
 @cache
