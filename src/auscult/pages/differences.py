@@ -9,8 +9,7 @@ from itertools import product
 import numpy as np
 
 from auscult.evaluation.metrics import Floats
-from auscult.features import LOG_MELS
-from auscult.features.logmel import filter_bank
+from auscult.features.logmel import LogMel, filter_bank
 
 WORTH = 0.1  # a shift counts when it takes this share off the mean squared difference (chosen)
 LOUDER = 1.0  # dB of overall level that are worth a word (chosen)
@@ -107,12 +106,13 @@ def patch_of(one: np.ndarray, other: np.ndarray, shift_frames: int) -> tuple[Flo
 
 # ---------------------------------------------------------------------------------------------------------------- in words
 @lru_cache(maxsize=8)
-def band_edges(frontend: str, sample_rate: int) -> Floats:
+def band_edges(frontend: LogMel) -> Floats:
     """Hz [mels + 1] between which each band of a front-end is drawn: half-way between the peaks of its triangles."""
     # A fine grid: the front-end's own FFT has no line at most of the peaks.
-    fine = replace(LOG_MELS[frontend], sample_rate=sample_rate, n_fft=16384)
-    peaks = np.linspace(0, sample_rate / 2, fine.n_fft // 2 + 1)[filter_bank(fine).argmax(1)]
-    return np.concatenate([[0.0], (peaks[1:] + peaks[:-1]) / 2, [sample_rate / 2]])
+    fine = replace(frontend, n_fft=max(frontend.n_fft, 16384))
+    nyquist = frontend.sample_rate / 2
+    peaks = np.linspace(0, nyquist, fine.n_fft // 2 + 1)[filter_bank(fine).argmax(1)]
+    return np.concatenate([[0.0], (peaks[1:] + peaks[:-1]) / 2, [nyquist]])
 
 
 def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> str:
