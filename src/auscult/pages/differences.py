@@ -118,6 +118,18 @@ def band_edges(frontend: LogMel) -> Floats:
 def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> str:
     """\"around 3.1 s, 2.4-4.0 kHz, +9 dB": where a patch lies and how much louder (+) or quieter (-) the clip is there.
 
+    Arguments as of `place_in_words`.
+    """
+    when, where = place_in_words(patch, frames, seconds, edges)
+    words = f"{when}, {where}, {decibels(patch.level)}"
+    if abs(patch.overall) >= LOUDER:
+        words += f" (beyond the {decibels(patch.overall)} of the clip as a whole)"
+    return words
+
+
+def place_in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> tuple[str, str]:
+    """("around 3.1 s", "2.4-4.0 kHz"): when and where a patch lies.
+
     Args:
         frames, seconds: length of the picture.
         edges: of `band_edges`.
@@ -132,13 +144,8 @@ def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> st
     else:
         when = f"{start:.1f}\N{EN DASH}{stop:.1f} s"
     if patch.high - patch.low == len(edges) - 1:
-        where = "at all frequencies"
-    else:
-        where = hertz(edges[patch.low], edges[patch.high])
-    words = f"{when}, {where}, {decibels(patch.level)}"
-    if abs(patch.overall) >= LOUDER:
-        words += f" (beyond the {decibels(patch.overall)} of the clip as a whole)"
-    return words
+        return when, "at all frequencies"
+    return when, hertz(edges[patch.low], edges[patch.high])
 
 
 def decibels(level: float) -> str:
