@@ -68,8 +68,8 @@ def _run(arguments: Namespace) -> int:
             tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=not sys.stderr.isatty())
         )
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
-        write = _writer("json" if arguments.json else arguments.format, stack)
         show = _page(arguments.html, arguments.normal, bundle, stack)
+        write = _writer("json" if arguments.json else arguments.format, stack)
         heard = 0.0
 
         def progress(seconds: float) -> None:
@@ -169,7 +169,11 @@ def _time(seconds: float) -> str:
 
 def _page(out: Path | None, normal: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[..., None]:
     """What takes each recording for the page, which is written when `stack` closes without an error."""
+    from auscult.errors import AuscultError
+
     if out is None:
+        if normal is not None:
+            raise AuscultError("--normal without --html", fix="say --html page.html as well")
         return lambda *recording: None
     from auscult.detector.page.scored import ScorePage
 

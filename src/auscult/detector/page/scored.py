@@ -93,7 +93,7 @@ class ScorePage:
         return write_page(
             self.out, "score.html.j2", bundle=about(self.bundle), folder=folder, summary=summary(self.rows),
             counts=Counter(row.verdict for row in self.rows), labels=LABELS, verdicts=ORDER,
-            rows=[self._listed(row) for row in worst], recordings=self._recordings(at), curves=self._curves(at, worst),
+            rows=[self._listed(row) for row in worst], recordings=self._recordings(at), curves=self._curves(worst),
             beyond=sum(row.found.score > at.high for row in scored if row.found), number=number, alarms=alarms, left=left,
             normal=self.normal, spread=self._spread(at), keys=_keys({row.verdict for row in scored}),
             many=any(len(row.start) > 1 for row in scored), anomalous=sum(row.verdict == "ANOMALOUS" for row in scored),
@@ -117,12 +117,13 @@ class ScorePage:
         ]  # fmt: skip
         return over_recordings(at, points, f"Scores of {counted(len(points), 'recording')}; {in_words(at)}")
 
-    def _curves(self, at: Scale, worst: list[Row]) -> list[tuple[str, str]]:
-        long = [row for row in worst if len(row.start) >= LONG][:CURVES]
-        return [
-            (row.name, over_time(at, row.start, row.score, f"Scores of the windows of {row.name}; {in_words(at)}"))
-            for row in long
-        ]
+    def _curves(self, worst: list[Row]) -> list[tuple[str, str]]:
+        made = []
+        for row in [row for row in worst if len(row.start) >= LONG][:CURVES]:
+            at = scale(self.bundle.threshold, self.bundle.normal, row.score[np.isfinite(row.score)].tolist())
+            label = f"Scores of the windows of {row.name}; {in_words(at)}"
+            made.append((row.name, over_time(at, row.start, row.score, label)))
+        return made
 
     def _spread(self, at: Scale) -> str:
         scored = [(row.found.score, row.verdict) for row in self.rows if row.found]

@@ -178,7 +178,7 @@ def places_of(bundle: Bundle) -> list[tuple[str, int]]:
 # ------------------------------------------------------------------------------------------------------------- the pictures
 def front_end(bundle: Bundle) -> LogMel:
     """The log-mel of the pictures: bands as fine at any rate, and `FRAMES` columns at most."""
-    hop = max(1, round(max(0.032 * bundle.sample_rate, bundle.window / FRAMES)))
+    hop = max(1, round(0.032 * bundle.sample_rate), math.ceil(bundle.window / FRAMES))
     size = 2 ** round(math.log2(4 * hop))
     return replace(LOG_MELS["osscl"], sample_rate=bundle.sample_rate, n_fft=size, hop=hop, mels=min(128, size // 4))
 
