@@ -121,7 +121,7 @@ def test_a_bundle_says_where_each_of_its_windows_lies(pump: Bundle, normal: Path
     np.testing.assert_allclose(pump.embed(heard)[0], pump.reference, rtol=1e-5, atol=1e-5)
 
 
-def test_what_a_bundle_says_of_its_windows_is_doubted(pump: Bundle) -> None:
+def test_what_a_bundle_says_of_its_windows_is_doubted(pump: Bundle, normal: Path) -> None:
     """It may come from anybody."""
     whole = pump.facts["training"]["places"]
     count = len(pump.reference)
@@ -137,6 +137,22 @@ def test_what_a_bundle_says_of_its_windows_is_doubted(pump: Bundle) -> None:
         facts = {**pump.facts, "training": {**pump.facts["training"], "places": places}}
         assert sounds.places_of(replace(pump, facts=facts)) == []
     assert sum(sum(runs[1::2]) for runs in whole.values()) == count
+    window = noise(np.random.default_rng(0), 1.0, 300.0).astype(np.float32) / 32768
+    for training in (
+        {},
+        {"sha256": ["00.wav"], "left_out": [1], "same_sound": 3},
+        {"sha256": {"00.wav": 7, "../x": "0"}},
+    ):
+        assert (
+            sounds.NormalSounds(replace(pump, facts={**pump.facts, "training": training}), normal).nearest(window)
+            is None
+        )
+    older = {key: value for key, value in pump.facts["training"].items() if key != "places"}
+    library = sounds.NormalSounds(replace(pump, facts={**pump.facts, "training": older}), normal)
+    assert library.by_spectrum
+    found = library.nearest(sounds.heard(pump, normal / "05.wav", [0])[0])
+    assert found is not None
+    assert found.name == "05.wav"
 
 
 def test_the_nearest_normal_sound_is_the_nearest(pump: Bundle, normal: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,15 +91,14 @@ class NormalSounds:
                 "there is no such folder", str(folder), "give the one the bundle was fitted to: --normal"
             )
         self.bundle = bundle
-        training = bundle.facts["training"]
-        self._sums = training.get("sha256") if isinstance(training.get("sha256"), dict) else {}
+        self._sums = _named(bundle, "sha256")
         self._files = {printable(path.relative_to(folder).as_posix()): path for path in below(folder)[0]}
         self._there: dict[str, bool] = {}
         self._rows = places_of(bundle)
         self.by_spectrum = bundle.backend == "native" or not self._rows
         self._spectra: list[tuple[int, np.ndarray]] = []
         if not self._rows:
-            unused = {**(training.get("left_out") or {}), **(training.get("same_sound") or {})}
+            unused = {**_named(bundle, "left_out"), **_named(bundle, "same_sound")}
             self._rows = [(name, 0) for name in self._sums if name not in unused]
 
     def nearest(self, window: np.ndarray) -> Normal | None:
@@ -159,8 +159,8 @@ class NormalSounds:
 
 def places_of(bundle: Bundle) -> list[tuple[str, int]]:
     """(recording, number) of each window of normal sound, in the order of the bundle's reference embeddings; [] = not known."""
-    found = bundle.facts["training"].get("places")
-    if not isinstance(found, dict) or not all(isinstance(runs, list) for runs in found.values()):
+    found = _named(bundle, "places")
+    if not all(isinstance(runs, list) for runs in found.values()):
         return []
     numbers = [number for runs in found.values() for number in runs]
     if any(type(number) is not int or number < 0 for number in numbers):
@@ -173,6 +173,12 @@ def places_of(bundle: Bundle) -> list[tuple[str, int]]:
         for first, count in zip(runs[::2], runs[1::2], strict=False)
         for more in range(count)
     ]
+
+
+def _named(bundle: Bundle, key: str) -> dict[str, Any]:
+    """What bundle.yaml, which anybody may have written, says of recordings by their names."""
+    found = bundle.facts["training"].get(key)
+    return found if isinstance(found, dict) else {}
 
 
 # ------------------------------------------------------------------------------------------------------------- the pictures
