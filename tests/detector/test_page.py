@@ -173,8 +173,9 @@ def test_the_nearest_normal_sound_is_the_nearest(pump: Bundle, normal: Path, tmp
         assert (other.name, other.start) == rows[int(between.argmin())]
     # Only the very recordings that were fitted to count; of those that are there, the nearest.
     order = list(dict.fromkeys(rows[row][0] for row in np.argsort(distance, kind="stable")))
+    (tmp_path / "elsewhere").mkdir()
     for name in order[2:]:
-        (tmp_path / name).write_bytes((normal / name).read_bytes())
+        (tmp_path / "elsewhere" / name).write_bytes((normal / name).read_bytes())
     write(tmp_path / order[0], noise(rng, 1.0, 300.0))
     found = sounds.NormalSounds(pump, tmp_path).nearest(window)
     assert found is not None

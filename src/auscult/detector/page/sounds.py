@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -92,8 +93,11 @@ class NormalSounds:
             )
         self.bundle = bundle
         self._sums = _named(bundle, "sha256")
-        self._files = {printable(path.relative_to(folder).as_posix()): path for path in below(folder)[0]}
-        self._there: dict[str, bool] = {}
+        self._files: dict[str, list[tuple[str, Path]]] = {}
+        for path in below(folder)[0]:
+            whole = printable(path.relative_to(folder).as_posix())
+            self._files.setdefault(_last(whole), []).append((whole, path))
+        self._there: dict[str, Path | None] = {}
         self._rows = places_of(bundle)
         self.by_spectrum = bundle.backend == "native" or not self._rows
         self._spectra: list[tuple[int, np.ndarray]] = []
@@ -120,10 +124,10 @@ class NormalSounds:
     def _by_spectrum(self, window: np.ndarray) -> Iterator[int]:
         """Candidates from all over the recordings, the one of the smallest mean squared difference first."""
         if not self._spectra:
-            there = [row for row, (name, _) in enumerate(self._rows) if name in self._files]
+            there = [row for row, (name, _) in enumerate(self._rows) if _last(name) in self._files]
             chosen = there[:: -(-len(there) // CANDIDATES) or 1]
             self._spectra = [
-                (row, mel(self.bundle, self._heard(row))) for row in chosen if self._is_there(self._rows[row][0])
+                (row, mel(self.bundle, self._heard(row))) for row in chosen if self._path(self._rows[row][0])
             ]
         own = mel(self.bundle, window)
         error = {row: _unlike(self.bundle, own, other) for row, other in self._spectra}
@@ -135,7 +139,7 @@ class NormalSounds:
             name, number = self._rows[row]
             if name == but or name in missing:
                 continue
-            if self._is_there(name):
+            if self._path(name):
                 start = number * self.bundle.window / self.bundle.sample_rate
                 return Normal(name, start, self._heard(row), len(missing), row)
             missing[name] = None
@@ -145,16 +149,25 @@ class NormalSounds:
 
     def _heard(self, row: int) -> np.ndarray:
         name, number = self._rows[row]
-        return heard(self.bundle, self._files[name], [number * self.bundle.window])[0]
+        path = self._path(name)
+        assert path is not None
+        return heard(self.bundle, path, [number * self.bundle.window])[0]
 
-    def _is_there(self, name: str) -> bool:
-        """Whether the folder has the very recording that the bundle was fitted to."""
+    def _path(self, name: str) -> Path | None:
+        """The very recording that the bundle was fitted to, wherever it lies in the folder by now; None = it is not there."""
         if name not in self._there:
-            try:
-                self._there[name] = name in self._files and sha256_of(self._files[name]) == self._sums.get(name)
-            except OSError:
-                self._there[name] = False
+            self._there[name] = None
+            # The one of the same path first.
+            for _, path in sorted(self._files.get(_last(name), []), key=lambda each: each[0] != name):
+                with suppress(OSError):
+                    if sha256_of(path) == self._sums.get(name):
+                        self._there[name] = path
+                        break
         return self._there[name]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def places_of(bundle: Bundle) -> list[tuple[str, int]]:
