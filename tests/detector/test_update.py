@@ -163,11 +163,15 @@ def test_in_place_the_old_one_is_kept_and_updates_add_up(fitted: Bundle, tmp_pat
 def test_a_method_with_a_score_of_its_own_gets_a_threshold(tmp_path: Path) -> None:
     asked = FitSettings("ae", {"epochs": 1})
     made = bundle.fit(folder_of(tmp_path / "n", range(12)), tmp_path / "b", asked)
-    assert (made.backend, made.facts["references"]) == ("native", ())
+    assert (made.backend, len(made.facts["references"])) == ("native", 12)
     new = folder_of(tmp_path / "new", range(100, 110))
     done = update(made.folder, [new], tmp_path / "c", force=True)
     own = [score_file(made, path).score for path in sorted(new.iterdir())]
     np.testing.assert_allclose(done.bundle.normal, np.sort([*made.normal, *own]), rtol=1e-6)
+    assert [row["name"] for row in done.bundle.facts["references"][-2:]] == ["update-1/108.wav", "update-1/109.wav"]
+    write_manifest(made.folder / "bundle.yaml", {key: made.facts[key] for key in made.facts if key != "references"})
+    older = update(made.folder, [new], tmp_path / "older", force=True).bundle
+    np.testing.assert_array_equal(older.normal, done.bundle.normal)
     with pytest.raises(AuscultError, match="false alarms teach it nothing"):
         update(made.folder, [new], tmp_path / "d", false_alarms=True)
 
@@ -229,7 +233,7 @@ def test_what_is_known_or_cannot_be_used_is_left_out_and_said(fitted: Bundle, tm
     }
     rows = {row["name"]: row for row in done.bundle.facts["references"]}
     assert len(rows) == 14 + 5
-    assert rows["update-1/longer.wav"]["windows"] == 2
+    assert (rows["update-1/longer.wav"]["windows"], rows["update-1/longer.wav"]["number"]) == (2, 3)
     assert rows["update-1/longer.wav"]["group"] == rows["002.wav"]["group"]
     assert rows["update-1/longer.wav"]["start"] == rows["002.wav"]["start"] + 3 * 16000
     assert done.bundle.facts["training"]["left_out"] == done.left_out

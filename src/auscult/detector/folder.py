@@ -171,7 +171,7 @@ def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
     labelled = sum(each.windows for each in manifest.references if each.labelled)
     if normal < 2 or (manifest.backend != "native" and references - labelled != normal):
         raise ValueError("the normal scores are not usable")
-    if held and sum(held) != references:
+    if held and sum(held) != (references or normal):
         raise ValueError("its references are not of the recordings it names")
 
 

@@ -45,13 +45,15 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Stretch(Section):
-    """Windows of one recording that follow each other, among those that scores are distances to.
+    """Windows of normal sound that follow each other in one recording.
 
-    `group`, `start` (of the first, in samples): see `copies.Place`. `labelled`: they were called false alarms. Selected by their
-    scores, they say nothing of how normal sound scores: they are compared with, and no threshold is taken from them.
+    `number`: so many windows of the recording are before the first. `group`, `start` (of the first, in samples): see
+    `copies.Place`. `labelled`: they were called false alarms. Selected by their scores, they say nothing of how normal sound
+    scores: they are compared with, and no threshold is taken from them.
     """
 
     name: str
+    number: Count
     group: Count
     start: Annotated[int, Field(ge=-(2**53), le=2**53)]
     windows: Annotated[int, Field(ge=1, le=2**53)]
@@ -93,7 +95,7 @@ class Manifest(Section):
     training: dict[str, Any]
     files: dict[str, str]
     references: tuple[Stretch, ...] = ()
-    """Which recordings the rows of reference.npy are of, in their order; empty = before this was kept, or no references."""
+    """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept (too many, or an older version)."""
     updates: tuple[Update, ...] = ()
     """Oldest first."""
 

@@ -1,4 +1,4 @@
-"""The windows that scores are distances to: their embeddings, and which recordings they are of."""
+"""The windows of normal sound that a bundle keeps: their embeddings, and which recordings they are of."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from auscult.detector.thresholds import left_out_scores
 from auscult.errors import AuscultError
 from auscult.scoring.knn import distances
 
+MOST = 50_000
+"""Stretches that bundle.yaml may name."""
 _SAME = 1e-4
 """Of the spread of the references: embeddings nearer than that in every dimension are of the same samples."""
 
 
 @dataclass(frozen=True)
 class References:
-    """Of a bundle; none with backend `native`.
+    """Of a bundle.
 
     Attributes:
-        vectors: float32 [n, D].
-        table: `name`, `group`, `start` and `labelled` of each, see `manifest.Stretch`.
+        vectors: float32 [n, D]; none with backend `native`.
+        table: `name`, `number`, `group`, `start` and `labelled` of each, see `manifest.Stretch`; no rows = not known.
         backend, k, window: of the bundle.
     """
 
@@ -61,10 +63,9 @@ class References:
         return found
 
     def plus(self, vectors: np.ndarray, table: pd.DataFrame) -> References:
-        if self.backend == "native":
-            return self
         whole = pd.concat([self.table, table[list(self.table)]], ignore_index=True)
-        return References(np.concatenate([self.vectors, vectors]), whole, self.backend, self.k, self.window)
+        every = self.vectors if self.backend == "native" else np.concatenate([self.vectors, vectors])
+        return References(every, whole, self.backend, self.k, self.window)
 
 
 def references_of(bundle: Bundle) -> References:
@@ -79,11 +80,11 @@ def references_of(bundle: Bundle) -> References:
     """
     kept = bundle.facts["references"]
     rows = [
-        (each["name"], each["group"], each["start"] + number * bundle.window, each["labelled"])
+        (each["name"], each["number"] + more, each["group"], each["start"] + more * bundle.window, each["labelled"])
         for each in kept
-        for number in range(each["windows"])
+        for more in range(each["windows"])
     ]
-    table = pd.DataFrame(rows, columns=["name", "group", "start", "labelled"])
+    table = pd.DataFrame(rows, columns=["name", "number", "group", "start", "labelled"])
     if bundle.backend == "native" or kept:
         return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window)
     facts, count = bundle.facts["training"], len(bundle.reference)
@@ -94,11 +95,9 @@ def references_of(bundle: Bundle) -> References:
         names = [f"recording {number}" for number in range(count)]
     if not rest:
         columns = {
-            "name": [names[i] for i in group],
-            "group": group,
-            "start": number * bundle.window,
+            "name": [names[i] for i in group], "number": number, "group": group, "start": number * bundle.window,
             "labelled": False,
-        }
+        }  # fmt: skip
         assumed = References(bundle.reference, pd.DataFrame(columns), bundle.backend, bundle.k, bundle.window)
         if np.allclose(np.sort(assumed.left_out()), bundle.normal, rtol=1e-5, atol=1e-6):
             return assumed
@@ -106,20 +105,22 @@ def references_of(bundle: Bundle) -> References:
     raise AuscultError(what, str(bundle.folder), "fit again, to the old and the new recordings")
 
 
-def stretches(table: pd.DataFrame, window: int) -> list[dict[str, Any]]:
-    """What bundle.yaml says of windows [n] with `name`, `group`, `start` and, if any are, `labelled`: see `manifest.Stretch`.
+def stretches(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What bundle.yaml says of windows [n] with `name`, `number`, `group`, `start` and, if any are, `labelled`: see
+    `manifest.Stretch`. None of them where that would be more than `MOST`.
 
-    >>> stretches(pd.DataFrame({"name": ["a", "a", "a"], "group": 0, "start": [0, 8, 24]}), 8)[0]
-    {'name': 'a', 'group': 0, 'start': 0, 'windows': 2, 'labelled': False}
+    >>> stretches(pd.DataFrame({"name": ["a", "a", "a"], "number": [0, 1, 3], "group": 0, "start": [0, 8, 24]}))[0]
+    {'name': 'a', 'number': 0, 'windows': 2, 'group': 0, 'start': 0, 'labelled': False}
     """
     made: list[dict[str, Any]] = []
     labels = table["labelled"].tolist() if "labelled" in table else [False] * len(table)
-    for name, group, start, labelled in zip(table["name"], table["group"], table["start"], labels, strict=True):
+    columns = [table[name].tolist() for name in ("name", "number", "group", "start")]
+    for name, number, group, start, labelled in zip(*columns, labels, strict=True):
         last = made[-1] if made else {}
-        if last.get("name") == name and start == last["start"] + last["windows"] * window:
+        if last.get("name") == name and last["number"] + last["windows"] == number:
             last["windows"] += 1
         else:
             made.append({
-                "name": str(name), "group": int(group), "start": int(start), "windows": 1, "labelled": bool(labelled)
+                "name": name, "number": number, "windows": 1, "group": group, "start": start, "labelled": labelled
             })  # fmt: skip
-    return made
+    return made if len(made) <= MOST else []

@@ -251,12 +251,13 @@ def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) ->
     """Write every file but bundle.yaml, whose content is returned; and the share of the new windows that is still above."""
     count, native = len(bundle.normal), bundle.backend == "native"
     grown = references.plus(heard.vectors, heard.table)
+    rows = stretches(grown.table) if len(references.table) else []
     if native:
         normal = np.concatenate([bundle.normal, heard.score])
         groups = _recordings(bundle, references) + heard.table["group"].nunique()
     else:
-        if grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
-            what = f"{len(grown.vectors)} windows are more than a bundle holds"
+        if not rows or grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
+            what = f"{len(grown.vectors)} windows are more than a bundle can be updated to"
             raise AuscultError(what, str(bundle.folder), "fit again, to fewer recordings or with longer windows")
         np.save(part / "reference.npy", grown.vectors)
         normal, groups = grown.left_out()[grown.counted], grown.recordings
@@ -276,7 +277,7 @@ def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) ->
     )  # fmt: skip
     facts = {
         **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training,
-        "references": stretches(grown.table, bundle.window),
+        "references": rows,
         "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
     }  # fmt: skip
     return facts, float((normal[count:] > rule.value).mean()) if len(normal) > count else math.nan
