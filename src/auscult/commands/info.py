@@ -81,12 +81,10 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         f"fitted to   {_number(training, 'recordings'):g} recordings ({minutes:.1f} min), "
         f"{_number(training, 'windows'):g} windows"
         + (f", in {len(modes)} modes: {', '.join(map(str, modes))}" if len(modes) > 1 else ""),
-        f"threshold   {_number(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous",
     ]
     if signal["lowest"] > -400:  # kept
-        lines.append(
-            f"levels      {signal['lowest']:.0f} to {signal['highest']:.0f} dBFS; of another one a verdict is withheld"
-        )
+        lines.append(f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS")
+    lines.append(f"threshold   {_number(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
     if isinstance(rate, float) and 0 < rate < 1:
         lines.append(f"            which {rate:.3g} of normal windows are: one false alarm in {1 / rate:.0f} windows")
         day = 86400 / seconds * rate

@@ -117,7 +117,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
     (limit, rate), normals, first = _rule(manifest, folder), _recordings(manifest, folder), 0
     lines = list(_lines(journal))
-    own = [line for line in lines if (line.get("bundle_digest") or manifest.digest) == manifest.digest]
+    own = [line for line in lines if manifest.digest.startswith(line.get("bundle_digest") or "")]
     own = [line for line in own if line["bundle"] == manifest.name]
     scored = sorted((line for line in own if line["score"] not in ("", None)), key=lambda line: str(line["time"]))
     if not scored:
