@@ -150,7 +150,9 @@ def test_levels_and_what_is_not_counted(fitted: Bundle, tmp_path: Path, capsys: 
     assert "another level than any training recording: was the microphone moved?" in text
     assert "not counted: 1 recording(s) without a score" in text
     digest = bundle.load(fitted.folder).digest
-    marked = [{**each, "bundle_digest": digest[:16] if number % 3 else "0" * 16} for number, each in enumerate(rows[:60])]
+    marked = [
+        {**each, "bundle_digest": digest[:16] if number % 3 else "0" * 16} for number, each in enumerate(rows[:60])
+    ]
     found = drift(fitted.folder, journal(tmp_path / "k.jsonl", marked))
     assert (found.other_lines, sum(each.recordings for each in found.periods)) == (20, 40)
 
