@@ -133,11 +133,10 @@ def score_and_curve(
         raise UnusableError(f"unusable: {reason} on channel {bundle.channel}", printable(path), fix)
     counted = found.above if found.above.any() else judged
     top = int(np.argmax(np.where(counted, found.score, -np.inf)))
-    higher = int((found.above & (found.score > bundle.normal[-1])).sum())
+    above, count = found.score[found.above], int(judged.sum())
     apart = int(seconds * bundle.sample_rate / bundle.window * judged.mean() + 1e-6)
-    counts = int(found.above.sum()), higher, int(judged.sum()), min(max(1, apart), int(judged.sum()))
     verdict: str = "normal"
-    if anomalous(*counts, bundle.known):
+    if anomalous(above, count, min(max(1, apart), count), bundle.normal, bundle.known):
         verdict = "ANOMALOUS"
     elif found.by_level.any() or not judged.all():
         verdict = "check recording"
@@ -145,8 +144,8 @@ def score_and_curve(
     file = FileScore(
         printable(path), seconds, float(found.score[top]), float(bundle.p_values(found.score[top : top + 1])[0]),
         verdict == "ANOMALOUS", start, min(start + bundle.window / bundle.sample_rate, seconds),
-        len(found.score), int(found.above.sum()), _warning(bundle, recording, seconds, found), verdict,
-        float(judged.sum()) * bundle.rule.rate, higher,
+        len(found.score), len(above), _warning(bundle, recording, seconds, found), verdict,
+        count * bundle.rule.rate, int((above > bundle.normal[-1]).sum()),
     )  # fmt: skip
     return file, found
 

@@ -13,7 +13,9 @@ How far normal recordings stray from that has three reasons, and a binomial of n
 
 Two counts are looked at: of windows above the threshold, and of windows above every normal one, of which n / (N + 1) are
 expected, for a short fault must not drown in an hour. The smaller of their two probabilities decides; the probability that either
-comes out so small by chance is at most the rate if the recording is called anomalous.
+comes out so small by chance is at most the rate if the recording is called anomalous. Counts know no distances: of few normal
+scores the highest is passed often, and by ten times as much as once. So a tenth of the rate is kept for a single window that is so
+much higher than anything normal (`far`), under the one assumption here: that the tail falls as fast as an exponential one.
 
 What is not known is taken as it is least favourable: whether two windows that overlap by half say one thing or two, and rho within
 what the measurement leaves open. Beyond `UNKNOWN` rho need not go: where half of the windows must be above, no larger one makes
@@ -22,6 +24,7 @@ more false alarms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +38,8 @@ from auscult.evaluation.metrics import Floats
 
 UNKNOWN = 0.5
 """Largest intraclass correlation reckoned with, and the one where nothing was measured."""
+FOR_ONE = 0.1
+"""Part of the rate for one window alone."""
 Alike = tuple[int, float, float]
 """(windows in a row, lowest, highest intraclass correlation of so many)."""
 _POINTS = 1024
@@ -56,29 +61,59 @@ class Known:
     alike: tuple[Alike, ...] = ()
 
 
-def anomalous(above: int, higher: int, windows: int, apart: int, known: Known) -> bool:
-    """Whether normal sound has so many windows above the threshold in at most `known.rate` of recordings of this length.
+def anomalous(above: Floats, windows: int, apart: int, normal: Floats, known: Known) -> bool:
+    """Whether at most `known.rate` of normal recordings of this length have windows like these.
+
+    Args:
+        above: scores of the windows above the threshold.
+        windows: how many the recording has; apart: how many can be had without overlap.
+        normal: left-out scores, ascending.
+    """
+    if len(above) in (0, windows):  # all above is no more likely than that the first one is
+        return len(above) > 0
+    higher = int((above > normal[-1]).sum())
+    return too_many(len(above), higher, windows, apart, known) or bool(
+        above.max() > far(normal, FOR_ONE * known.rate / windows, known.effective)
+    )
+
+
+def far(normal: Floats, chance: float, effective: float) -> float:
+    """The score that a normal window exceeds with a probability of `chance` if the upper half of the scores is exponential:
+    the excess over the median, given k others of mean m, is above x with a probability of (1 + x / (k m))^-k.
+
+    >>> normal = np.arange(1.0, 101.0)
+    >>> [round(far(normal, chance, 100.0)) for chance in (0.5, 0.1, 1e-3, 1e-6)]
+    [50, 91, 216, 426]
+    """
+    middle = float(np.median(normal))
+    excess = normal[normal > middle] - middle
+    k = max(1.0, effective / 2)
+    if not len(excess):
+        return math.inf
+    return middle + k * float(excess.mean()) * ((0.5 / min(chance, 0.5)) ** (1 / k) - 1)
+
+
+def too_many(above: int, higher: int, windows: int, apart: int, known: Known) -> bool:
+    """Whether so many windows above the threshold, or above every normal window, are in at most 1 - `FOR_ONE` of the rate of
+    normal recordings.
 
     Args:
         above: windows above the threshold; higher: those of them that are above every normal window.
-        windows: of the recording; apart: how many of them can be had without overlap.
+        windows, apart: as of `anomalous`.
 
     >>> known = Known(0.1, 60, 60.0, ((2, 0.0, 0.1),))
-    >>> [anomalous(above, 0, 719, 360, known) for above in (1, 100, 200)]  # 72 are expected
+    >>> [too_many(above, 0, 719, 360, known) for above in (1, 100, 200)]  # 72 are expected
     [False, False, True]
-    >>> [anomalous(higher, higher, 719, 360, known) for higher in (13, 60)]  # 12 are expected
+    >>> [too_many(higher, higher, 719, 360, known) for higher in (13, 60)]  # 12 are expected
     [False, True]
-    >>> anomalous(1, 0, 1, 1, known), anomalous(2, 0, 2, 1, known), anomalous(1, 0, 2, 1, known)
-    (True, True, False)
     """
-    if above in (0, windows):  # all above is no more likely than that the first one is
-        return above > 0
-    low, high = _alike(known, apart)
-    for rho in np.linspace(low, high, 3):
+    stretch, low, high = _alike(known, apart)
+    clumps = max(1, round(apart / (1 + (stretch - 1) * high)))
+    for rho in np.linspace(min(low, UNKNOWN), min(high, UNKNOWN), 3):
         shares = _shares(known, float(rho))
-        for size in (windows, apart):
+        for size in sorted({windows, apart, clumps}):
             counts = [max(1, count * size // windows) if count else 0 for count in (above, higher)]
-            if _chance(counts[0], counts[1], size, *shares) > known.rate:
+            if _chance(counts[0], counts[1], size, *shares) > (1 - FOR_ONE) * known.rate:
                 return False
     return True
 
@@ -124,12 +159,11 @@ def effective(scores: int, recordings: int, alike: Sequence[Alike]) -> float:
     return max(recordings, scores / (1 + (scores / recordings - 1) * alike[-1][2]))
 
 
-def _alike(known: Known, apart: int) -> tuple[float, float]:
-    """Bounds of rho for a recording of so many windows: those of the longest stretch that is no longer."""
+def _alike(known: Known, apart: int) -> Alike:
+    """Of the longest stretch that was measured and is no longer than the recording; its length is 1 if none was."""
     if not known.alike:
-        return 0.0, UNKNOWN
-    _, low, high = max((each for each in known.alike if each[0] <= apart), default=known.alike[0])
-    return min(low, UNKNOWN), min(high, UNKNOWN)
+        return 1, 0.0, UNKNOWN
+    return max((each for each in known.alike if each[0] <= apart), default=known.alike[0])
 
 
 def _correlation(z: Floats, block: np.ndarray, recordings: int) -> tuple[float, float]:
@@ -157,7 +191,7 @@ def _shares(known: Known, rho: float) -> tuple[Floats, Floats]:
     # Points that fill the cube evenly (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018).
     step = 1.2207440846057596 ** -np.arange(1, 4)
     first, second, third = ((0.5 + np.outer(step, np.arange(_POINTS))) % 1).clip(1e-9, 1 - 1e-9)
-    weight, top = known.effective + 1, 1 / (known.scores + 1)
+    weight, top = known.effective + 1, 1 / (known.effective + 1)
     share = betaincinv(known.rate * weight, (1 - known.rate) * weight, first)
     highest = np.zeros(_POINTS)
     if top < known.rate:
