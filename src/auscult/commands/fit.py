@@ -75,6 +75,10 @@ def _setting(text: str) -> tuple[str, str]:
 def _run(arguments: Namespace) -> int:
     import yaml
 
+    from auscult.detector.places import require_folder, require_new_bundle
+
+    require_folder(arguments.folder, "recordings", "give the folder that holds recordings of normal sound")
+    require_new_bundle(arguments.out, arguments.force)
     from auscult.detector import bundle
 
     settings: dict[str, Any] = {}

@@ -58,13 +58,17 @@ def score(parser: ArgumentParser) -> Command:
 def _run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
-    from auscult.detector import bundle as bundles
-    from auscult.detector.score import score_and_curve
+    from auscult.detector.places import require_bundle, require_some
     from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
-    bundle = bundles.load(arguments.bundle)
+    require_bundle(arguments.bundle)
+    require_some(arguments.files)
     paths = recordings(arguments.files)
+    from auscult.detector import bundle as bundles
+    from auscult.detector.score import score_and_curve
+
+    bundle = bundles.load(arguments.bundle)
     unread = unsure = anomalous = 0
     with ExitStack() as stack:
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible

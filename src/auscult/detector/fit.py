@@ -32,6 +32,7 @@ from auscult.detector.folder import (
 )
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
+from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
 from auscult.detector.thresholds import check_rate, choose, left_out_scores, require_different, require_supported
 from auscult.detector.verdict import alikeness, effective
@@ -92,7 +93,7 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
             cannot be trained on them.
     """
     asked = settings or FitSettings()
-    _check_out(out, force)
+    require_new_bundle(out, force)
     method_settings = checked(asked)
     with atomic_folder(out) as part:
         work = part / "work"
@@ -173,19 +174,6 @@ def learn(
         normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if not out.name or out.name == "..":
-        raise AuscultError("a bundle is a folder with a name", str(out), "say -o pump.bundle")
-    if not out.exists():
-        return
-    if not (out / "bundle.yaml").is_file():
-        if out.is_dir() and not any(out.iterdir()):
-            return
-        raise AuscultError("this exists and is no bundle", str(out), "choose another name")
-    if not force:
-        raise AuscultError("there is a bundle already", str(out), "choose another name, or replace it with --force")
 
 
 def checked(asked: FitSettings) -> MethodSettings:

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from auscult.data.audio import Channel, printable
 from auscult.detector.model import check_model, load_network
+from auscult.detector.places import require_bundle
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import long_enough
@@ -277,8 +278,7 @@ def _as_text(value: Any) -> Any:
 
 def _manifest(folder: Path) -> _Manifest:
     path = folder / "bundle.yaml"
-    if not os.path.lexists(path):
-        raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
+    require_bundle(folder)
     content = read_bytes(path, MOST_BYTES["bundle.yaml"])
     text, mark, digest = content.rpartition(b"sha256: ")
     whole = bool(mark) and digest.strip() == hashlib.sha256(text).hexdigest().encode()
