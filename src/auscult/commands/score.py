@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from auscult.commands import Command, print_table
-from auscult.commands.terminal import paint
+from auscult.commands.terminal import paint, wrapped
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -152,7 +152,7 @@ def _writer(
             print_table([HEADING, *map(_row, kept)], DROP, VERDICTS)
             print(_summary(kept))
             for note in _notes(kept, bundle):
-                print(f"note: {note}")
+                print(wrapped(f"note: {note}"))
 
     stack.callback(finish)
     return write

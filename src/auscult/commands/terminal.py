@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -34,6 +35,13 @@ def shortened(text: str, width: int) -> str:
     while columns(tail) > (width - 3) // 2:
         tail = tail[1:]
     return f"{head}...{tail}"
+
+
+def wrapped(text: str) -> str:
+    """`text` in lines as wide as the terminal; elsewhere in one."""
+    if not sys.stdout.isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, subsequent_indent="  ")
 
 
 def columns(text: str) -> int:

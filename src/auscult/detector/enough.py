@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.detector.recordings import Found
-from auscult.detector.thresholds import Threshold, needed, quantile
+from auscult.detector.thresholds import needed, quantile
 from auscult.evaluation.metrics import Floats
 
 RATE = 0.1
@@ -40,20 +40,6 @@ def default_rate(effective: float, recordings: int) -> tuple[float, str]:
     )
 
 
-def notes_on(rule: Threshold, recordings: int) -> list[str]:
-    """What is to be known of a threshold from few recordings, with how many more are needed."""
-    more = max(needed(rule.rate), 2) - recordings
-    reason = "windows of one recording are more alike than those of two"
-    if recordings == 1:
-        return [
-            f"the threshold comes from a single recording and is too low, for {reason}: more false alarms will come than "
-            f"{rule.rate:g} of windows; {more} more recording(s), of other days, are needed"
-        ]
-    if more > 0:
-        return [f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed"]
-    return []
-
-
 def cross_fitted(normal: Floats, group: np.ndarray, rate: float) -> tuple[int, int]:
     """(windows above the threshold, of how many), where a fifth of the recordings is judged by a threshold from the others.
 
@@ -77,7 +63,7 @@ def cross_fitted(normal: Floats, group: np.ndarray, rate: float) -> tuple[int, i
 
 def notes_on_check(above: int, counted: int, rate: float) -> list[str]:
     """A note where recordings that follow each other differ by more than chance would have it."""
-    if above <= 2 * rate * counted or above - rate * counted < 3:
+    if above < 1.5 * rate * counted or above - rate * counted < 3:
         return []
     return [
         f"recordings differ: {above} of {counted} windows are above a threshold taken from recordings of other times, where "

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.audio import Channel
-from auscult.detector.enough import cross_fitted, default_rate, notes_on, notes_on_check, notes_on_time
+from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import (
     BACKENDS,
     FORMAT,
@@ -34,7 +34,14 @@ from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
-from auscult.detector.thresholds import check_rate, choose, left_out_scores, require_different, require_supported
+from auscult.detector.thresholds import (
+    check_rate,
+    choose,
+    left_out_scores,
+    notes_on,
+    require_different,
+    require_supported,
+)
 from auscult.detector.verdict import alikeness, effective
 from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
@@ -116,7 +123,7 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
         rule = choose(fitted.normal, rate)
         np.save(part / "normal.npy", np.sort(fitted.normal))
         checked_on = cross_fitted(fitted.normal, group, rate)
-        windows.notes += [note] if note else notes_on(rule, recordings)
+        windows.notes += [note] if note else notes_on(rule, recordings, len(group))
         windows.notes += notes_on_check(*checked_on, rate) + notes_on_time(normals.used, asked.one_mode)
         training = normals.facts() | {"above_by_others": list(checked_on)}
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes

@@ -169,3 +169,23 @@ def require_different(normal: np.ndarray, where: str, distances: bool) -> None:
         what = f"the normal windows are all alike (left-out scores from {normal.min():.3g} to {normal.max():.3g})"
         fix = "record the machine at different times, or listen to another channel (--channel)"
         raise AuscultError(f"{what}: there is nothing to tell apart", where, fix)
+
+
+def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:
+    """What is to be known of a threshold from few recordings or few windows, with how many more are needed."""
+    more = max(needed(rule.rate), 2) - recordings
+    reason = "windows of one recording are more alike than those of two"
+    notes = []
+    if recordings == 1:
+        notes.append(
+            f"the threshold comes from a single recording and is too low, for {reason}: more false alarms will come than "
+            f"{rule.rate:g} of windows; {more} more recording(s), of other days, are needed"
+        )
+    elif more > 0:
+        notes.append(f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed")
+    if rule.by == "gamma" and needed(rule.rate) > windows:
+        notes.append(
+            f"{windows} windows are too few for a rate of {rule.rate:g}, to which a gamma distribution extrapolates: "
+            f"{needed(rule.rate) - windows} more are needed for a quantile"
+        )
+    return notes

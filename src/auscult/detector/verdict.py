@@ -111,8 +111,8 @@ def too_many(above: int, higher: int, windows: int, apart: int, known: Known) ->
     clumps = max(1, round(apart / (1 + (stretch - 1) * high)))
     for rho in np.linspace(min(low, UNKNOWN), min(high, UNKNOWN), 3):
         shares = _shares(known, float(rho))
-        for size in sorted({windows, apart, clumps}):
-            counts = [max(1, count * size // windows) if count else 0 for count in (above, higher)]
+        for size in {windows, apart, clumps} - {1}:  # a single one is above in `rate` of cases, and so are all of them
+            counts = [max(1, round(count * size / windows)) if count else 0 for count in (above, higher)]
             if _chance(counts[0], counts[1], size, *shares) > (1 - FOR_ONE) * known.rate:
                 return False
     return True
