@@ -6,8 +6,8 @@ the threshold, and one that knows how many are expected (auscult/detector/verdic
 
 Valve: of the 25 normal clips of each of four working patterns 15 are fitted to, drawn anew for each split by a fixed seed; the
 others, and the 100 faulty ones, are joined to recordings. Log-mel statistics over time (mean, deviation, maximum; Euclidean
-distance to the nearest neighbour, as `spectral_knn`), put together from half windows. Windows are a whole clip, or 32 frames (1 s),
-of which a clip has 18 that overlap by half. There is none across a join, where the valve's rhythm breaks.
+distance to the nearest neighbour, as `spectral_knn`), put together from half windows. Windows are a whole clip, or 32 frames
+(1 s), of which a clip has 18 that overlap by half. There is none across a join, where the valve's rhythm breaks.
 
 Noise: scores alone, of recordings whose windows are alike in three ways; in one of them the training recordings have one window
 each, so that nothing is known of that. The interval is of the mean over splits (1.96 standard errors).
@@ -26,7 +26,6 @@ import pandas as pd
 import soundfile
 import torch
 from scipy.signal import lfilter
-from valve_splits import ROOT, TRAINED
 
 from auscult.detector.thresholds import left_out_scores, quantile
 from auscult.detector.verdict import Known, alikeness, anomalous, effective
@@ -35,6 +34,7 @@ from auscult.features import exact_spectrogram
 from auscult.files import atomic_file
 from auscult.scoring.knn import nearest
 from auscult.settings.params import load_profile
+from valve_splits import ROOT, TRAINED
 
 TABLE = ROOT / "metrics" / "verdicts.csv"
 RATE = 0.1
@@ -90,7 +90,9 @@ def valve(clips: Path, splits: int) -> Iterator[list[tuple[str, int, str, bool, 
         parts = halves(mels, frames)
         for split in range(splits):
             rng = np.random.default_rng([split, frames])
-            chosen = [rng.permutation(np.flatnonzero((pattern == each) & ~faulty))[:TRAINED] for each in np.unique(pattern)]
+            chosen = [
+                rng.permutation(np.flatnonzero((pattern == each) & ~faulty))[:TRAINED] for each in np.unique(pattern)
+            ]
             yield list(_valve(name, parts, pattern, faulty, np.concatenate(chosen), rng))
 
 
@@ -160,8 +162,8 @@ def summed_up(splits: Iterator[list[tuple[str, int, str, bool, bool]]]) -> pd.Da
     shares: dict[tuple[str, int, str], list[tuple[float, float]]] = defaultdict(list)
     for number, split in enumerate(splits, 1):
         table = pd.DataFrame(split, columns=["sound", "length", "recordings", "any", "count"])
-        for key, of in table.groupby(["sound", "length", "recordings"]):
-            shares[key].append((100 * of["any"].mean(), 100 * of["count"].mean()))
+        for (sound, length, recordings), of in table.groupby(["sound", "length", "recordings"]):  # type: ignore[misc]
+            shares[str(sound), int(length), str(recordings)].append((100 * of["any"].mean(), 100 * of["count"].mean()))
         print(f"\r{number} splits", end="", file=sys.stderr)
     print(file=sys.stderr)
     rows = []

@@ -74,7 +74,10 @@ def test_nothing_is_written_unless_asked(folder: Path, capsys: pytest.CaptureFix
     for more, words in (
         (["--by", "gamma"], "--by without --rate"),
         (["--rate", "2"], "between 0 and 1"),
-        (["--rate", "0.01"], "99 are needed: record 87 more like the 12 there are, or choose a higher rate, or use --by"),
+        (
+            ["--rate", "0.01"],
+            "99 are needed: record 87 more like the 12 there are, or choose a higher rate, or use --by",
+        ),
         (["--rate", "0.001", "--by", "quantile"], "999 are needed"),
         (["--rate", "0.1", "--recordings-per-day", "0"], "numbers above 0"),
     ):

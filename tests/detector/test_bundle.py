@@ -249,7 +249,9 @@ def test_a_rate_that_the_scores_do_not_support_is_refused_and_extrapolated_only_
     values = np.random.default_rng(5).gamma(4, 2, 60)
     assert thresholds.choose(values, 1 / 61) == thresholds.Threshold(values.max(), 1 / 61, "quantile")
     for by in (None, "quantile"):
-        with pytest.raises(AuscultError, match=r"60 windows of normal sound support a .*rate of 0\.016 at least") as caught:
+        with pytest.raises(
+            AuscultError, match=r"60 windows of normal sound support a .*rate of 0\.016 at least"
+        ) as caught:
             thresholds.choose(values, 0.01, by)  # type: ignore[arg-type]
         assert "99 are needed: record 39 more" in caught.value.fix
     assert thresholds.choose(values, 0.01, "gamma").by == "gamma"

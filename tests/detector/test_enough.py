@@ -30,7 +30,8 @@ def test_few_recordings_raise_the_rate_that_nobody_asked_for(tmp_path: Path) -> 
     assert 4 <= effective < 9
     assert made.rule.rate == pytest.approx(1 / (int(effective) + 1))
     assert made.rule.value == quantile(made.normal, made.rule.rate)
-    assert any(f"the rate of false alarms is {made.rule.rate:.2g}, for 4 recordings" in n for n in made.facts["training"]["notes"])
+    said = f"the rate of false alarms is {made.rule.rate:.2g}, for 4 recordings"
+    assert any(said in note for note in made.facts["training"]["notes"])
     asked = bundle.fit(folder, tmp_path / "c", FitSettings(seconds=1.0, rate=0.1))
     assert asked.rule.rate == 0.1
     assert any("4 recordings are few for a rate of 0.1" in note for note in asked.facts["training"]["notes"])

@@ -42,7 +42,9 @@ def fit(parser: ArgumentParser) -> Command:
         help="of a window; default: as the shortest recording, stubs apart, 10 at most",
     )
     parser.add_argument(
-        "--rate", type=float, help="of false alarms per window; default: 0.1, or the smallest that few recordings support"
+        "--rate",
+        type=float,
+        help="of false alarms per window; default: 0.1, or the smallest that few recordings support",
     )
     parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or what most recordings have")
     parser.add_argument("--channel", type=_channel, default=0, help="0 = the first (default), 1, ...; or `mean`")

@@ -117,9 +117,7 @@ def _complain(bar: Any, path: Path, error: Exception) -> None:
     bar.write(f"error: {printable(path)}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
 
 
-def _writer(
-    kind: str, stack: ExitStack, bundle: Bundle
-) -> Callable[[Path, FileScore | None, Exception | None], None]:
+def _writer(kind: str, stack: ExitStack, bundle: Bundle) -> Callable[[Path, FileScore | None, Exception | None], None]:
     """`write(path, score, error)` for each recording; a table and a JSON list appear when `stack` closes."""
     from auscult.data.audio import printable
     from auscult.detector.score import UnusableError
@@ -171,7 +169,11 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
 def _above(values: dict[str, Any]) -> str:
     words = f"{values['above']} of {values['windows']}"
     if values["windows"] > 1:
-        words += f" ({values['expected']:.2g} expected)" if values["expected"] < 10 else f" ({values['expected']:.0f} expected)"
+        words += (
+            f" ({values['expected']:.2g} expected)"
+            if values["expected"] < 10
+            else f" ({values['expected']:.0f} expected)"
+        )
     if values["windows"] > 1 and values["higher"] and values["verdict"] != "ANOMALOUS":
         words += f", {values['higher']} above all normal"
     return words

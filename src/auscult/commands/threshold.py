@@ -32,7 +32,9 @@ def threshold(parser: ArgumentParser) -> Command:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
     wish = parser.add_mutually_exclusive_group()
     wish.add_argument("--rate", type=float, help="of false alarms, between 0 and 1")
-    wish.add_argument("--per-day", metavar="N", type=float, help="false alarms a day that are bearable, instead of --rate")
+    wish.add_argument(
+        "--per-day", metavar="N", type=float, help="false alarms a day that are bearable, instead of --rate"
+    )
     parser.add_argument(
         "--recordings-per-day", metavar="N", type=float, help="how many are judged; default: listening without a break"
     )
@@ -51,7 +53,9 @@ def _run(arguments: Namespace) -> int:
     if arguments.by and not wished:
         raise AuscultError("--by without --rate", fix="say --rate 0.05 as well")
     if any(number is not None and not number > 0 for number in (arguments.per_day, arguments.recordings_per_day)):
-        raise AuscultError("--per-day and --recordings-per-day are numbers above 0", fix="such as --recordings-per-day 24")
+        raise AuscultError(
+            "--per-day and --recordings-per-day are numbers above 0", fix="such as --recordings-per-day 24"
+        )
     from auscult.detector import bundle as bundles
     from auscult.detector.thresholds import choose
 
@@ -63,7 +67,11 @@ def _run(arguments: Namespace) -> int:
         try:
             rules["asked for"] = choose(bundle.normal, rate, arguments.by)
         except AuscultError as error:
-            fix = f"{error.fix}, or use --by gamma, which extrapolates" if not arguments.by and 0 < rate < 1 else error.fix
+            fix = (
+                f"{error.fix}, or use --by gamma, which extrapolates"
+                if not arguments.by and 0 < rate < 1
+                else error.fix
+            )
             raise AuscultError(error.what, str(arguments.bundle), fix) from None
     written = wished and not arguments.dry_run
     facts = {name: _facts(bundle, rule, times) for name, rule in rules.items()}
@@ -84,7 +92,9 @@ def _rate(per_day: float, times: float) -> float:
 
     if per_day >= times:
         what = f"{per_day:g} false alarms a day are no fewer than the {times:g} verdicts of a day"
-        raise AuscultError(what, fix="choose a smaller --per-day, or say how many recordings are judged: --recordings-per-day")
+        raise AuscultError(
+            what, fix="choose a smaller --per-day, or say how many recordings are judged: --recordings-per-day"
+        )
     return per_day / times
 
 

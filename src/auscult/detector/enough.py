@@ -80,7 +80,9 @@ def notes_on_time(used: Mapping[str, Found], one_mode: bool) -> list[str]:
             f"each of {len(folders)} sub-folders holds one recording: how sound changes within a day is not known"
         )
     elif len(folders) > 1 and not one_mode and all(_DAY.search(name) for name in folders.index):
-        notes.append("sub-folders look like days and are taken for modes of operation: if they are none, use --one-mode")
+        notes.append(
+            "sub-folders look like days and are taken for modes of operation: if they are none, use --one-mode"
+        )
     span = _span(used)
     if len(used) > 1 and span is not None and span <= timedelta(hours=1):
         notes.append(

@@ -75,7 +75,7 @@ class _Manifest(Section):
     files: dict[str, str]
     effective: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
     """As many independent left-out scores tell as much as these; 0 = as many as there are recordings."""
-    alike: Annotated[list[tuple[Annotated[int, Field(ge=2)], _Share, _Share]], Field(max_length=64)] = []
+    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)] = ()
     """See `verdict.alikeness`."""
 
 

@@ -1,8 +1,9 @@
 """What a bundle says of a recording: the score of every window, and a verdict that holds.
 
-A recording is anomalous if more of its windows are than normal sound of that length would have (verdict.py). A window above the threshold is anomalous unless its level alone explains that: where it is louder or softer than anything
-trained on and would be normal at the nearest level that was, nobody can tell a machine from a microphone that was moved. Windows
-with digital silence are not judged at all.
+A recording is anomalous if more of its windows are than normal sound of that length would have (verdict.py). A window above the
+threshold is anomalous unless its level alone explains that: where it is louder or softer than anything trained on and would be
+normal at the nearest level that was, nobody can tell a machine from a microphone that was moved. Windows with digital silence are
+not judged at all.
 """
 
 from __future__ import annotations

@@ -182,7 +182,9 @@ def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:
             f"{rule.rate:g} of windows; {more} more recording(s), of other days, are needed"
         )
     elif more > 0:
-        notes.append(f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed")
+        notes.append(
+            f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed"
+        )
     if rule.by == "gamma" and needed(rule.rate) > windows:
         notes.append(
             f"{windows} windows are too few for a rate of {rule.rate:g}, to which a gamma distribution extrapolates: "

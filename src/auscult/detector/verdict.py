@@ -12,14 +12,14 @@ How far normal recordings stray from that has three reasons, and a binomial of n
   correlation, is measured on the left-out scores where recordings have several windows (`alikeness`).
 
 Two counts are looked at: of windows above the threshold, and of windows above every normal one, of which n / (N + 1) are
-expected, for a short fault must not drown in an hour. The smaller of their two probabilities decides; the probability that either
-comes out so small by chance is at most the rate if the recording is called anomalous. Counts know no distances: of few normal
-scores the highest is passed often, and by ten times as much as once. So a tenth of the rate is kept for a single window that is so
-much higher than anything normal (`far`), under the one assumption here: that the tail falls as fast as an exponential one.
+expected, for a short fault must not drown in an hour. The smaller of their two probabilities decides; the probability that
+either comes out so small by chance is at most the rate if the recording is called anomalous. Counts know no distances, and the
+highest of few normal scores is passed often. So a tenth of the rate is kept for a single window that is very much higher than
+anything normal (`far`), under the one assumption made here: that the tail falls as fast as an exponential one.
 
-What is not known is taken as it is least favourable: whether two windows that overlap by half say one thing or two, and rho within
-what the measurement leaves open. Beyond `UNKNOWN` rho need not go: where half of the windows must be above, no larger one makes
-more false alarms.
+What is not known is taken as it is least favourable: whether windows that overlap by half, or that follow each other, say one
+thing or several, and rho within what the measurement leaves open. Beyond `UNKNOWN` rho need not go: where half of the windows
+must be above, no larger one makes more false alarms.
 """
 
 from __future__ import annotations
