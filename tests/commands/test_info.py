@@ -39,8 +39,8 @@ def test_it_says_what_it_is(folder: Path, tmp_path: Path, capsys: pytest.Capture
         "spectral_knn: distance to the nearest normal windows, k = 1",
         "12 recordings (0.2 min), 12 windows, in 2 modes: idle, load",
         f"{made.threshold:.6g} (quantile)",
-        "0.1 of normal windows are: one false alarm in 10 windows",
-        "8640 a day",
+        "0.1 of normal windows are, and so many normal recordings are called anomalous",
+        "about 17280 false alarms a day",
         "left out    1\n    idle/stub.wav: 0.2 s long",
         "state       whole",
     ):

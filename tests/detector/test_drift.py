@@ -201,7 +201,7 @@ def test_other_files_are_refused(fitted: Bundle, tmp_path: Path, capsys: pytest.
     for number, change in enumerate(({"threshold": {}}, {"threshold": {"value": "x", "rate": 0.1}}, {"training": {}})):
         odd = tmp_path / str(number)
         shutil.copytree(fitted.folder, odd)
-        write_manifest(odd / "bundle.yaml", {**facts, "references": [], "name": "pump", **change})
+        write_manifest(odd / "bundle.yaml", {**facts, "references": [], "effective": 0.0, "name": "pump", **change})
         assert cli.main(["drift", str(odd), str(tmp_path / "begun.csv")]) == 2
         assert "bundle.yaml does not say" in capsys.readouterr().err
     for bundle_, file, per, words in (

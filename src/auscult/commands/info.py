@@ -86,9 +86,13 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         lines.append(f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS")
     lines.append(f"threshold   {_number(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
     if isinstance(rate, float) and 0 < rate < 1:
-        lines.append(f"            which {rate:.3g} of normal windows are: one false alarm in {1 / rate:.0f} windows")
-        day = 86400 / seconds * rate
-        lines.append(f"            that is {day:.0f} a day if it listens without a pause, window after window")
+        day = rate * 86400 * facts["sample_rate"] / facts["hop"]
+        lines.append(
+            f"            {rate:.3g} of normal windows are, and so many normal recordings are called anomalous"
+        )
+        lines.append(
+            f"            about {day:.0f} false alarms a day of listening without a break; see `auscult threshold`"
+        )
     for each in facts["updates"]:
         kind = "false alarms" if each["false_alarms"] else "recordings"
         lines.append(

@@ -25,9 +25,10 @@ import numpy as np
 import soundfile
 
 from auscult.detector.arrays import Sound
-from auscult.detector.fit import FitSettings, check_out, fit, name_of
+from auscult.detector.fit import FitSettings, fit, name_of
 from auscult.detector.folder import Bundle, load
 from auscult.detector.manifest import file_names, write_manifest
+from auscult.detector.places import require_new_bundle
 from auscult.detector.score import FileScore, curve, score_file
 from auscult.detector.stream import recordings
 from auscult.detector.thresholds import By, choose
@@ -112,7 +113,7 @@ class Detector:
             AuscultError: something is there; the folder that it was loaded from was changed.
         """
         out, bundle = Path(out), self.bundle
-        check_out(out, force)
+        require_new_bundle(out, force)
         with atomic_folder(out) as part:
             (part / "model").mkdir()
             for name in file_names(bundle.backend):

@@ -115,7 +115,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
-    (limit, rate), normals, first = _rule(manifest, folder), _recordings(manifest, folder), 0
+    (limit, rate), normals, first = _rule(manifest, folder), _independent(manifest, folder), 0
     lines = list(_lines(journal))
     own = [line for line in lines if manifest.digest.startswith(line.get("bundle_digest") or "")]
     own = [line for line in own if line["bundle"] == manifest.name]
@@ -166,11 +166,9 @@ def _rule(manifest: Manifest, folder: Path) -> tuple[float, float]:
     raise AuscultError("bundle.yaml does not say what its threshold is", str(folder), "fit it again")
 
 
-def _recordings(manifest: Manifest, folder: Path) -> int:
-    """That the threshold comes from: windows of one recording are alike."""
-    found = len({each.group for each in manifest.references if not each.labelled}) or manifest.training.get(
-        "recordings"
-    )
+def _independent(manifest: Manifest, folder: Path) -> int:
+    """How many scores the threshold comes from, as far as they are independent."""
+    found = int(manifest.effective) or manifest.training.get("recordings")
     if isinstance(found, int) and found > 0:
         return found
     raise AuscultError("bundle.yaml does not say what it was fitted to", str(folder), "fit it again")

@@ -17,6 +17,7 @@ from auscult.detector.reading import read_array
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import long_enough
 from auscult.detector.thresholds import By, Threshold, choose, p_values
+from auscult.detector.verdict import Known
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.features import exact_spectrogram, frames
@@ -42,6 +43,7 @@ class Bundle:
         trained: the network (`trained.networks` has one).
         facts: the content of bundle.yaml.
         signal: gain, and what the training windows were like.
+        known: what a verdict over many windows rests on.
     """
 
     folder: Path
@@ -63,6 +65,14 @@ class Bundle:
     @property
     def threshold(self) -> float:
         return self.rule.value
+
+    @property
+    def known(self) -> Known:
+        count = len(self.normal)
+        recordings = self.facts.get("training", {}).get("recordings", count)
+        independent = self.facts.get("effective") or (recordings if type(recordings) is int else count)
+        alike = tuple((int(windows), low, high) for windows, low, high in self.facts.get("alike", ()))
+        return Known(self.rule.rate, count, float(min(max(independent, 1), count)), alike)
 
     @property
     def digest(self) -> str:

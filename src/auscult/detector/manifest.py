@@ -18,6 +18,7 @@ import yaml
 from pydantic import Field
 
 from auscult.data.audio import printable
+from auscult.detector.places import require_bundle
 from auscult.detector.reading import digest_of, plain_yaml, read_bytes
 from auscult.detector.signal import SignalRange
 from auscult.errors import AuscultError
@@ -41,6 +42,7 @@ _LEFTOVER = re.compile(r"\.bundle\.yaml\.[0-9a-f]{8}\.part|\.bundle\.\d+\.part\.
 """Of a call that was killed while it set the threshold."""
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -94,6 +96,10 @@ class Manifest(Section):
     made_with: dict[str, str]
     training: dict[str, Any]
     files: dict[str, str]
+    effective: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    """As many independent left-out scores tell as much as these; 0 = as many as there are recordings."""
+    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)] = ()
+    """See `verdict.alikeness`."""
     references: tuple[Stretch, ...] = ()
     """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept (too many, or an older version)."""
     updates: tuple[Update, ...] = ()
@@ -133,8 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
         AuscultError: no bundle, one of another format, or one that is not as it was written.
     """
     path = folder / "bundle.yaml"
-    if not os.path.lexists(path):
-        raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
+    require_bundle(folder)
     content = read_bytes(path, MOST_BYTES["bundle.yaml"])
     text, mark, digest = content.rpartition(b"sha256: ")
     whole = bool(mark) and digest.strip() == hashlib.sha256(text).hexdigest().encode()

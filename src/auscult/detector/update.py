@@ -27,16 +27,19 @@ import pandas as pd
 
 from auscult.data.audio import printable
 from auscult.detector.drift import interval, surprise
-from auscult.detector.fit import check_out, embed_all, name_of
+from auscult.detector.enough import cross_fitted, default_rate, notes_on_check
+from auscult.detector.fit import embed_all, name_of
 from auscult.detector.folder import Bundle, load, sha256_of
 from auscult.detector.manifest import MOST_BYTES, file_names, write_manifest
 from auscult.detector.normals import Normals
+from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import look_at
 from auscult.detector.references import References, references_of, stretches
 from auscult.detector.score import NOTABLE
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import recordings
-from auscult.detector.thresholds import choose, notes_on, quantile, require_different
+from auscult.detector.thresholds import choose, notes_on, require_different
+from auscult.detector.verdict import alikeness, effective
 from auscult.detector.windows import cut_windows
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.metrics import Floats
@@ -99,7 +102,7 @@ def update(
     folder = Path(folder)
     target = folder.resolve() if out is None else Path(out)
     if out is not None:
-        check_out(target, force=False)
+        require_new_bundle(target, force=False)
     bundle = load(folder)
     _check_training(bundle)
     references = references_of(bundle)
@@ -116,7 +119,7 @@ def update(
         if heard is None or not _new_to(references, heard, left_out):
             lines = [f"{name}: {reason}" for name, reason in left_out.items()] or ["there are no recordings"]
             raise AuscultError(f"nothing new:{listed(lines)}", str(folder), "give recordings that it does not know")
-        entry, notes = _compared(bundle, references, heard, force)
+        entry, notes = _compared(bundle, heard, force)
         facts, still_above = _write(bundle, references, heard, part)
         work.unlink()
         if out is not None:
@@ -202,7 +205,7 @@ def _new_to(references: References, heard: _Heard, left_out: dict[str, str]) -> 
 
 
 # ------------------------------------------------------------------------------------------------ whether it is normal sound
-def _compared(bundle: Bundle, references: References, heard: _Heard, force: bool) -> tuple[dict[str, Any], list[str]]:
+def _compared(bundle: Bundle, heard: _Heard, force: bool) -> tuple[dict[str, Any], list[str]]:
     """What the manifest says of the update, and notes.
 
     Raises:
@@ -213,7 +216,7 @@ def _compared(bundle: Bundle, references: References, heard: _Heard, force: bool
     above, false_alarms = int(table["above"].sum()), bool(table["labelled"].iloc[0])
     # Windows of one recording are alike: what is counted are recordings, each by its share of windows.
     shares = table.groupby("group")["above"].mean()
-    unlikely = surprise(math.floor(shares.sum() + 1e-9), len(shares), rate, _recordings(bundle, references))
+    unlikely = surprise(math.floor(shares.sum() + 1e-9), len(shares), rate, int(bundle.known.effective))
     too_many = (unlikely < SURPRISING or 2 * above > len(table)) and not false_alarms
     if too_many:
         low, high = interval(float(shares.sum()), len(shares))
@@ -241,51 +244,56 @@ def _compared(bundle: Bundle, references: References, heard: _Heard, force: bool
     return entry, notes + heard.normals.windows.notes
 
 
-def _recordings(bundle: Bundle, references: References) -> int:
-    """How many recordings the threshold there was came from."""
-    return references.recordings or int(bundle.facts["training"]["recordings"])
-
-
 # -------------------------------------------------------------------------------------------------------- the bundle anew
 def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) -> tuple[dict[str, Any], float]:
     """Write every file but bundle.yaml, whose content is returned; and the share of the new windows that is still above."""
-    count, native = len(bundle.normal), bundle.backend == "native"
-    grown = references.plus(heard.vectors, heard.table)
+    count, native, rate = len(bundle.normal), bundle.backend == "native", bundle.rule.rate
+    grown, known = references.plus(heard.vectors, heard.table), bundle.facts["training"]
     rows = stretches(grown.table) if len(references.table) else []
+    training, alike = _training(known, heard.normals.facts()), bundle.known.alike
+    before = references.recordings or int(known["recordings"])
     if native:
         normal = np.concatenate([bundle.normal, heard.score])
-        groups = _recordings(bundle, references) + heard.table["group"].nunique()
+        recordings = before + int(heard.table["group"].nunique())
     else:
         if not rows or grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
             what = f"{len(grown.vectors)} windows are more than a bundle can be updated to"
             raise AuscultError(what, str(bundle.folder), "fit again, to fewer recordings or with longer windows")
         np.save(part / "reference.npy", grown.vectors)
-        normal, groups = grown.left_out()[grown.counted], grown.recordings
+        normal, recordings = grown.left_out()[grown.counted], grown.recordings
+        group = grown.table.loc[grown.counted, "group"].to_numpy()
+        alike, training["above_by_others"] = alikeness(normal, group), list(cross_fitted(normal, group, rate))
     require_different(normal, str(bundle.folder), distances=not native)
-    # A gamma distribution stays only where it was chosen although a quantile was possible.
-    chosen = bundle.rule.by == "gamma" and math.isfinite(quantile(bundle.normal, bundle.rule.rate))
-    rule = choose(normal, bundle.rule.rate, "gamma" if chosen else None)
+    rule, independent = choose(normal, rate, bundle.rule.by), effective(len(normal), recordings, alike)
     np.save(part / "normal.npy", np.sort(normal))
     shutil.copytree(bundle.folder / "model", part / "model")
-    training = _training(bundle, heard.normals.facts())
-    stale = notes_on(bundle.rule, _recordings(bundle, references), count)
-    training["notes"] = [note for note in training["notes"] if note not in stale] + notes_on(rule, groups, len(normal))
+    stale = {default_rate(bundle.known.effective, before)[1], *notes_on(bundle.rule, before, count)}
+    stale |= set(_on_check(known, rate))
+    training["notes"] = [note for note in training["notes"] if note not in stale]
+    training["notes"] += notes_on(rule, recordings, len(normal)) + _on_check(training, rate)
     old, new = bundle.signal, heard.normals.windows.signal
     signal = SignalRange(
         gain=old.gain, lowest=min(old.lowest, new.lowest), highest=max(old.highest, new.highest),
         silence=max(old.silence, new.silence), clipped=max(old.clipped, new.clipped),
     )  # fmt: skip
     facts = {
-        **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training,
-        "references": rows,
+        **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training, "references": rows,
+        "effective": round(independent, 1), "alike": [list(each) for each in alike],
         "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
     }  # fmt: skip
     return facts, float((normal[count:] > rule.value).mean()) if len(normal) > count else math.nan
 
 
-def _training(bundle: Bundle, new: Mapping[str, Any]) -> dict[str, Any]:
+def _on_check(training: Mapping[str, Any], rate: float) -> list[str]:
+    found = training.get("above_by_others")
+    if not isinstance(found, list) or [type(each) for each in found] != [int, int]:
+        return []
+    return notes_on_check(found[0], found[1], rate)
+
+
+def _training(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """`training` of bundle.yaml: old and new recordings together."""
-    whole = dict(bundle.facts["training"])
+    whole = dict(known)
     for count in ("windows", "recordings", "seconds"):
         whole[count] += new[count]
     units = {**whole["units"], **new["units"]}
