@@ -5,10 +5,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auscult.detector.detector import Detector
+    from auscult.detector.detector import Detector as Detector
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
