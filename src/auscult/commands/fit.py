@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import textwrap
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
 from auscult.errors import AuscultError, listed
+from auscult.methods import METHODS, in_a_line
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -20,6 +22,7 @@ def fit(parser: ArgumentParser) -> Command:
     The folder holds recordings of normal sound and nothing else; of any length, rate and format. Sub-folders are modes of
     operation (idle/, load/), of two recordings or more each. The bundle is a folder, too: `auscult score` judges other
     recordings by it. What was left out, and why a threshold may be too low, stands at the end (`training.notes` with --json).
+    `auscult compare` shows which method to take.
 
     Example: auscult fit recordings/normal -o pump.bundle
     """
@@ -49,12 +52,22 @@ def fit(parser: ArgumentParser) -> Command:
     )
     parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of the method"
+        "--set",
+        metavar="KEY=VALUE",
+        action=_Set,
+        default=[],
+        help="a setting of the method; `--method NAME --set help` lists them",
     )
     parser.add_argument("--long-on-cpu", action="store_true", help="train without a GPU what takes days that way")
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
+    parser.add_argument_group("methods", "\n".join(_paragraph(name, in_a_line(name), 15) for name in METHODS))
     return _run
+
+
+def _paragraph(name: str, text: str, indent: int) -> str:
+    """A name, and beside it a text of several lines."""
+    return f"{name:{indent}}" + f"\n{' ' * indent}".join(textwrap.wrap(text, 77 - indent))
 
 
 def _channel(text: str) -> int | str:
@@ -63,11 +76,34 @@ def _channel(text: str) -> int | str:
     raise ArgumentTypeError("a number from 0, or `mean`")
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ArgumentTypeError(f"`{text}` is no KEY=VALUE, such as epochs=30")
-    return key, value
+class _Set(Action):
+    """Collects (key, value); `help` prints the keys of the method that stands before it, and ends."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: object = None) -> None:
+        if values == "help":
+            try:
+                print(_keys(namespace.method))
+            except AuscultError as error:
+                parser.error(str(error))
+            parser.exit()
+        key, equals, value = values.partition("=")
+        if not key or not equals:
+            parser.error(f"argument --set: `{values}` is no KEY=VALUE, such as epochs=30")
+        namespace.set = [*namespace.set, (key, value)]
+
+
+def _keys(method: str) -> str:
+    from auscult.methods.about import keys
+    from auscult.settings.section import near
+
+    if method not in METHODS:
+        raise AuscultError(f"there is no method `{method}`{near(method, METHODS)}", fix=f"use: {', '.join(METHODS)}")
+    lines = [f"{method}: {in_a_line(method)}", "", "--set takes (another method's: --method NAME --set help)"]
+    for key in keys(method):
+        words = f"{', '.join(key.words)}. " if key.words else ""
+        lines.append(f"  {key.name}={key.default}")
+        lines += textwrap.wrap(words + key.meaning, 79, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _run(arguments: Namespace) -> int:
