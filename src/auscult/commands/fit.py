@@ -37,6 +37,25 @@ def fit(parser: ArgumentParser) -> Command:
         default="",
         help="what scores; default: the method's own score, or else nearest neighbours",
     )
+    hearing_arguments(parser)
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action=_Set,
+        default=[],
+        help="a setting of the method; `--method NAME --set help` lists them",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
+    parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
+    parser.add_argument_group("methods", "\n".join(_paragraph(name, in_a_line(name), 15) for name in METHODS))
+    return _run
+
+
+def hearing_arguments(parser: ArgumentParser) -> None:
+    """What `fit` and `compare` have in common."""
+    parser.add_argument(
+        "--labels", metavar="CSV", type=Path, help="a table that says which recordings in FOLDER are normal"
+    )
     parser.add_argument("--k", type=int, default=1, help="neighbours (default: 1)")
     parser.add_argument(
         "--seconds",
@@ -51,18 +70,11 @@ def fit(parser: ArgumentParser) -> Command:
         "--one-mode", action="store_true", help="sub-folders are days or the like, not modes of operation"
     )
     parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action=_Set,
-        default=[],
-        help="a setting of the method; `--method NAME --set help` lists them",
-    )
     parser.add_argument("--long-on-cpu", action="store_true", help="train without a GPU what takes days that way")
-    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
-    parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
-    parser.add_argument_group("methods", "\n".join(_paragraph(name, in_a_line(name), 15) for name in METHODS))
-    return _run
+
+
+HEARING = ("k", "seconds", "rate", "sample_rate", "channel", "one_mode", "seed", "long_on_cpu", "labels")
+"""The names of these, as `FitSettings` has them."""
 
 
 def _paragraph(name: str, text: str, indent: int) -> str:
@@ -124,10 +136,8 @@ def _run(arguments: Namespace) -> int:
                 f"`{value}` is no value", f"--set {key}", "quote it, such as --set 'pooling=[max]'"
             ) from None
     asked = bundle.FitSettings(
-        method=arguments.method, values=settings, backend=arguments.backend, k=arguments.k, rate=arguments.rate,
-        seconds=arguments.seconds, sample_rate=arguments.sample_rate, channel=arguments.channel,
-        one_mode=arguments.one_mode, seed=arguments.seed, long_on_cpu=arguments.long_on_cpu,
-    )  # fmt: skip
+        arguments.method, settings, arguments.backend, **{name: getattr(arguments, name) for name in HEARING}
+    )
     made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
     print(json.dumps(made.facts, indent=1) if arguments.json else _summary(made))
     return 0

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 from auscult.data.audio import Channel
+from auscult.data.pack import pack_windows
 from auscult.detector.folder import (
     BACKENDS,
     FORMAT,
@@ -33,8 +35,8 @@ from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.recordings import quiet
 from auscult.detector.thresholds import choose, left_out_scores, notes_on, require_different
-from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
+from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
 from auscult.pipeline.inputs import training_code
@@ -59,6 +61,7 @@ class FitSettings:
         one_mode: sub-folders are days or the like, and no modes of operation.
         seed: of everything random in training.
         long_on_cpu: train what takes a CPU days.
+        labels: a table that says which recordings are normal; None = all.
     """
 
     method: str = "spectral_knn"
@@ -72,6 +75,7 @@ class FitSettings:
     one_mode: bool = False
     seed: int = 0
     long_on_cpu: bool = False
+    labels: Path | None = None
 
 
 def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: bool = False) -> Bundle:
@@ -95,7 +99,9 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
     with atomic_folder(out) as part:
         work = part / "work"
         work.mkdir()
-        normals = gather(folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode)
+        normals = gather(
+            folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode, asked.labels
+        )
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
         heard = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
@@ -151,16 +157,28 @@ def learn(
     Raises:
         AuscultError: the method cannot be trained on them, or scores all of them alike.
     """
-    windows = normals.windows
-    trained, backend = _train(windows, work, model, states, settings, asked, normals.sample_rate)
+    windows, method = normals.windows, load_method(settings.method)
+    frontend = method.mel(settings) if settings.trained else ""
+    pack_windows(
+        windows.audio, windows.table["unit"].tolist(), work / "train", normals.sample_rate, [frontend] if frontend else []
+    )  # fmt: skip
+    trained, backend = train(work / "train", model, states, settings, asked, training_code(settings))
     vectors, own = _embed_all(trained, windows.audio)
-    normal = own
-    if backend != "native":
-        places = windows.table[["group", "start"]].to_numpy()
-        metric = metric_of(backend)
-        normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
+    normal = left_out(vectors, own, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
+
+
+def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataFrame, samples: int, k: int) -> Floats:
+    """`Fitted.normal` of windows, given what `embed` makes of them.
+
+    Args:
+        table: `group` and `start` of each window; samples: of a window; k: neighbours.
+    """
+    if backend == "native":
+        return own
+    group, start = table["group"].to_numpy(), table["start"].to_numpy()
+    return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -198,32 +216,20 @@ def checked(asked: FitSettings) -> MethodSettings:
     return settings
 
 
-def _train(
-    windows: Windows,
-    work: Path,
-    model: Path,
-    states: Path,
-    settings: MethodSettings,
-    asked: FitSettings,
-    sample_rate: int,
+def train(
+    packed: Path, model: Path, states: Path, settings: MethodSettings, asked: FitSettings, code: str
 ) -> tuple[modelfolder.Trained, str]:
-    """Train the method on the windows, and name the back-end."""
-    from auscult.data.pack import pack_windows
+    """Train the method on packed windows, and name the back-end. Arguments and errors as of `learn` and `train_arm`."""
     from auscult.training.arm import train_arm
 
-    method = load_method(settings.method)
-    frontend = method.mel(settings)
-    pack_windows(
-        windows.audio, windows.table["unit"].tolist(), work / "train", sample_rate,
-        [frontend] if frontend and settings.trained else [],
-    )  # fmt: skip
-    train = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
-    train_arm(settings, "unit", train, asked.seed, work / "train", model, states, training_code(settings))
+    how = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
+    train_arm(settings, "unit", how, asked.seed, packed, model, states, code)
     trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))
         raise AuscultError(f"`{settings.method}` cannot be trained on this: {reason}", fix="choose another --method")
-    silence = np.zeros((1, windows.audio.shape[1]), np.float32)
+    (shape,) = trained.shapes.values()
+    silence = np.zeros((1, shape.samples), np.float32)
     native = np.isfinite(embed(trained, silence)[1]).all()
     if asked.backend == "native" and not native:
         raise AuscultError(f"`{settings.method}` has no score of its own", fix="use knn_cosine or knn_euclidean")
@@ -231,7 +237,7 @@ def _train(
         return trained, asked.backend
     if native:
         return trained, "native"
-    return trained, f"knn_{method.distance}"
+    return trained, f"knn_{trained.method.distance}"
 
 
 def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
