@@ -12,21 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
-from auscult.commands.fit import HEARING, hearing_arguments
+from auscult.commands.fit import HEARING, hearing_arguments, paragraph
 from auscult.errors import AuscultError, listed
 from auscult.methods import METHODS
 
 if TYPE_CHECKING:
     from auscult.detector.compare import Comparison, Verdict
 
-MARKS = """\
-alarms      in 100 windows of normal sound that the method had not heard; ! = more than asked for, beyond chance: its
-            threshold does not hold, and it is not taken
-made-up     clicks, a tone, hiss, a lost band: put into windows of your own sound at levels over 30 dB, from hardly there to
-            plain, and noticed in so many of 100. They are no faults: they show what a method is deaf to
-told apart  in so many of 100 pairs the fault scores higher than normal sound that was not heard; 50 is chance, brackets hold
-            the 95 % interval
-found       by the bundle that `auscult fit` would make of all recordings"""
+_ALARMS = (
+    "of 100 windows of normal sound that the method had not heard; ! = more than asked for, beyond chance: its threshold does "
+    "not hold, and it is not taken"
+)
+_CHANGES = (
+    "put into windows of your own sound at levels over 30 dB, from hardly there to plain, and noticed in so many of 100. They "
+    "are no faults: they show what a method is deaf to"
+)
+_APART = (
+    "in so many of 100 pairs the fault scores higher than normal sound that was not heard; 50 is chance, brackets hold the 95 % "
+    "interval"
+)
+_FOUND = "by the bundle that `auscult fit` would make of all these recordings"
 
 
 def compare(parser: ArgumentParser) -> Command:
@@ -74,7 +79,11 @@ def _run(arguments: Namespace) -> int:
         found = compare(arguments.folder, Path(work), asked, arguments.methods, arguments.faults)
     verdict = found.verdict()
     command = _command(arguments, found, verdict)
-    print(json.dumps(_facts(found, verdict, command), indent=1) if arguments.json else _text(found, verdict, command))
+    print(
+        json.dumps(_plain(_facts(found, verdict, command)), indent=1)
+        if arguments.json
+        else _text(found, verdict, command)
+    )
     return 0
 
 
@@ -101,35 +110,34 @@ def _command(arguments: Namespace, found: Comparison, verdict: Verdict) -> str:
 def _text(found: Comparison, verdict: Verdict, command: str) -> str:
     normals, rows = found.normals, verdict.rows
     seconds = normals.samples / normals.sample_rate
-    lines = [
-        f"{verdict.recordings} recordings of normal sound, {len(found.fold)} windows of {seconds:g} s; each method was tried on",
-        f"recordings left out, in {int(found.fold.max()) + 1} parts. Asked for: {100 * found.rate:g} false alarms in 100 windows.",
-        "",
-    ]
+    said = (
+        f"{verdict.recordings} recordings of normal sound, {len(found.fold)} windows of {seconds:g} s; each method was tried on "
+        f"recordings left out, in {int(found.fold.max()) + 1} parts. Asked for: {100 * found.rate:g} false alarms in 100 windows."
+    )
+    lines = [*textwrap.wrap(said, 79), ""]
     names = [f"{row.name} (default)" if number == 0 else row.name for number, row in enumerate(rows)]
     alarms = [f"{100 * row.alarms:.0f}{' ' if row.holds else '!'}" for row in rows]
+    marks = [("alarms", _ALARMS)]
     if found.faults is not None:
         told = [
             f"{_hundred(row.area)} [{_hundred(row.area_limits[0])}, {_hundred(row.area_limits[1])}]" for row in rows
         ]
         hits = [f"{sum(row.found.values())} of {len(row.found)}" for row in rows]
-        lines += _table([["method", *names], ["alarms ", *alarms], ["told apart", *told], ["found", *hits]]) + [""]
+        lines += [*_table([["method", *names], ["alarms ", *alarms], ["told apart", *told], ["found", *hits]]), ""]
+        marks += [("told apart", _APART), ("found", _FOUND)]
     changes = [[kind, *(_hundred(row.noticed[kind]) for row in rows)] for kind in rows[0].noticed]
     hours = [f"{trial.hour:.0f} s" for trial in found.trials]
-    lines += _table([["method", *names], ["alarms ", *alarms], *changes, ["an hour takes", *hours]])
-    lines += ["", *(line for line in MARKS.splitlines() if found.faults is not None or not _of_faults(line)), ""]
+    lines += [*_table([["method", *names], ["alarms ", *alarms], *changes, ["an hour", *hours]]), ""]
+    marks += [("clicks ...", _CHANGES), ("an hour", "of sound takes so long to score on this machine")]
+    lines += [*(paragraph(name, text, 12) for name, text in marks), ""]
     lines += [f"left out: {name}: {why}" for name, why in found.failed.items()]
     for windows, kind in ((normals.windows, "recording"), (found.faults, "fault")):
         if windows is not None and windows.left_out:
             reasons = [f"{name}: {reason}" for name, reason in windows.left_out.items()]
             lines.append(f"left out: {len(reasons)} {kind}(s){listed(reasons, 5)}")
-    for paragraph in _advice(found, verdict):
-        lines += textwrap.wrap(paragraph, 79)
+    for said in _advice(found, verdict):
+        lines += textwrap.wrap(said, 79)
     return "\n".join([*lines, "", f"    {command}"])
-
-
-def _of_faults(line: str) -> bool:
-    return line.startswith(("told apart", "found", "            the 95"))
 
 
 def _advice(found: Comparison, verdict: Verdict) -> list[str]:
@@ -201,12 +209,11 @@ def _hundred(share: float) -> str:
 
 def _table(columns: list[list[str]]) -> list[str]:
     """Columns, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in columns]
-    rows = zip(*columns, strict=True)
+    width, *others = (max(map(len, column)) for column in columns)
     return [
-        "  ".join(cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]  # fmt: skip
+        "  ".join([name.ljust(width), *(cell.rjust(wide) for cell, wide in zip(cells, others, strict=True))])
+        for name, *cells in zip(*columns, strict=True)
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------- for programs
@@ -217,7 +224,7 @@ def _facts(found: Comparison, verdict: Verdict, command: str) -> dict[str, Any]:
     for trial, row in zip(found.trials, verdict.rows, strict=True):
         facts = {"method": trial.method, "values": dict(trial.values), "backend": trial.backend, **asdict(row)}
         facts |= {"fit_seconds": round(trial.seconds, 2), "seconds_per_hour": round(trial.hour, 1)}
-        candidates.append({key: None if value != value else value for key, value in facts.items()})  # noqa: PLR0124
+        candidates.append(facts)
     return {
         "rate": found.rate, "recordings": verdict.recordings, "windows": len(found.fold),
         "parts": int(found.fold.max()) + 1, "candidates": candidates, "failed": found.failed,
@@ -225,3 +232,12 @@ def _facts(found: Comparison, verdict: Verdict, command: str) -> dict[str, Any]:
         "take": verdict.take, "why": _advice(found, verdict), "worth": asdict(verdict.worth) if verdict.worth else None,
         "command": command,
     }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Without NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(inside) for key, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inside) for inside in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

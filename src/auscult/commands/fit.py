@@ -47,7 +47,7 @@ def fit(parser: ArgumentParser) -> Command:
     )
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
-    parser.add_argument_group("methods", "\n".join(_paragraph(name, in_a_line(name), 15) for name in METHODS))
+    parser.add_argument_group("methods", "\n".join(paragraph(name, in_a_line(name), 15) for name in METHODS))
     return _run
 
 
@@ -77,8 +77,8 @@ HEARING = ("k", "seconds", "rate", "sample_rate", "channel", "one_mode", "seed",
 """The names of these, as `FitSettings` has them."""
 
 
-def _paragraph(name: str, text: str, indent: int) -> str:
-    """A name, and beside it a text of several lines."""
+def paragraph(name: str, text: str, indent: int) -> str:
+    """A name, and beside it a text of several lines of 79 letters at most, after two blanks."""
     return f"{name:{indent}}" + f"\n{' ' * indent}".join(textwrap.wrap(text, 77 - indent))
 
 

@@ -52,8 +52,8 @@ class FitSettings:
 
     Attributes:
         method: a name in `METHODS`; `values`: of its settings, where they are not its defaults.
-        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours, cosine
-            distance for embeddings that were learnt and Euclidean distance for `spectral_knn`, whose dimensions are z-scored.
+        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
+            that its `Method` says, as in the pipeline's tables and pages.
         k: neighbours.
         rate: of false alarms per window, in (0, 1).
         seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
