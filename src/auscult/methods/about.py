@@ -44,14 +44,15 @@ def declared(method: str) -> dict[str, Any]:
 def keys(method: str) -> list[Key]:
     """What can be set of a method, its own keys first; of how it is trained only where it is."""
     model = load_method(method).settings
-    found = _keys(model)
+    found = _keys(model(method=method))
     own = {name for one in model.__mro__ if one.__module__ == model.__module__ for name in vars(one)["__annotations__"]}
     if not model(method=method).trained:
         found = [key for key in found if key.name.partition(".")[0] in own]
     return sorted(found, key=lambda key: key.name.partition(".")[0] not in own)
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
+def _keys(settings: BaseModel, prefix: str = "") -> list[Key]:
+    model = type(settings)
     meanings = {"frontend": _FRONTEND}
     for one in reversed(model.__mro__):
         if issubclass(one, BaseModel) and one is not BaseModel:
@@ -60,9 +61,9 @@ def _keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
     for name, field in model.model_fields.items():
         if prefix + name in _NOT_OF_A_BUNDLE:
             continue
-        default = field.get_default(call_default_factory=True)
+        default = getattr(settings, name)
         if isinstance(default, BaseModel):
-            found += _keys(type(default), f"{prefix}{name}.")
+            found += _keys(default, f"{prefix}{name}.")
             continue
         if isinstance(default, tuple):
             default = list(default)
