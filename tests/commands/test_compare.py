@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import tempfile
@@ -100,3 +101,27 @@ def test_what_is_wrong_is_said_at_once(plant: Path, capsys: pytest.CaptureFixtur
         assert cli.main(["compare", *arguments]) == 2
         error = capsys.readouterr().err
         assert words in error, error
+
+
+def test_the_page_says_what_was_measured() -> None:
+    """docs/your-own-machine.md against metrics/compare_valve.csv."""
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "your-own-machine.md").read_text()
+    with open(root / "metrics" / "compare_valve.csv", newline="") as stream:
+        rows = {row["system"]: row for row in csv.DictReader(stream)}
+    for system in ("no fault known", "four faults known", "always spectral_knn", "always spectral_knn pooling=[max]"):
+        row = {
+            key: value if key in ("system", "taken") else float(value or "nan") for key, value in rows[system].items()
+        }
+        found, alarms = (
+            f"{row[f'{name}_mean']:.0f} ({row[f'{name}_lowest']:.0f} to {row[f'{name}_highest']:.0f})"
+            for name in ("found", "alarms")
+        )
+        assert f"| {found} | {alarms} |" in page, system
+        taken = str(row["taken"]).replace("spectral_knn pooling=", "").replace("spectral_knn", "default")
+        assert system.startswith("always") or f"| {taken} |" in page
+    promised = rows["four faults known"]
+    assert (
+        f"promised {float(promised['promised_found']):.0f} and {float(promised['promised_alarms']):.0f} on average"
+        in page
+    )

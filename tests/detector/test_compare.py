@@ -197,6 +197,14 @@ def test_days_are_left_out_whole(plant: Path, tmp_path: Path) -> None:
     assert shares["day 3"] > max(shares[f"day {day}"] for day in range(3))
 
 
+def test_of_many_windows_some_are_drawn_evenly(plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "MOST", 40)
+    found = compare.compare(plant / "normal", tmp_path, FitSettings(seconds=1.0))
+    assert len(found.fold) == len(found.trials[0].normal) == 40
+    assert found.normals.windows.table["name"].nunique() == 30
+    assert any("40 of 120 windows are used" in note for note in found.normals.windows.notes)
+
+
 # -------------------------------------------------------------------------------------------------------------- bad input
 def refused(words: str, *arguments: object, **more: object) -> None:
     with pytest.raises(AuscultError) as caught:

@@ -135,6 +135,7 @@ def _text(found: Comparison, verdict: Verdict, command: str) -> str:
         if windows is not None and windows.left_out:
             reasons = [f"{name}: {reason}" for name, reason in windows.left_out.items()]
             lines.append(f"left out: {len(reasons)} {kind}(s){listed(reasons, 5)}")
+    lines += [f"note: {note}" for note in normals.windows.notes]
     for said in _advice(found, verdict):
         lines += textwrap.wrap(said, 79)
     return "\n".join([*lines, "", f"    {command}"])

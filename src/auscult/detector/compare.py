@@ -47,6 +47,8 @@ from auscult.training import modelfolder
 FOLDS = 5
 CHANGED = 60
 """Windows that are changed, at most."""
+MOST = 1000
+"""Normal windows, at most: three hours of ten seconds. Of more, these are drawn evenly, so that it takes minutes."""
 
 
 @dataclass
@@ -190,6 +192,7 @@ def compare(
     )
     windows = normals.windows
     known = gather_faults(*where, normals, asked.channel, work / "faults.s16") if where else None
+    _thin(windows)
     fold = _folds(normals, asked)
     rng = np.random.default_rng(asked.seed)
     changed = np.sort(rng.permutation(len(windows.table))[:CHANGED])
@@ -271,6 +274,14 @@ class _Heard:
         ]
         vectors, own = (np.concatenate(each) for each in zip(*parts, strict=True))
         return vectors, own
+
+
+def _thin(windows: Windows) -> None:
+    count = len(windows.table)
+    if count > MOST:
+        rows = np.linspace(0, count - 1, MOST).round().astype(int)
+        windows.audio, windows.table = windows.audio[rows], windows.table.iloc[rows].reset_index(drop=True)
+        windows.notes.append(f"{MOST} of {count} windows are used, drawn evenly, so that it takes minutes")
 
 
 def _folds(normals: Normals, asked: FitSettings) -> np.ndarray:
