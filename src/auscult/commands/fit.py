@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
@@ -45,6 +46,7 @@ def fit(parser: ArgumentParser) -> Command:
         default=[],
         help="a setting of the method; `--method NAME --set help` lists them",
     )
+    parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page on what was learnt: page.html")
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
     parser.add_argument_group("methods", "\n".join(paragraph(name, in_a_line(name), 15) for name in METHODS))
@@ -138,7 +140,14 @@ def _run(arguments: Namespace) -> int:
     asked = bundle.FitSettings(
         arguments.method, settings, arguments.backend, **{name: getattr(arguments, name) for name in HEARING}
     )
-    made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
+    if arguments.html is None:
+        made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
+    else:
+        from auscult.detector.page.fitted import FitPage
+
+        page = FitPage(arguments.html)
+        made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force, page.listen)
+        print(f"page: {page.write(made)}", file=sys.stderr)
     print(json.dumps(made.facts, indent=1) if arguments.json else _summary(made))
     return 0
 
