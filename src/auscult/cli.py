@@ -19,6 +19,7 @@ from auscult import __version__
 from auscult.commands import Command
 from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
+from auscult.commands.compare import compare
 from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
 from auscult.commands.fit import fit
@@ -32,7 +33,7 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMMANDS = (fit, score, threshold, watch, export, bench, report, evaluate, checkpoints)
+COMMANDS = (compare, fit, score, threshold, watch, export, bench, report, evaluate, checkpoints)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
