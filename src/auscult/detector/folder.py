@@ -109,10 +109,7 @@ class Bundle:
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides its scores: two bundles of one digest score alike, whatever their names and thresholds."""
-        named = ("method", "backend", "k", "sample_rate", "window", "hop", "channel", "signal", "files")
-        return hashlib.sha256(
-            json.dumps({name: self.facts[name] for name in named}, sort_keys=True).encode()
-        ).hexdigest()
+        return _digest(self.facts)
 
     def embed(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings float32 [n, D] and own scores float64 [n] (NaN where the method has none) of windows [n, window]."""
@@ -209,6 +206,24 @@ def load(folder: Path) -> Bundle:
         what = f"the bundle is whole, but its content makes no sense ({type(error).__name__}: {str(error)[:300]})"
         raise AuscultError(what, str(folder), "fit it again") from None
     return made
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    named = ("method", "backend", "k", "sample_rate", "window", "hop", "channel", "signal", "files")
+    return hashlib.sha256(json.dumps({name: facts[name] for name in named}, sort_keys=True).encode()).hexdigest()
+
+
+def glance(folder: Path) -> tuple[Threshold, str]:
+    """Threshold and digest that bundle.yaml states now; no other file is looked at.
+
+    Raises:
+        AuscultError: there is none, or it is not whole.
+    """
+    manifest = _manifest(folder)
+    try:
+        return _rule(manifest), _digest(manifest.model_dump())
+    except (TypeError, ValueError) as error:
+        raise AuscultError(f"bundle.yaml makes no sense ({error})", str(folder), "fit it again") from None
 
 
 def _rule(manifest: _Manifest) -> Threshold:
