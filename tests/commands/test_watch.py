@@ -565,7 +565,9 @@ def test_an_output_of_an_earlier_version_goes_on_in_its_form(tmp_path: Path, new
     path = wav(folder / "a.wav")
     found = path.stat()
     old = ",".join(COLUMNS[:-newer])
-    out.write_text(f"{old}\n2026-01-01,a.wav,{found.st_size},{found.st_mtime_ns},1,0.1,0.5,0,0,1,bundle,{',' * (5 - newer)}\n")
+    out.write_text(
+        f"{old}\n2026-01-01,a.wav,{found.st_size},{found.st_mtime_ns},1,0.1,0.5,0,0,1,bundle,{',' * (5 - newer)}\n"
+    )
     assert run(folder, out) == Counts()
     wav(folder / "b.wav")
     assert run(folder, out) == Counts(1)

@@ -200,7 +200,9 @@ def test_alarms_begin_where_they_are_asked_for_and_a_rule_may_change(tmp_path: P
 
 def test_an_outbox_that_is_none_and_one_that_is_torn(tmp_path: Path) -> None:
     path = tmp_path / "o.csv.alarms.jsonl"
-    path.write_text('{"rule": "1/1", "hold": 0, "rows": 0}\n{"event": {"id": "1"}, "to": ["exec", "mqtt"]}\n{"done": "1", "to": "ex')
+    path.write_text(
+        '{"rule": "1/1", "hold": 0, "rows": 0}\n{"event": {"id": "1"}, "to": ["exec", "mqtt"]}\n{"done": "1", "to": "ex'
+    )
     box = Outbox(path)
     assert box.left == {"exec": {"1": {"id": "1"}}, "mqtt": {"1": {"id": "1"}}}
     box.done({"id": "1"}, "mqtt")

@@ -15,7 +15,9 @@ LAST_WAIT = 10.0
 
 
 def alarm_options(parser: ArgumentParser, of: str) -> None:
-    group = parser.add_argument_group("alarms", "None unless one of these is given; docs/deploy.md describes the events.")
+    group = parser.add_argument_group(
+        "alarms", "None unless one of these is given; docs/deploy.md describes the events."
+    )
     group.add_argument(
         "--alarm", metavar="K/N", help=f"an alarm where K of the last N judged {of} are anomalous (default: 1/1)"
     )
@@ -24,7 +26,9 @@ def alarm_options(parser: ArgumentParser, of: str) -> None:
         help="seconds for which that must not hold before an alarm is over, and another one can come (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "--exec", metavar="COMMAND", help="run this for each alarm and its end: JSON on its standard input, AUSCULT_* variables"
+        "--exec",
+        metavar="COMMAND",
+        help="run this for each alarm and its end: JSON on its standard input, AUSCULT_* variables",
     )
     group.add_argument(
         "--mqtt", metavar="URL",

@@ -137,7 +137,9 @@ class Mqtt:
                 wait = self._soon  # it had worked for a while
             until = self._seldom if self._refused else wait
             if problem != self._said:
-                self._say(f"--mqtt {self._address}: {problem}; trying again {f'in {until:g} s' if self._refused else ''}".rstrip())
+                self._say(
+                    f"--mqtt {self._address}: {problem}; trying again {f'in {until:g} s' if self._refused else ''}".rstrip()
+                )
             self._said = problem
             wait = min(2 * wait, LATEST)
             self._pause(until)

@@ -160,7 +160,9 @@ class Alarms:
             each.close(max(0.0, end - time.monotonic()))
         for name, events in list(self.outbox.left.items()):
             if events:
-                self.say(f"{len(events)} alarm event(s) not delivered by --{name}: the next start with this --out sends them")
+                self.say(
+                    f"{len(events)} alarm event(s) not delivered by --{name}: the next start with this --out sends them"
+                )
         self.outbox.close()
 
 

@@ -94,7 +94,13 @@ class Output:
     """
 
     def __init__(
-        self, path: Path, command: str, forms: Sequence[tuple[str, ...]], bundle: str, digest: str, threshold: float | None
+        self,
+        path: Path,
+        command: str,
+        forms: Sequence[tuple[str, ...]],
+        bundle: str,
+        digest: str,
+        threshold: float | None,
     ) -> None:
         if path.suffix not in (".csv", ".jsonl"):
             raise AuscultError(f"`{path.suffix}` is no format of the output", str(path), "name it .csv or .jsonl")
@@ -146,7 +152,9 @@ class Output:
             return
         known = [form for form in self.forms if ",".join(form) == lines[0]]
         if not known:
-            raise AuscultError(f"this file is not an output of `{self.command}`", str(self.path), "choose another --out")
+            raise AuscultError(
+                f"this file is not an output of `{self.command}`", str(self.path), "choose another --out"
+            )
         self.columns = known[0]
 
     def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
