@@ -22,6 +22,7 @@ from auscult.commands.checkpoints import checkpoints
 from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
 from auscult.commands.fit import fit
+from auscult.commands.listen import listen
 from auscult.commands.report import report
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
@@ -32,7 +33,7 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMMANDS = (fit, score, threshold, watch, export, bench, report, evaluate, checkpoints)
+COMMANDS = (fit, score, threshold, watch, listen, export, bench, report, evaluate, checkpoints)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

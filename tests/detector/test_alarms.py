@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_no_two_alarms_come_closer_than_they_are_held() -> None:
     found = [alarm.add(each, i) for i, each in enumerate(judgements([draw.random() < 0.2 for _ in seconds], seconds))]
     raised = [seconds[i] for i, each in enumerate(found) if each and each["event"] == "raised"]
     assert len(raised) > 5
-    assert min(after - before for before, after in zip(raised, raised[1:], strict=False)) > 60
+    assert min(after - before for before, after in pairwise(raised)) > 60
 
 
 def test_a_clock_that_is_set_back_ends_no_alarm_and_keeps_none_for_ever() -> None:
@@ -194,7 +195,7 @@ def test_alarms_begin_where_they_are_asked_for_and_a_rule_may_change(tmp_path: P
     heard(Rule(1, 1), [row(8, False), row(9, True)])
     assert [each["time"][17:19] for each in kept.got] == ["04", "06", "09"]
     out.unlink()
-    with pytest.raises(AuscultError, match="these alarms are of an output of 8 lines or more, and o.csv has 0"):
+    with pytest.raises(AuscultError, match=r"these alarms are of an output of 8 lines or more, and o\.csv has 0"):
         heard(Rule(1, 1), [])
 
 

@@ -1,4 +1,4 @@
-"""A real MQTT broker in a process of its own: mosquitto where it is installed, otherwise amqtt; and a wire to it that can be cut."""
+"""A real MQTT broker in a process of its own, mosquitto where it is installed, otherwise amqtt; a wire to it that can be cut."""
 
 from __future__ import annotations
 

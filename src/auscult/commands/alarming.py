@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from auscult.detector.alarms import Rule
-    from auscult.detector.outbox import Alarms, Receiver
+    from auscult.detector.outbox import Receiver
     from auscult.detector.output import Output
 
 LAST_WAIT = 10.0
@@ -61,10 +63,21 @@ def alarm_setup(arguments: Namespace) -> tuple[Rule | None, list[Receiver]]:
     return rule, receivers
 
 
-def open_alarms(output: Output, rule: Rule | None, receivers: list[Receiver]) -> Alarms | None:
-    """What follows an output's alarms, where some are wanted or were before."""
+@contextmanager
+def followed_alarms(
+    output: Output, rule: Rule | None, receivers: list[Receiver]
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What is to be told of each line of an output. At the end, what is not delivered yet is waited for."""
     from auscult.detector.outbox import Alarms, beside
 
     if rule is None and not beside(output.path).exists():
-        return None
-    return Alarms(output, rule, receivers, lambda line: print(line, flush=True))
+        yield lambda row: None
+        return
+    alarms, wait = Alarms(output, rule, receivers, lambda line: print(line, flush=True)), LAST_WAIT
+    try:
+        yield alarms.add
+    except KeyboardInterrupt:  # the second one: at once
+        wait = 0.0
+        raise
+    finally:
+        alarms.close(wait)

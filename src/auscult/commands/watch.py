@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from auscult.commands import Command, apart
-from auscult.commands.alarming import LAST_WAIT, alarm_options, alarm_setup, open_alarms
+from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms
 
 if TYPE_CHECKING:
     from auscult.detector.score import FileScore
@@ -80,14 +80,8 @@ def _run(arguments: Namespace) -> int:
         if journal.by_name:
             note = "was begun by an earlier version and follows the bundle by its name alone; a new --out follows what it is"
             print(f"{arguments.out} {note}", file=sys.stderr, flush=True)
-        alarms = open_alarms(journal, rule, receivers)
-        try:
-            if alarms:
-                watcher.written = alarms.add
+        with followed_alarms(journal, rule, receivers) as watcher.written:
             counts = watch_folder(watcher, arguments.interval, arguments.once, stop)
-        finally:
-            if alarms:
-                alarms.close(LAST_WAIT)
     finally:
         journal.close()
     print(
