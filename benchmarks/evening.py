@@ -48,9 +48,9 @@ def main(seconds: float) -> int:
             (normal / f"{seed}.wav").write_bytes(wav(seed))
         bundle.fit(normal, Path(work, "pump"))
         count = round(2.5 * seconds)
-        strange = [rng.random() < (0.6 if (i // 12) % 2 else 0.05) for i in range(count)]
+        strange = [rng.random() < (0.8 if (i // 6) % 2 else 0.05) for i in range(count)]
         contents = {f"{i:04d}.wav": wav(1000 + i, each) for i, each in enumerate(strange)}
-        plan = Plan(seconds, contents, k=3, n=5, hold=1.0, kills=round(seconds / 20), away=round(seconds / 15))
+        plan = Plan(seconds, contents, k=3, n=5, hold=0.5, kills=round(seconds / 20), away=round(seconds / 15))
 
         def start(url: str, command: str) -> subprocess.Popen[Any]:
             arguments = ["watch", f"{work}/pump", f"{place}/in", "--out", f"{place}/scores.csv", "--interval", "0.1",

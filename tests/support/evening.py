@@ -93,7 +93,7 @@ def live_through(plan: Plan, place: Path, start: Callable[[str, str], subprocess
             watcher = start(*addresses)
         elif what == "away":
             wire.deaf = True  # what was sent is not acknowledged any more
-            time.sleep(draw.uniform(0, 0.2))
+            time.sleep(draw.uniform(0, 1.0))
             wire.cut()
             broker.stop()
             away.touch()

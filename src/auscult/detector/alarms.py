@@ -106,7 +106,7 @@ class Alarm:
     >>> events = [alarm.add(Judgement(clock.format(i), f"{i}.wav", 0, 1, 0, each, "pump", ""), i)
     ...           for i, each in enumerate(heard)]
     >>> [event and event["event"] for event in events]
-    [None, None, 'raised', None, None, 'cleared', None]
+    [None, None, 'raised', None, 'cleared', None, None]
 
     Attributes:
         rule: None = nothing raises an alarm, and what is judged is only remembered.
