@@ -1,6 +1,7 @@
-"""The pictures of the page of results, for README.md and docs/read-the-report.md.
+"""The pictures of the page of results, for README.md and docs/read-the-report.md, and of a bundle's page, for docs/decisions.md.
 
     auscult report --out /tmp/report && python docs/pictures_report.py /tmp/report
+    auscult score valve.bundle today --normal normal --html page.html && python docs/pictures_report.py page.html
 
 Made by a headless Chromium from a real page. `report.png` puts parts of one page side by side, for no window shows them all;
 nothing in them is changed. Show only pages of recordings that may be passed on.
@@ -89,19 +90,34 @@ def report_pictures(page: Path, out: Path = PICTURES) -> list[Path]:
         return [_shoot(driver, "body", out / "report.png", 900), *made]
 
 
-def _shoot(driver: Any, selector: str, path: Path, height: int) -> Path:
-    """One element as wide as the window, at most `height` pixels of it; 1280 pixels wide, of few colours if it is large."""
+def score_pictures(page: Path, out: Path = PICTURES) -> list[Path]:
+    """Write page.png (the top of it) and page-alarm.png (the worst alarm) of the page that `auscult score --html` wrote."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, browser(Path(folder), 1400, 900) as driver:
+        driver.get(page.resolve().as_uri())
+        driver.execute_script("for (const i of document.images) i.loading = 'eager'")
+        driver.execute_script("document.querySelector('.top').style.position = 'static'")
+        driver.execute_script("document.querySelector('.scroll').style.maxHeight = '19rem'")
+        wait(driver, "Array.from(document.images).every(i => i.complete)")
+        return [
+            _shoot(driver, "body", out / "page.png", 1180, 150_000),
+            _shoot(driver, "#alarm-1", out / "page-alarm.png", 600, 150_000, 1000),
+        ]
+
+
+def _shoot(driver: Any, selector: str, path: Path, height: int, limit: int = LIMIT, width: int = 1280) -> Path:
+    """One element as wide as the window, at most `height` pixels of it; `width` pixels wide, of few colours if it is large."""
     box = driver.execute_script(
         "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
         "return {x: 0, y: r.top + scrollY, width: document.documentElement.clientWidth, height: r.height}",
         selector,
     )
-    clip = {**box, "height": min(box["height"], height), "scale": 1280 / box["width"]}
+    clip = {**box, "height": min(box["height"], height), "scale": width / box["width"]}
     shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
     picture = Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB")
     picture.save(path, optimize=True)
-    for colours in (256, 128, 64):
-        if path.stat().st_size > LIMIT:
+    for colours in (256, 128, 64, 32):
+        if path.stat().st_size > limit:
             picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {picture.width} x {picture.height}, {path.stat().st_size} bytes", flush=True)
     return path
@@ -109,12 +125,15 @@ def _shoot(driver: Any, selector: str, path: Path, height: int) -> Path:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("page", type=Path, help="folder of a report")
+    parser.add_argument("page", type=Path, help="folder of a report, or the page of `auscult score --html`")
     parser.add_argument("--out", type=Path, default=PICTURES, help="folder of the pictures")
     arguments = parser.parse_args()
     if not available():
         raise SystemExit(WHY_NOT)
-    report_pictures(arguments.page, arguments.out)
+    if arguments.page.is_file():
+        score_pictures(arguments.page, arguments.out)
+    else:
+        report_pictures(arguments.page, arguments.out)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_the_back_end_of_the_page_passes_the_tests_of_all(tmp_path: Path) -> Non
     project = copy(tmp_path)
     module, name = blocks("add-a-back-end.md", "python")
     (project / "src/auscult/scoring/centre.py").write_text(module)
-    put(project / "src/auscult/scoring/__init__.py", r"^(BACKENDS = \[.*)\]$", f"\\1, {name.strip()}]")
+    put(project / "src/auscult/scoring/__init__.py", r"^\]  # fmt: skip", f"    {name.strip()},\n\\g<0>")
     passed = run(project, "pytest", "tests/scoring/test_backends.py", "-k", "centre", "-p", "no:cacheprovider")
     assert int(re.findall(r"(\d+) passed", passed)[0]) >= 20
     sweep = "from auscult.settings.schema import BackendSweep; BackendSweep(sweep={'x': {'kind': 'centre'}})"

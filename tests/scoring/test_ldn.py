@@ -64,3 +64,28 @@ def test_a_sparse_cloud_is_forgiven_what_a_dense_one_is_not() -> None:
     bank = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     at_source, at_target = (np.array([[np.cos(a), np.sin(a)]], np.float32) for a in np.radians([-5, 85]))
     assert by_ldn(bank, at_source, 2)[0] > 100 * by_ldn(bank, at_target, 2)[0]
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "sum"])
+def test_a_bank_per_domain_by_hand(aggregate: str) -> None:
+    """Each with its own K; with sums a ratio is K times smaller."""
+    parts = clouds()
+    found = scores(
+        "ldn", parts, 1, domain_banks=True, density=5, density_target=2, metric="euclidean", aggregate=aggregate
+    )
+    for unit in UNITS:
+        bank, domain, queries, rows = of_unit(parts, *unit)
+        each = []
+        for name, density in (("source", 5), ("target", 2)):
+            of = bank[domain == name].astype(np.float64)
+            between = np.linalg.norm(of[:, None] - of[None], axis=2)
+            nearest = np.sort(between, axis=1)[:, 1 : density + 1]  # without the clip itself
+            spread = nearest.mean(axis=1) if aggregate == "mean" else nearest.sum(axis=1)
+            each.append((np.linalg.norm(queries[:, None].astype(np.float64) - of[None], axis=2) / spread).min(axis=1))
+        np.testing.assert_allclose(found[rows], np.minimum(*each), rtol=1e-4)
+
+
+def test_with_one_bank_the_form_for_domains_is_the_form_without() -> None:
+    parts = clouds(target=0)
+    by_domain = scores("ldn", parts, 1, domain_banks=True, density_target=9)
+    np.testing.assert_array_equal(by_domain, scores("ldn", parts, 1, domain_banks=False))

@@ -53,7 +53,7 @@ def test_the_shipped_sweep_shows_every_kind_but_the_transductive_with_all_its_kn
     assert kinds == {*backends(), "native", "fusion"} - {"knn_cosine_transductive"}
     for name, one in sweep.sweep.items():
         silent = {key for key, value in one.model_dump().items() if value is None}
-        assert silent <= {"scope", "domain_banks"}
+        assert silent <= {"scope", "domain_banks", "rows", "density_target", "neighbours"}  # null says something there
         assert set(one.model_dump()) == set(SHIPPED["sweep"][name]) | silent, name
 
 
@@ -115,7 +115,7 @@ def test_the_table_of_an_arm(tmp_path: Path) -> None:
     for name in names:
         np.testing.assert_array_equal(of(table, name, "clip_id"), parts.test_meta["clip_id"])
     known = set(table.loc[table["standardised"].notna(), "backend"])
-    assert known == {"knn_cosine", "ldn", "mahalanobis", "fusion"}
+    assert known == {"knn_cosine", "ldn", "mahalanobis", "fusion", "fusion_min"}
     # What the score stage gives by the same names, it gives here.
     score = score_table(tmp_path, Score(backends=["native", "knn_cosine", "ldn", "gmm"]), True)
     for name in ("native", "knn_cosine", "ldn", "gmm"):

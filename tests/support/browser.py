@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,48 @@ def drawn(driver: Any, plot: str) -> None:
     place = f"document.querySelector('[data-plot=\"{plot}\"]')"
     driver.execute_script(f"{place}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
     wait(driver, f"{place}.querySelector('.main-svg') || {place}.querySelector('p')")
+
+
+def unreadable(driver: Any) -> list[str]:
+    """What cannot be read on a page without eyes or a mouse: pictures and controls without a name, sections without a heading,
+    headings that skip a level, ids given twice."""
+    missing: list[str] = driver.execute_script("""
+      const named = e => e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim();
+      return [
+        ...document.querySelectorAll('img:not([alt]), [role=img]:not([aria-label]), audio:not([aria-label])'),
+        ...Array.from(document.querySelectorAll('select, input, button')).filter(e => !named(e)),
+        ...Array.from(document.querySelectorAll('section'))
+          .filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))),
+      ].map(e => e.outerHTML.slice(0, 200))""")
+    levels = driver.execute_script(
+        "return Array.from(document.querySelectorAll('h1, h2, h3, h4'), h => Number(h.tagName[1]))"
+    )
+    if levels[0] != 1 or not all(after <= before + 1 for before, after in pairwise(levels)):
+        missing.append(f"levels of headings {levels}")
+    twice = driver.execute_script(
+        "const i = Array.from(document.querySelectorAll('[id]'), e => e.id); return i.filter((n, k) => i.indexOf(n) < k)"
+    )
+    first = driver.execute_script("return document.querySelector('a, button').textContent")
+    return [*missing, *(f"id {name} twice" for name in twice), *([] if first == "Skip to the content" else [first])]
+
+
+def contrasts(driver: Any, theme: str) -> dict[str, float]:
+    """WCAG 2.1, 1.4.3: contrast between every colour of text and both backgrounds, in a theme."""
+    found: dict[str, float] = driver.execute_script(
+        """
+      const root = document.documentElement, before = root.dataset.theme;
+      root.dataset.theme = arguments[0];
+      const style = getComputedStyle(root), value = n => style.getPropertyValue('--' + n).trim();
+      const light = hex => { const c = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2]; };
+      const out = {};
+      for (const ink of ['ink', 'soft', 'accent', 'better', 'worse', 'tie']) for (const back of ['paper', 'panel']) {
+        const [a, b] = [light(value(ink)), light(value(back))].sort((x, y) => y - x);
+        out[ink + ' on ' + back] = (a + 0.05) / (b + 0.05);
+      }
+      if (before) root.dataset.theme = before; else delete root.dataset.theme;
+      return out""",
+        theme,
+    )
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ def fit(parser: ArgumentParser) -> Command:
         "--set", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of the method"
     )
     parser.add_argument("--long-on-cpu", action="store_true", help="train without a GPU what takes days that way")
+    parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page on what was learnt: page.html")
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
     return _run
@@ -92,7 +94,14 @@ def _run(arguments: Namespace) -> int:
         seconds=arguments.seconds, sample_rate=arguments.sample_rate, channel=arguments.channel,
         one_mode=arguments.one_mode, seed=arguments.seed, long_on_cpu=arguments.long_on_cpu,
     )  # fmt: skip
-    made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
+    if arguments.html is None:
+        made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
+    else:
+        from auscult.detector.page.fitted import FitPage
+
+        page = FitPage(arguments.html)
+        made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force, page.listen)
+        print(f"page: {page.write(made)}", file=sys.stderr)
     print(json.dumps(made.facts, indent=1) if arguments.json else _summary(made))
     return 0
 

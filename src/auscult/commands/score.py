@@ -41,6 +41,13 @@ def score(parser: ArgumentParser) -> Command:
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     parser.add_argument("--json", action="store_true", help="one JSON list, unreadable files with `error` and `fix`")
     parser.add_argument("--curve", metavar="CSV", type=Path, help="also write the score of every window to this file")
+    parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page to show: page.html")
+    parser.add_argument(
+        "--normal",
+        metavar="FOLDER",
+        type=Path,
+        help="recordings the bundle was fitted to, to show the nearest on the page",
+    )
     parser.add_argument("--exit-zero", action="store_true", help="exit 0 also if a recording is anomalous")
     return _run
 
@@ -61,6 +68,7 @@ def _run(arguments: Namespace) -> int:
             tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=not sys.stderr.isatty())
         )
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
+        show = _page(arguments.html, arguments.normal, bundle, stack)
         write = _writer("json" if arguments.json else arguments.format, stack)
         heard = 0.0
 
@@ -76,6 +84,7 @@ def _run(arguments: Namespace) -> int:
                 unread += 1
                 _complain(bar, path, error)
                 write(path, None, error)
+                show(path, None, None, error)
             else:
                 anomalous += found.anomalous
                 unsure += found.verdict == "check recording"
@@ -83,6 +92,7 @@ def _run(arguments: Namespace) -> int:
                     bar.write(f"warning: {found.file}: {found.warning}", file=sys.stderr)
                 write(path, found, None)
                 curve(path, windows)
+                show(path, found, windows, None)
             bar.update()
     if unread:
         print(f"error: {unread} of {len(paths)} file(s) could not be scored", file=sys.stderr)
@@ -155,6 +165,21 @@ def _time(seconds: float) -> str:
         if minutes >= 60
         else f"{int(minutes)}:{rest:04.1f}"
     )
+
+
+def _page(out: Path | None, normal: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[..., None]:
+    """What takes each recording for the page, which is written when `stack` closes without an error."""
+    from auscult.errors import AuscultError
+
+    if out is None:
+        if normal is not None:
+            raise AuscultError("--normal without --html", fix="say --html page.html as well")
+        return lambda *recording: None
+    from auscult.detector.page.scored import ScorePage
+
+    page = ScorePage(out, bundle, normal)
+    stack.push(lambda kind, error, trace: None if kind else print(f"page: {page.write()}", file=sys.stderr))
+    return page.add
 
 
 def _curve_writer(path: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[[Path, Windows], None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +74,13 @@ class FitSettings:
     long_on_cpu: bool = False
 
 
-def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: bool = False) -> Bundle:
+def fit(
+    folder: Path,
+    out: Path,
+    settings: FitSettings | None = None,
+    force: bool = False,
+    listen: Callable[[Normals, Fitted], object] | None = None,
+) -> Bundle:
     """Fit a detector to the recordings of normal sound below `folder` and write it into the folder `out`.
 
     Interrupted, the same call continues the training: its states are beside `out` (`.<name>.resume`) until the bundle is there.
@@ -84,6 +90,7 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
 
     Args:
         force: take the place of a bundle that is there.
+        listen: told of what a bundle does not keep, while it is there.
 
     Raises:
         AuscultError: `out` exists; recordings missing, unreadable, silent, too short, too few or all alike; a method that
@@ -100,6 +107,8 @@ def fit(folder: Path, out: Path, settings: FitSettings | None = None, force: boo
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
         heard = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
         fitted = learn(normals, method_settings, asked, part / "model", work, heard)
+        if listen is not None:
+            listen(normals, fitted)
         if fitted.backend != "native":
             np.save(part / "reference.npy", fitted.vectors)
         rule = choose(fitted.normal, asked.rate)

@@ -28,7 +28,8 @@ class Windows:
 
     Attributes:
         audio: int16 [windows, samples].
-        table: `name` of the recording of each window, its `unit`, `group` and `start` (see `copies.Place`; in samples).
+        table: `name` of the recording of each window, its `unit`, `group` and `start` (see `copies.Place`; in samples), and
+            `number`: it starts after so many windows of its recording.
         signal: what they are like.
         left_out: recording -> why it is not used.
         same_sound: recordings that were left out because another one holds their sound -> that one.
@@ -62,10 +63,11 @@ def cut_windows(found: Mapping[str, Found], file: Path, sample_rate: int, sample
                     # Without the one that overlaps its neighbour to reach the end.
                     whole = parts[first % samples == 0]
                     out.write((whole * 32768).astype("<i2").tobytes())
-                    rows += [(name, (place + number) * samples) for number in range(len(whole))]
+                    rows += [(name, place + number) for number in range(len(whole))]
                     place += len(whole)
     audio = np.memmap(file, np.dtype("<i2"), "r", shape=(len(rows), samples))
-    table = pd.DataFrame(rows, columns=["name", "start"])
+    table = pd.DataFrame(rows, columns=["name", "number"])
+    table["start"] = table["number"] * samples
     table["unit"] = [name.rpartition("/")[0] or "00" for name in table["name"]]
     made = Windows(audio, table, SignalRange(gain=gain))
     facts = _facts(audio, sample_rate)

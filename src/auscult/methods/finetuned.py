@@ -20,6 +20,7 @@ from auscult.methods.base import Batch, Shape
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
+from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.models.specaug import Rows, spec_augment
 from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
@@ -36,6 +37,9 @@ class FineTuneSettings(MethodSettings):
     arcface: ArcFaceSettings = ArcFaceSettings(margin=0.2)
     chunk_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Training sees one chunk of this length of each clip, from a random place; 0 = whole clips."""
+    embed_from: Literal["head", "rows"] = "head"
+    """What neighbours are looked for in: x, which the head sees, or the tokens before it, pooled by frequency rows."""
+    rows: RowPooling = RowPooling()
     test_clip: Literal["whole", "chunks"] = "whole"
     """Embedding of a test clip: of the whole of it, or the mean of the normalised ones of its consecutive chunks, the last of
     which ends where the clip ends."""
@@ -47,6 +51,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
     Attributes:
         slot: int64 [C], place of each class in the head; -1 for a class that is left out of it.
         member: bool [C, slots], the head's places of each class.
+        frequency_rows: F, that the embedding keeps apart.
     """
 
     slot: Tensor
@@ -72,6 +77,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         slot[places] = torch.arange(len(places))
         member = torch.zeros(shape.classes, len(places) + extra, dtype=torch.bool)
         member[places, slot[places]] = True
+        self.frequency_rows = self.encoder.rows if settings.embed_from == "rows" else 1
         self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
         self.register_buffer("slot", slot)
         self.register_buffer("member", member)
@@ -80,6 +86,8 @@ class FineTuned(Pretrained, ArcFaceClassifier):
     def _check(self) -> None:
         name, e = self.settings.encoder.name, self.encoder
         self.check_length(self.chunk)
+        if self.settings.embed_from == "rows" and self.settings.test_clip != "whole":
+            raise AuscultError("frequency rows are those of a whole clip", "test_clip", "use: whole")
         if self.settings.pooling == "class_token" and not e.class_token:
             raise AuscultError(f"encoder `{name}` has no class token", "pooling", "use: attentive")
         if self.settings.specaug.frequency + self.settings.specaug.time and not e.spectrogram:
@@ -93,12 +101,19 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         Args:
             rows: which clips of a larger batch these are, so that they get the masks they would have there.
         """
+        return self.projected(self.tokens(wave, rng, rows))
+
+    def tokens(self, wave: Tensor, rng: np.random.Generator | None = None, rows: Rows | None = None) -> Tensor:
+        """[B, T, D]; arguments as of `embedding`."""
         spectrogram = self.front_end(wave)
         if rng is not None and self.encoder.spectrogram:
             masks = self.settings.specaug
             spectrogram = spec_augment(spectrogram, masks.frequency, masks.time, rng, rows)
-        tokens = self.encoder.tokens(spectrogram, self.layer)
-        with torch.autocast(wave.device.type, enabled=False):
+        return self.encoder.tokens(spectrogram, self.layer)
+
+    def projected(self, tokens: Tensor) -> Tensor:
+        """[B, T, D] -> x [B, E]."""
+        with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens.float()
             pooled = tokens[:, 0] if self.pool is None else self.pool(tokens)
             x: Tensor = self.project(pooled)
@@ -157,16 +172,22 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         return cross_entropy(logits, slots, ignore_index=-1, reduction="none")
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """x [B, E] and, where every class has a place in the head, `margin_nll` of those the clip may belong to [B].
+        """x [B, E], or its rows [B, F * D], and, where every class has a place in the head, `margin_nll` of those the clip may
+        belong to [B].
 
         That is not their headline: both papers score by the nearest neighbour of x (AnoPatch section 3.2, Han et al. IV-E).
         """
-        x = self.features(batch)
+        if self.settings.embed_from == "rows":
+            tokens = self.tokens(batch.wave)
+            x = self.projected(tokens)
+            vector = pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.settings.rows).flatten(1)
+        else:
+            vector = x = self.features(batch)
         if not self.scores_itself:
-            return x, {}
+            return vector, {}
         places = (batch.candidates.float() @ self.member.float()) > 0
         margin = self.arcface.margin if self.score_margin else 0.0
-        return x, {"native_arcface": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
+        return vector, {"native_arcface": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
 
 
 def encoder_size(settings: FineTuneSettings) -> int:

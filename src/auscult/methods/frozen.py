@@ -23,6 +23,16 @@ fidelity:
       - {what: clips shorter than the year's longest (2023 on), here: looped to its length, switch:
          frozen.fill}
       - {what: scores, paper: standardised over the test clips, here: as they are}
+  stack_rdp8:
+    arms: [stack_mean_all, stack_mean, stack_max, stack_gem, stack_gwrp, stack_rdp_gem, stack_rdp4]
+    source: "kasahart/asd-experiments, docs/02-protocol.md and results/03-beats (2026); RDP, GeM: arXiv 2603.04605"
+    golden:
+      beats_tiny: tests/encoders/test_beats.py
+    deviations:
+      - {what: to be hit on DCASE 2026 dev (near channel), paper: "mean over all tokens 57.16; rows 57.94; rows, BEAM 60.14,
+         VarMin 60.28; RDP4, VarMin 61.32; RDP8, VarMin 62.02", here: "not run: it takes the data and BEATs iteration 3"}
+      - {what: distance of BEAM, paper: (1 - cos) / 2, here: "1 - cos, which orders alike"}
+      - {what: GeM with RDP, paper: weights of whole frames, here: of each row}
 """
 
 from __future__ import annotations
@@ -35,6 +45,7 @@ from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Shape
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import POOLINGS
+from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.settings.sections import EncoderSettings
 from auscult.settings.training import MethodSettings
 
@@ -43,17 +54,23 @@ class FrozenSettings(MethodSettings):
     method: Literal["frozen"] = "frozen"
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["mean", "mean_std", "max", "class_token", "rows"] = "mean"
-    """Over the tokens of a clip; "rows" averages over time alone."""
+    """Over the tokens of a clip; "rows" pools over time alone, as `rows` says."""
+    rows: RowPooling = RowPooling()
     any_length: ClassVar[bool] = True
     fill: Literal["none", "repeat", "zeros"] = "repeat"
 
 
 class Frozen(Pretrained):
-    """Nothing is trained, and nothing is saved that the checkpoint holds."""
+    """Nothing is trained, and nothing is saved that the checkpoint holds.
+
+    Attributes:
+        frequency_rows: F, that the embedding keeps apart.
+    """
 
     def __init__(self, settings: FrozenSettings, shape: Shape) -> None:
         super().__init__(settings.encoder, shape)
-        self.pooling = settings.pooling
+        self.pooling, self.rows = settings.pooling, settings.rows
+        self.frequency_rows = self.encoder.rows if settings.pooling == "rows" else 1
         self.encoder.requires_grad_(False)
         if settings.pooling == "class_token" and not self.encoder.class_token:
             raise AuscultError(f"encoder `{settings.encoder.name}` has no class token", "pooling", "use another one")
@@ -62,10 +79,12 @@ class Frozen(Pretrained):
         return True
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Pooled tokens [B, D] (twice or eight times as many for some poolings); no score of its own."""
+        """Pooled tokens [B, D] (twice as many for `mean_std`, [B, F * D] for `rows`); no score of its own."""
         self.check_length(batch.wave.shape[1])
         tokens = self.encoder.tokens(self.front_end(batch.wave), self.layer).float()
-        return POOLINGS[self.pooling](tokens, self.encoder.rows, self.encoder.class_token), {}
+        if self.pooling == "rows":
+            return pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.rows).flatten(1), {}
+        return POOLINGS[self.pooling](tokens, self.encoder.class_token), {}
 
 
 METHOD = Method(

@@ -68,7 +68,7 @@ def _patches(tokens: Tensor, class_token: bool) -> Tensor:
     return tokens[:, int(class_token) :].to(torch.promote_types(tokens.dtype, torch.float32))
 
 
-def mean(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
+def mean(tokens: Tensor, class_token: bool = False) -> Tensor:
     """Mean over the tokens, [B, D].
 
     >>> mean(torch.tensor([[[9.0], [1.0], [3.0]]]), class_token=True)
@@ -77,7 +77,7 @@ def mean(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
     return _patches(tokens, class_token).mean(1)
 
 
-def mean_std(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
+def mean_std(tokens: Tensor, class_token: bool = False) -> Tensor:
     """Mean and deviation over the tokens, [B, 2 D].
 
     >>> mean_std(torch.tensor([[[1.0], [3.0]]]))
@@ -86,7 +86,7 @@ def mean_std(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor
     return torch.cat(_statistics(_patches(tokens, class_token)), 1)
 
 
-def maximum(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
+def maximum(tokens: Tensor, class_token: bool = False) -> Tensor:
     """Largest value of each channel, [B, D].
 
     >>> maximum(torch.tensor([[[1.0, 5.0], [3.0, 2.0]]]))
@@ -95,7 +95,7 @@ def maximum(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
     return _patches(tokens, class_token).amax(1)
 
 
-def first(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
+def first(tokens: Tensor, class_token: bool = False) -> Tensor:
     """The class token, [B, D].
 
     Raises:
@@ -107,23 +107,13 @@ def first(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
     return tokens[:, 0].to(torch.promote_types(tokens.dtype, torch.float32))
 
 
-def row_means(tokens: Tensor, rows: int = 1, class_token: bool = False) -> Tensor:
-    """Mean over time of each frequency row, lowest row first, [B, rows * D] (GenRep, arXiv 2409.05035).
-
-    >>> row_means(torch.tensor([[[1.0], [10.0], [3.0], [30.0]]]), rows=2)  # two time steps of two rows
-    tensor([[ 2., 20.]])
-    """
-    return _patches(tokens, class_token).unflatten(1, (-1, rows)).mean(1).flatten(1)
-
-
-Pooling = Callable[[Tensor, int, bool], Tensor]
-"""(tokens [B, T, D], time-major: T = time * rows, one more in front if there is a class token; rows; class token?)."""
+Pooling = Callable[[Tensor, bool], Tensor]
+"""(tokens [B, T, D], one more in front if there is a class token; class token?)."""
 
 POOLINGS: dict[str, Pooling] = {
     "mean": mean,
     "mean_std": mean_std,
     "max": maximum,
     "class_token": first,
-    "rows": row_means,
 }
-"""Of frozen encoders, without parameters. A class token counts in none but "class_token"."""
+"""Of frozen encoders, without parameters; by frequency rows: rows.py. A class token counts in none but "class_token"."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 NEIGHBOURS = 1
 """k of every back-end that looks for nearest neighbours, where nothing else is said."""
 
-BACKENDS = ["knn", "transductive", "ldn", "smote", "kmeans", "mahalanobis", "lof", "gmm", "graph"]
+BACKENDS = [
+    "knn", "transductive", "ldn", "smote", "memmixup", "kmeans", "mahalanobis", "lof", "gmm", "graph", "beam", "varmin",
+]  # fmt: skip
 
 
 @cache

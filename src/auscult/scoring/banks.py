@@ -41,11 +41,12 @@ class BackendSettings(Section):
         """Whether each domain has a bank of its own."""
         return bool(getattr(self, "domain_banks", False))
 
-    def filled(self: Settings, scope: Scope, domains: bool) -> Settings:
-        """These settings with `scope` and, where the back-end knows them, `domain_banks` in place of null."""
+    def filled(self: Settings, scope: Scope, domains: bool, rows: int = 1) -> Settings:
+        """These settings with `scope` and, where the back-end knows them, `domain_banks` and `rows` in place of null."""
         values: dict[str, Any] = {"scope": self.scope or scope}
-        if "domain_banks" in type(self).model_fields and getattr(self, "domain_banks", None) is None:
-            values["domain_banks"] = domains
+        for name, value in (("domain_banks", domains), ("rows", rows)):
+            if name in type(self).model_fields and getattr(self, name, None) is None:
+                values[name] = value
         return self.model_copy(update=values)
 
 

@@ -37,6 +37,8 @@ class FusionSettings(BackendSettings):
     kind: Literal["fusion"]
     of: Annotated[tuple[str, ...], Field(min_length=2)]
     """Back-ends of the same sweep."""
+    how: Literal["mean", "min"] = "mean"
+    """Of the standardised scores; min: only what every back-end calls strange is (arXiv 2606.19269)."""
 
 
 def fold_scores(
@@ -112,14 +114,17 @@ def _scales(left_out: Floats, meta: pd.DataFrame, columns: list[str]) -> dict[tu
     return {key: (mean, std) for key, (mean, std) in scales.items() if std > 1e-12 * max(1.0, abs(mean))}
 
 
-def fused(parts: Sequence[Floats]) -> Floats:
-    """Mean of standardised scores, [test clips] each.
+def fused(parts: Sequence[Floats], how: Literal["mean", "min"] = "mean") -> Floats:
+    """Mean or minimum of standardised scores, [test clips] each.
 
     >>> fused([np.array([0.0, 2.0]), np.array([1.0, 4.0])]).tolist()
     [0.5, 3.0]
+    >>> fused([np.array([0.0, 5.0]), np.array([1.0, 4.0])], "min").tolist()
+    [0.0, 4.0]
     """
-    mean: Floats = np.mean(np.stack(parts), axis=0)
-    return mean
+    of = np.stack(parts)
+    one: Floats = of.mean(axis=0) if how == "mean" else of.min(axis=0)
+    return one
 
 
 def ensemble(tables: Sequence[pd.DataFrame], backend: str) -> pd.DataFrame:

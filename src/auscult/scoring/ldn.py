@@ -6,7 +6,9 @@ distances to its K nearest other training clips, and the smallest ratio counts,
     score(x) = min over y of d(x, y) / mean of the K smallest d(y, y'), y' another training clip.
 
 Target clips, of which there are few, lie farther apart than source clips: the ratio makes up for that in one bank, without
-a look at domains.
+a look at domains. GenRep's form for DCASE 2025 has a bank per domain, each with its own K, and divides by the *sum* of the K
+distances: `domain_banks: true`, `density: 16`, `density_target: 9`, `aggregate: sum`, `metric: euclidean`. With sums and two K
+the banks do not weigh alike: a source ratio is divided by 16 means, a target ratio by 9.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.banks import NearestSettings, per_bank
+from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, per_bank
 from auscult.scoring.knn import distances, nearest_others, smallest_mean
 from auscult.settings.section import Positive
 
@@ -25,17 +27,23 @@ FLOOR = 1e-6
 """Least mean distance that is divided by: what float32 tells from zero. It keeps equal training clips from giving 0 / 0."""
 
 
-class LdnSettings(NearestSettings):
-    """Mean of the `k` smallest cosine distances to training clips, each divided by that clip's own to its neighbours
+class LdnSettings(NearestSettings, DomainSettings):
+    """Mean of the `k` smallest distances to training clips, each divided by that clip's own to its neighbours
     (`k` = 1: the equation above).
 
-    Scores are finite and not negative. There is one bank of both domains. A bank of one clip has no density: the distance
-    itself.
+    Scores are finite and not negative. A bank of one clip has no density: the distance itself.
     """
 
     kind: Literal["ldn"]
+    domain_banks: bool | None = False
+    """false = one bank of both domains (Wilkinghoff et al.)."""
+    metric: Metric = "cosine"
     density: Positive = 4
     """Neighbours K of a training clip that its density is taken from (all other clips, if fewer)."""
+    density_target: Positive | None = None
+    """K in a bank of target clips alone; null = `density`."""
+    aggregate: Literal["mean", "sum"] = "mean"
+    """Of the distances to these K."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +55,28 @@ class Bank:
 
 
 def fit(bank: np.ndarray, domain: np.ndarray, settings: LdnSettings) -> Bank:
-    return Bank(bank, local_density(bank, settings.density).astype(bank.dtype))
+    count = settings.density
+    if settings.density_target is not None and (domain == "target").all():
+        count = settings.density_target
+    spread = local_density(bank, count, settings.metric)
+    if settings.aggregate == "sum":
+        spread = spread * max(1, min(count, len(bank) - 1))
+    return Bank(bank, spread.astype(bank.dtype))
 
 
 def score(bank: Bank, queries: np.ndarray, settings: LdnSettings) -> Floats:
     ratios = np.empty(len(queries))
-    for rows, distance in distances(queries, bank.references, "cosine"):
+    for rows, distance in distances(queries, bank.references, settings.metric):
         distance /= bank.spread
         ratios[rows] = smallest_mean(distance, settings.k)
     return ratios
 
 
-def local_density(references: np.ndarray, density: int) -> Floats:
-    """Mean cosine distance [clips] of each of `references` [clips, D] to its nearest others, at least `FLOOR`."""
+def local_density(references: np.ndarray, density: int, metric: Metric = "cosine") -> Floats:
+    """Mean distance [clips] of each of `references` [clips, D] to its nearest others, at least `FLOOR`."""
     if len(references) == 1:
         return np.ones(1)
-    return np.maximum(nearest_others(references, density, "cosine"), FLOOR)
+    return np.maximum(nearest_others(references, density, metric), FLOOR)
 
 
 BACKEND = per_bank(LdnSettings, fit, score)

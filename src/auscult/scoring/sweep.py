@@ -42,14 +42,14 @@ def sweep_table(embeddings: Path, sweep: BackendSweep, score: Score, domains: bo
         if isinstance(entry, NativeSettings):
             scores |= of.native
         elif not isinstance(entry, FusionSettings):
-            settings = entry.filled(score.scope, banks)
+            settings = entry.filled(score.scope, banks, of.rows)
             scores[name] = table.scored(settings, of.train, of.train_meta, of.test, of.test_meta)
             if name in wanted:
                 left_out = left_out_scores(settings, of.train, of.train_meta, sweep.folds, sweep.seed)
                 standard[name] = standardised(scores[name], of.test_meta, left_out, of.train_meta)
     for name, entry in sweep.sweep.items():
         if isinstance(entry, FusionSettings):
-            scores[name] = standard[name] = fused([standard[member] for member in entry.of])
+            scores[name] = standard[name] = fused([standard[member] for member in entry.of], entry.how)
     place = list(sweep.sweep)
     scores = dict(sorted(scores.items(), key=lambda item: place.index(item[0] if item[0] in place else "native")))
     if not scores:  # of an arm without native scores, by a sweep of nothing else

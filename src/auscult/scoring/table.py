@@ -28,12 +28,14 @@ class Embedded:
     Attributes:
         train, test: float32 [clips, D].
         train_meta, test_meta: clip_id, set, machine, unit, domain of each row, and the method's native scores.
+        rows: frequency rows that an embedding is made of, D = rows * D'; 1 where the arm keeps none apart.
     """
 
     train: np.ndarray
     train_meta: pd.DataFrame
     test: np.ndarray
     test_meta: pd.DataFrame
+    rows: int = 1
 
     @property
     def native(self) -> dict[str, np.ndarray]:
@@ -46,7 +48,7 @@ def read_embeddings(folder: Path) -> Embedded:
     """What the stage `embed` left in `folder`."""
     train, test = np.load(folder / "train.npy"), np.load(folder / "test.npy")
     train_meta, test_meta = (pd.read_parquet(folder / f"{partition}.parquet") for partition in ("train", "test"))
-    return Embedded(train, train_meta, test, test_meta)
+    return Embedded(train, train_meta, test, test_meta, int(_network(folder).get("rows", 1)))
 
 
 def bank_rules(score: Score, domains: bool) -> bool:
@@ -54,11 +56,11 @@ def bank_rules(score: Score, domains: bool) -> bool:
     return domains if score.domain_banks is None else score.domain_banks
 
 
-def knobs(kind: str, score: Score, domains: bool) -> BackendSettings:
-    """Settings of a back-end as the section `score` has them, all other knobs at their defaults."""
+def knobs(kind: str, score: Score, domains: bool, rows: int = 1) -> BackendSettings:
+    """Settings of a back-end as the section `score` has them, for an arm's `rows`, all other knobs at their defaults."""
     model = backends()[kind].settings
     values: dict[str, Any] = {"k": score.k} if "k" in model.model_fields else {}
-    return model(kind=kind, **values).filled(score.scope, bank_rules(score, domains))
+    return model(kind=kind, **values).filled(score.scope, bank_rules(score, domains), rows)
 
 
 def scored(
@@ -99,7 +101,7 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
         if name == "native":
             scores |= of.native
         else:
-            scores[name] = scored(knobs(name, score, domains), of.train, of.train_meta, of.test, of.test_meta)
+            scores[name] = scored(knobs(name, score, domains, of.rows), of.train, of.train_meta, of.test, of.test_meta)
     if not scores:
         raise AuscultError("no back-end is left to score this arm", "score.backends", "add knn_cosine")
     if "native" not in scores:
@@ -110,8 +112,14 @@ def score_table(embeddings: Path, score: Score, domains: bool) -> pd.DataFrame:
 
 def own_distance(embeddings: Path) -> str:
     """By which distance the method's neighbours are found: "cosine", unless `network.json` in the folder says another."""
+    return str(_network(embeddings).get("distance", "cosine"))
+
+
+def _network(embeddings: Path) -> dict[str, Any]:
+    """What the stage `embed` says of the network; of embeddings from elsewhere nothing."""
     facts = embeddings / "network.json"
-    return str(json.loads(facts.read_text(encoding="utf-8")).get("distance", "cosine")) if facts.is_file() else "cosine"
+    found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+    return found
 
 
 def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> pd.DataFrame:

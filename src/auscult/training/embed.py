@@ -47,7 +47,8 @@ def embed_arm(
 
     Writes into the folder `out` {train,test}.npy and {train,test}.parquet, which holds clip_id, set, machine, unit, domain
     and the method's native scores (`native`, `native_<name>`); clips of networks that could not be trained are left out; and
-    network.json with parameters, multiply-accumulates and the distance that the method's neighbours are found by.
+    network.json with parameters, multiply-accumulates, the distance that the method's neighbours are found by and, of embeddings
+    that keep frequency rows apart, how many.
 
     Args:
         condition: done to test clips alone.
@@ -87,6 +88,9 @@ def embed_arm(
             "macs_per_clip": macs,
             "distance": trained.method.distance,
         }
+        # Of embeddings whose frequency rows are kept apart.
+        rows = max((int(getattr(network, "frequency_rows", 1)) for network in trained.networks.values()), default=1)
+        size |= {"rows": rows} if rows > 1 else {}
         (part / "network.json").write_text(json.dumps(size, indent=1) + "\n")
         (part / "made_from.txt").write_text(made_from + "\n")
     return {"clips_per_second": round(clips / seconds, 1)}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.browser import WHY_NOT, available, browser, drawn, requests, wait
+from support.browser import WHY_NOT, available, browser, contrasts, drawn, requests, unreadable, wait
 
 pytestmark = pytest.mark.skipif(not available(), reason=WHY_NOT)
 
@@ -128,48 +127,12 @@ def test_sounds_and_pictures_load(driver: Any) -> None:
 
 
 def test_it_can_be_read_without_eyes_or_mouse(driver: Any) -> None:
-    missing = driver.execute_script("""
-      const named = e => e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim();
-      return [
-        ...document.querySelectorAll('img:not([alt]), [role=img]:not([aria-label])'),
-        ...Array.from(document.querySelectorAll('select, input, button')).filter(e => !named(e)),
-        ...Array.from(document.querySelectorAll('section'))
-          .filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))),
-      ].map(e => e.outerHTML.slice(0, 200))""")
-    assert missing == []
-    levels = driver.execute_script(
-        "return Array.from(document.querySelectorAll('h1, h2, h3, h4'), h => Number(h.tagName[1]))"
-    )
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    twice = driver.execute_script(
-        "const i = Array.from(document.querySelectorAll('[id]'), e => e.id); return i.filter((n, k) => i.indexOf(n) < k)"
-    )
-    assert twice == []
-    first = driver.execute_script("return document.querySelector('a, button').textContent")
-    assert first == "Skip to the content"
+    assert unreadable(driver) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out(driver: Any, theme: str) -> None:
-    """WCAG 2.1, 1.4.3: a contrast of 4.5 between every colour of text and both backgrounds."""
-    ratios = driver.execute_script(
-        """
-      const root = document.documentElement, before = root.dataset.theme;
-      root.dataset.theme = arguments[0];
-      const style = getComputedStyle(root), value = n => style.getPropertyValue('--' + n).trim();
-      const light = hex => { const c = [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16) / 255)
-        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2]; };
-      const out = {};
-      for (const ink of ['ink', 'soft', 'accent', 'better', 'worse', 'tie']) for (const back of ['paper', 'panel']) {
-        const [a, b] = [light(value(ink)), light(value(back))].sort((x, y) => y - x);
-        out[ink + ' on ' + back] = (a + 0.05) / (b + 0.05);
-      }
-      if (before) root.dataset.theme = before; else delete root.dataset.theme;
-      return out""",
-        theme,
-    )
+    ratios = contrasts(driver, theme)
     assert len(ratios) == 12
     assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
 

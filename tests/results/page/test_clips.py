@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from PIL import Image
 
+from auscult.pages.spectrogram import diverging, figure, gain_of, sequential, sound
 from auscult.results.page.clips import best_arms, nearest_training, section, select, worst
-from auscult.results.page.spectrogram import diverging, figure, gain_of, sequential, sound
 from auscult.scoring.table import Embedded, read_embeddings
 from support.evidence import SEED, evidence
 

@@ -14,9 +14,9 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from auscult.errors import AuscultError
+from auscult.pages.rendering import marked
 from auscult.results.curves import thinned
 from auscult.results.page.build import MARKER, write_report
-from auscult.results.page.context import marked
 from auscult.results.page.gather import gather, groups, thresholds_of
 from auscult.results.page.plots import ROC_POINTS, arm_data
 from auscult.results.page.provenance import data_digests

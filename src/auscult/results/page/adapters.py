@@ -10,7 +10,8 @@ import numpy as np
 from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import Floats
-from auscult.results.page.context import Context, marked
+from auscult.pages.rendering import marked
+from auscult.results.page.context import Context
 from auscult.settings.params import arm_settings
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.pages.rendering import environment, marked, read, shared
 from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
-from auscult.results.page.context import Context, Section, marked
+from auscult.results.page.context import Context, Section
 from auscult.results.page.gather import Group, costs, gather, groups, ordered_arms, thresholds_or_none
 from auscult.results.page.plots import arm_data, overview
 from auscult.results.page.provenance import provenance
@@ -26,7 +27,8 @@ from auscult.results.page.tables import MARKS, blocks
 from auscult.results.tables import official_types
 from auscult.settings.project import Project
 
-SCRIPTS = ("page.js", "sort.js", "charts.js")
+SCRIPTS = ("base.js", "page.js", "sort.js", "charts.js")
+OWN = ("page.js", "charts.js")
 MARKER = "report.json"
 """Says that a folder is a report, and may be replaced by another."""
 
@@ -48,7 +50,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
     """
     require_replaceable(out)
     script = _plotly()
-    environment = _environment()
+    templates = environment("auscult.results.page")
     context = gather(project, arms)
     found = groups(project, context.arms, studies)
     measured = costs(project, context.arms)
@@ -57,9 +59,10 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         (part / "assets").mkdir()
         (part / "data").mkdir()
         for name in ("style.css", *SCRIPTS):
-            (part / "assets" / name).write_text(_template(name), encoding="utf-8")
+            text = read("auscult.results.page", name) if name in OWN else shared(name)
+            (part / "assets" / name).write_text(text, encoding="utf-8")
         (part / "assets" / "plotly.min.js").write_bytes(script)
-        table = environment.get_template("table.html.j2")
+        table = templates.get_template("table.html.j2")
         for number, (choice, one) in enumerate(shown.values()):
             text = table.render(block=one, marks=MARKS)
             _put(part / "data" / f"table{number}.js", f"table/{choice.key}", text)
@@ -72,7 +75,7 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         sections = more_sections(context)
         for section in sections:
             _write_files(part, section)
-        page = environment.get_template("page.html.j2")
+        page = templates.get_template("page.html.j2")
         catalogue = _catalogue(context, shown)
         text = page.render(
             context=context,
@@ -194,31 +197,9 @@ def require_replaceable(out: Path, marker: str = MARKER, kind: str = "a report")
         raise AuscultError(what, str(out), "choose another: --out") from None
 
 
-def _template(name: str) -> str:
-    return (files("auscult.results.page") / "templates" / name).read_text(encoding="utf-8")
-
-
 def _plotly() -> bytes:
     """The drawing library, whole: the page must not ask a network for it."""
     try:
         return (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     except ModuleNotFoundError:
         raise AuscultError("the report needs plotly", fix="pip install plotly") from None
-
-
-def _environment() -> Any:
-    try:
-        from jinja2 import Environment, FunctionLoader, StrictUndefined
-    except ModuleNotFoundError:
-        raise AuscultError("the report needs jinja2", fix="pip install jinja2") from None
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["marked"] = marked
-    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    return environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 
@@ -12,8 +12,9 @@ import torch
 
 from auscult.data.store import ClipStore
 from auscult.evaluation.metrics import Floats
-from auscult.results.page.differences import band_edges, in_words, patch_of
-from auscult.results.page.spectrogram import diverging, figure, gain_of, player, sequential, sound
+from auscult.features import LOG_MELS
+from auscult.pages.differences import band_edges, in_words, patch_of
+from auscult.pages.spectrogram import diverging, figure, gain_of, player, sequential, sound
 
 FRONTEND = "osscl"
 SHIFT_SECONDS = 0.5
@@ -36,7 +37,7 @@ class Media:
     @cached_property
     def edges(self) -> Floats:
         """Hz [mels + 1]."""
-        return band_edges(FRONTEND, self.test.sample_rate)
+        return band_edges(replace(LOG_MELS[FRONTEND], sample_rate=self.test.sample_rate))
 
     @cached_property
     def _row(self) -> dict[int, int]:

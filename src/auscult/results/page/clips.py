@@ -15,11 +15,12 @@ from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import Floats, auc
+from auscult.pages.rendering import marked
+from auscult.pages.spectrogram import STYLE
 from auscult.results.names import SETS, backend_name
 from auscult.results.page.clipmedia import FRONTEND, LIMIT_DB, Media
-from auscult.results.page.context import Context, Section, marked
+from auscult.results.page.context import Context, Section
 from auscult.results.page.gather import thresholds_of
-from auscult.results.page.spectrogram import STYLE
 from auscult.scoring.banks import Metric, groups
 from auscult.scoring.table import Embedded, read_embeddings
 

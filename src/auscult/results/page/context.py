@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +12,6 @@ import pandas as pd
 from auscult.settings.params import Params
 from auscult.settings.paths import Paths
 from auscult.settings.profile import Profile
-
-
-def marked(text: str) -> str:
-    """HTML of a message: what stands between backticks is code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-// Theme, data that is loaded when it is asked for, and the choice of tables.
+// Data that is loaded when it is asked for, and the choice of tables.
 "use strict";
-window.auscult = (function () {
+Object.assign(auscult, (function () {
   var store = {}, waiting = {};
   function put(key, value) {
     store[key] = value;
@@ -33,24 +33,7 @@ window.auscult = (function () {
   }
   function unique(values) { return Array.from(new Set(values)); }
   return { put: put, load: load, script: script, json: json, fill: fill, unique: unique };
-})();
-
-(function theme() {
-  var button = document.getElementById("theme"), root = document.documentElement;
-  var system = window.matchMedia("(prefers-color-scheme: dark)");
-  function dark() { return root.dataset.theme ? root.dataset.theme === "dark" : system.matches; }
-  function show() {
-    button.setAttribute("aria-pressed", String(dark()));
-    document.dispatchEvent(new Event("themechange"));
-  }
-  button.addEventListener("click", function () {
-    root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("auscult-theme", root.dataset.theme); } catch (error) { /* a page that may not store */ }
-    show();
-  });
-  system.addEventListener("change", show);
-  show();
-})();
+})());
 
 (function tables() {
   var form = document.getElementById("table-choice"), place = document.getElementById("table");
@@ -93,15 +76,3 @@ window.auscult = (function () {
   narrow();
   filter();
 })();
-// What scrolls sideways, and has more to show at its right, says so by a fading edge.
-auscult.edges = function (root) {
-  root.querySelectorAll(".scroll, header nav").forEach(function (box) {
-    function look() { box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4); }
-    box.addEventListener("scroll", look, { passive: true });
-    new ResizeObserver(look).observe(box);
-  });
-};
-auscult.edges(document);
-document.querySelectorAll("form.controls").forEach(function (form) {
-  form.addEventListener("submit", function (event) { event.preventDefault(); });
-});

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from auscult.results.page.differences import Patch
+from auscult.pages.differences import Patch
 
 LOUDER, QUIETER = (230, 105, 20), (45, 135, 215)  # seen on white and on black
 _LEFT, _TOP, _RIGHT, _BOTTOM, _WIDTH, _HEIGHT = 54, 8, 10, 34, 360, 220  # of the drawing, in its own units

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.features import spectrogram
-from auscult.results.page.differences import band_edges, best_shift, difference, in_words, patch_of, strongest_patch
+from auscult.features import LOG_MELS, spectrogram
+from auscult.pages.differences import band_edges, best_shift, difference, in_words, patch_of, strongest_patch
 
 RATE = 16000
 
@@ -70,7 +70,7 @@ def test_an_added_tone_is_found_in_time_frequency_and_level() -> None:
     one += 0.1 * np.sin(2 * np.pi * 3000 * time) * ((time > 2.9) & (time < 3.3))
     diff, patch, shift = patch_of(mel(one), mel(other), 15)
     assert shift == 0
-    edges = band_edges("osscl", RATE)
+    edges = band_edges(LOG_MELS["osscl"])
     frames = diff.shape[1]
     # The window is 128 ms long, so the tone begins up to half of it early in the picture.
     assert 2.7 < patch.start * 4 / frames < patch.stop * 4 / frames < 3.5
@@ -89,11 +89,11 @@ def test_a_louder_clip_is_said_to_be_louder_as_a_whole() -> None:
     wave = 0.05 * rng.standard_normal(2 * RATE)
     diff, patch, _ = patch_of(mel(2 * wave), mel(wave), 15)
     assert patch.overall == pytest.approx(20 * np.log10(2), abs=1e-6)
-    assert "+6 dB of the clip as a whole" in in_words(patch, diff.shape[1], 2.0, band_edges("osscl", RATE))
+    assert "+6 dB of the clip as a whole" in in_words(patch, diff.shape[1], 2.0, band_edges(LOG_MELS["osscl"]))
 
 
 def test_a_pure_tone_lies_in_the_band_that_its_edges_say() -> None:
-    edges = band_edges("osscl", RATE)
+    edges = band_edges(LOG_MELS["osscl"])
     assert len(edges) == 129
     assert (np.diff(edges) > 0).all()
     for hz in (300.0, 1000.0, 5000.0):

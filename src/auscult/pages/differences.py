@@ -9,8 +9,7 @@ from itertools import product
 import numpy as np
 
 from auscult.evaluation.metrics import Floats
-from auscult.features import LOG_MELS
-from auscult.features.logmel import filter_bank
+from auscult.features.logmel import LogMel, filter_bank
 
 WORTH = 0.1  # a shift counts when it takes this share off the mean squared difference (chosen)
 LOUDER = 1.0  # dB of overall level that are worth a word (chosen)
@@ -107,16 +106,29 @@ def patch_of(one: np.ndarray, other: np.ndarray, shift_frames: int) -> tuple[Flo
 
 # ---------------------------------------------------------------------------------------------------------------- in words
 @lru_cache(maxsize=8)
-def band_edges(frontend: str, sample_rate: int) -> Floats:
+def band_edges(frontend: LogMel) -> Floats:
     """Hz [mels + 1] between which each band of a front-end is drawn: half-way between the peaks of its triangles."""
     # A fine grid: the front-end's own FFT has no line at most of the peaks.
-    fine = replace(LOG_MELS[frontend], sample_rate=sample_rate, n_fft=16384)
-    peaks = np.linspace(0, sample_rate / 2, fine.n_fft // 2 + 1)[filter_bank(fine).argmax(1)]
-    return np.concatenate([[0.0], (peaks[1:] + peaks[:-1]) / 2, [sample_rate / 2]])
+    fine = replace(frontend, n_fft=max(frontend.n_fft, 16384))
+    nyquist = frontend.sample_rate / 2
+    peaks = np.linspace(0, nyquist, fine.n_fft // 2 + 1)[filter_bank(fine).argmax(1)]
+    return np.concatenate([[0.0], (peaks[1:] + peaks[:-1]) / 2, [nyquist]])
 
 
 def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> str:
     """\"around 3.1 s, 2.4-4.0 kHz, +9 dB": where a patch lies and how much louder (+) or quieter (-) the clip is there.
+
+    Arguments as of `place_in_words`.
+    """
+    when, where = place_in_words(patch, frames, seconds, edges)
+    words = f"{when}, {where}, {decibels(patch.level)}"
+    if abs(patch.overall) >= LOUDER:
+        words += f" (beyond the {decibels(patch.overall)} of the clip as a whole)"
+    return words
+
+
+def place_in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> tuple[str, str]:
+    """("around 3.1 s", "2.4-4.0 kHz"): when and where a patch lies.
 
     Args:
         frames, seconds: length of the picture.
@@ -132,13 +144,8 @@ def in_words(patch: Patch, frames: int, seconds: float, edges: np.ndarray) -> st
     else:
         when = f"{start:.1f}\N{EN DASH}{stop:.1f} s"
     if patch.high - patch.low == len(edges) - 1:
-        where = "at all frequencies"
-    else:
-        where = hertz(edges[patch.low], edges[patch.high])
-    words = f"{when}, {where}, {decibels(patch.level)}"
-    if abs(patch.overall) >= LOUDER:
-        words += f" (beyond the {decibels(patch.overall)} of the clip as a whole)"
-    return words
+        return when, "at all frequencies"
+    return when, hertz(edges[patch.low], edges[patch.high])
 
 
 def decibels(level: float) -> str:

@@ -1,0 +1,52 @@
+"""Templates of pages, and texts that are safe in them."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from auscult.errors import AuscultError
+
+
+def shared(name: str) -> str:
+    """The content of a file that every page may use: `style.css`, `base.js`, `sort.js`."""
+    return read("auscult.pages", name)
+
+
+def read(package: str, name: str) -> str:
+    """The content of a file in the folder `templates` of a package."""
+    return (files(package) / "templates" / name).read_text(encoding="utf-8")
+
+
+def environment(package: str) -> Any:
+    """Jinja2 with the templates of a package; what is put into them is escaped.
+
+    Raises:
+        AuscultError: jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
+    except ModuleNotFoundError:
+        raise AuscultError("the page needs jinja2", fix="pip install jinja2") from None
+    made = Environment(
+        loader=FunctionLoader(lambda name: read(package, name)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["marked"] = marked
+    made.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
+    made.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    return made
+
+
+def marked(text: str) -> str:
+    """HTML of a message: what stands between backticks is code.
+
+    >>> marked("put `a<b` there")
+    'put <code>a&lt;b</code> there'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
