@@ -42,6 +42,7 @@ def listen(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
+    from auscult.detector.places import require_bundle
     from auscult.errors import AuscultError
 
     if (arguments.source is None) == (arguments.device is None):
@@ -49,6 +50,7 @@ def _run(arguments: Namespace) -> int:
     if not arguments.patience > 0:
         raise AuscultError("--patience must be above 0", fix="use seconds, such as 30")
     rule, receivers = alarm_setup(arguments)
+    require_bundle(arguments.bundle)
     from auscult.commands.watch import stop_on_signals
     from auscult.detector import bundle as bundles
     from auscult.detector.follow import Followed

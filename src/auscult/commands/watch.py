@@ -49,14 +49,15 @@ def watch(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.data.audio import READ
+    from auscult.detector.places import require_bundle, require_folder
     from auscult.errors import AuscultError
 
     if not arguments.interval > 0 or not arguments.patience >= 0:
         raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
-    if not arguments.folder.is_dir():
-        raise AuscultError("there is no such folder", str(arguments.folder), "give the folder where recordings arrive")
     rule, receivers = alarm_setup(arguments)
+    require_bundle(arguments.bundle)
+    require_folder(arguments.folder, "recordings", "give the folder where recordings arrive")
+    from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
     from auscult.detector.follow import Followed
     from auscult.detector.journal import Journal

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from auscult.data.audio import Channel, open_recording, printable
+from auscult.detector.places import require_folder
 from auscult.detector.stream import below
 from auscult.errors import AuscultError, listed
 
@@ -58,9 +59,7 @@ def look_below(folder: Path, channel: Channel) -> tuple[dict[str, Found], int]:
         AuscultError: no folder, no recordings, some that are named as anomalies; every one that cannot be read, or in which
             nothing is heard on `channel`.
     """
-    if not folder.is_dir():
-        what = "this is a file; a folder of recordings is wanted" if folder.exists() else "there is no such folder"
-        raise AuscultError(what, str(folder), "give the folder that holds recordings of normal sound")
+    require_folder(folder, "recordings", "give the folder that holds recordings of normal sound")
     paths, others = below(folder)
     files = {printable(path.relative_to(folder).as_posix()): path for path in paths}
     if not files:
