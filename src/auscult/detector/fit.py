@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 from auscult.data.audio import Channel
+from auscult.data.pack import pack_windows
 from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of
 from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
@@ -35,8 +37,8 @@ from auscult.detector.thresholds import (
     require_supported,
 )
 from auscult.detector.verdict import alikeness, effective
-from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
+from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
 from auscult.pipeline.inputs import training_code
@@ -52,8 +54,8 @@ class FitSettings:
 
     Attributes:
         method: a name in `METHODS`; `values`: of its settings, where they are not its defaults.
-        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours, cosine
-            distance for embeddings that were learnt and Euclidean distance for `spectral_knn`, whose dimensions are z-scored.
+        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
+            that its `Method` says, as in the pipeline's tables and pages.
         k: neighbours.
         rate: of false alarms per window, in (0, 1); None = 0.1, or the smallest that few recordings support.
         seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
@@ -61,6 +63,7 @@ class FitSettings:
         one_mode: sub-folders are days or the like, and no modes of operation.
         seed: of everything random in training.
         long_on_cpu: train what takes a CPU days.
+        labels: a table that says which recordings are normal; None = all.
     """
 
     method: str = "spectral_knn"
@@ -74,6 +77,7 @@ class FitSettings:
     one_mode: bool = False
     seed: int = 0
     long_on_cpu: bool = False
+    labels: Path | None = None
 
 
 def fit(
@@ -104,7 +108,9 @@ def fit(
     with atomic_folder(out) as part:
         work = part / "work"
         work.mkdir()
-        normals = gather(folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode)
+        normals = gather(
+            folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode, asked.labels
+        )
         windows = normals.windows
         recordings = windows.table["group"].nunique()
         if asked.rate is not None:
@@ -173,16 +179,28 @@ def learn(
     Raises:
         AuscultError: the method cannot be trained on them, or scores all of them alike.
     """
-    windows = normals.windows
-    trained, backend = _train(windows, work, model, states, settings, asked, normals.sample_rate)
+    windows, method = normals.windows, load_method(settings.method)
+    frontend = method.mel(settings) if settings.trained else ""
+    pack_windows(
+        windows.audio, windows.table["unit"].tolist(), work / "train", normals.sample_rate, [frontend] if frontend else []
+    )  # fmt: skip
+    trained, backend = train(work / "train", model, states, settings, asked, training_code(settings))
     vectors, own = embed_all(trained, windows.audio)
-    normal = own
-    if backend != "native":
-        places = windows.table[["group", "start"]].to_numpy()
-        metric = metric_of(backend)
-        normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
+    normal = left_out(vectors, own, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
+
+
+def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataFrame, samples: int, k: int) -> Floats:
+    """`Fitted.normal` of windows, given what `embed` makes of them.
+
+    Args:
+        table: `group` and `start` of each window; samples: of a window; k: neighbours.
+    """
+    if backend == "native":
+        return own
+    group, start = table["group"].to_numpy(), table["start"].to_numpy()
+    return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
 
 
 def name_of(out: Path) -> str:
@@ -213,32 +231,20 @@ def checked(asked: FitSettings) -> MethodSettings:
     return settings
 
 
-def _train(
-    windows: Windows,
-    work: Path,
-    model: Path,
-    states: Path,
-    settings: MethodSettings,
-    asked: FitSettings,
-    sample_rate: int,
+def train(
+    packed: Path, model: Path, states: Path, settings: MethodSettings, asked: FitSettings, code: str
 ) -> tuple[modelfolder.Trained, str]:
-    """Train the method on the windows, and name the back-end."""
-    from auscult.data.pack import pack_windows
+    """Train the method on packed windows, and name the back-end. Arguments and errors as of `learn` and `train_arm`."""
     from auscult.training.arm import train_arm
 
-    method = load_method(settings.method)
-    frontend = method.mel(settings)
-    pack_windows(
-        windows.audio, windows.table["unit"].tolist(), work / "train", sample_rate,
-        [frontend] if frontend and settings.trained else [],
-    )  # fmt: skip
-    train = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
-    train_arm(settings, "unit", train, asked.seed, work / "train", model, states, training_code(settings))
+    how = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
+    train_arm(settings, "unit", how, asked.seed, packed, model, states, code)
     trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))
         raise AuscultError(f"`{settings.method}` cannot be trained on this: {reason}", fix="choose another --method")
-    silence = np.zeros((1, windows.audio.shape[1]), np.float32)
+    (shape,) = trained.shapes.values()
+    silence = np.zeros((1, shape.samples), np.float32)
     native = np.isfinite(embed(trained, silence)[1]).all()
     if asked.backend == "native" and not native:
         raise AuscultError(f"`{settings.method}` has no score of its own", fix="use knn_cosine or knn_euclidean")
@@ -246,7 +252,7 @@ def _train(
         return trained, asked.backend
     if native:
         return trained, "native"
-    return trained, f"knn_{method.distance}"
+    return trained, f"knn_{trained.method.distance}"
 
 
 def embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -107,12 +107,17 @@ class Bundle:
         return p_values(self.normal, scores)
 
 
-def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def embed(
+    trained: modelfolder.Trained, windows: np.ndarray, spectra: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 [n, D] and own scores float64 [n] (NaN: the method has none) of windows float32 [n, samples].
 
     Nobody says in which mode of operation a window was recorded, so that every class is a candidate. Shorter windows are heard
     as long as they are where the method's `fill` is `none`. Otherwise they are mirrored at their end: a bundle is trained on
     whole windows alone, to which zeros or the click of a repetition would be as strange as a fault.
+
+    Args:
+        spectra: of whole windows, by the method's front-end, float32 [n, mels, frames], where they are known.
     """
     (network,) = trained.networks.values()
     (shape,) = trained.shapes.values()
@@ -121,8 +126,10 @@ def embed(trained: modelfolder.Trained, windows: np.ndarray) -> tuple[np.ndarray
         windows = np.pad(windows, ((0, 0), (0, shape.samples - windows.shape[1])), mode="symmetric")
     vectors, scores = [np.empty((0, 1), np.float32)], []
     with torch.inference_mode():
-        for part in torch.from_numpy(np.ascontiguousarray(windows, np.float32)).split(_CHUNK):
-            vector, own = network.embed(_batch(part, inputs, shape))
+        for start in range(0, len(windows), _CHUNK):
+            part = torch.from_numpy(np.ascontiguousarray(windows[start : start + _CHUNK], np.float32))
+            known = None if spectra is None else torch.from_numpy(spectra[start : start + _CHUNK])
+            vector, own = network.embed(_batch(part, inputs, shape, known))
             vectors.append(vector.float().numpy())
             scores.append(own["native"].double().numpy() if "native" in own else np.full(len(part), np.nan))
     return np.concatenate(vectors[1:] or vectors), np.concatenate(scores) if scores else np.empty(0)
@@ -136,10 +143,10 @@ def _heard_alone(trained: modelfolder.Trained, samples: int, shape: Shape) -> bo
     return frames(samples, spectra) >= trained.method.window(settings, shape.frames)
 
 
-def _batch(windows: torch.Tensor, inputs: Inputs, shape: Shape) -> Batch:
+def _batch(windows: torch.Tensor, inputs: Inputs, shape: Shape, spectra: torch.Tensor | None) -> Batch:
     return inputs.batch(
         wave=lambda: windows,
-        mel=lambda frontend: exact_spectrogram(windows, frontend, shape.sample_rate),
+        mel=lambda name: exact_spectrogram(windows, name, shape.sample_rate) if spectra is None else spectra,
         candidates=torch.ones(len(windows), shape.classes, dtype=torch.bool),
     )
 
@@ -183,6 +190,19 @@ def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
         raise ValueError("the normal scores are not usable")
     if held and sum(held) != (references or normal):
         raise ValueError("its references are not of the recordings it names")
+
+
+def glance(folder: Path) -> tuple[Threshold, str]:
+    """Threshold and digest that bundle.yaml states now; no other file is looked at.
+
+    Raises:
+        AuscultError: there is none, or it is not whole.
+    """
+    manifest = read_manifest(folder)
+    try:
+        return _rule(manifest), digest_of_scores(manifest.model_dump())
+    except (TypeError, ValueError) as error:
+        raise AuscultError(f"bundle.yaml makes no sense ({error})", str(folder), "fit it again") from None
 
 
 def _rule(manifest: Manifest) -> Threshold:

@@ -11,7 +11,15 @@ import pandas as pd
 
 from auscult.data.audio import Channel
 from auscult.detector.folder import sha256_of
-from auscult.detector.recordings import Found, choose_rate, choose_seconds, look_below, odd_levels
+from auscult.detector.recordings import (
+    Found,
+    choose_rate,
+    choose_seconds,
+    files_below,
+    labelled,
+    look_below,
+    odd_levels,
+)
 from auscult.detector.windows import Windows, check_count, cut_windows
 from auscult.errors import AuscultError, listed
 
@@ -56,18 +64,25 @@ class Normals:
 
 
 def gather(
-    folder: Path, file: Path, seconds: float = 0.0, sample_rate: int = 0, channel: Channel = 0, one_mode: bool = False
+    folder: Path,
+    file: Path,
+    seconds: float = 0.0,
+    sample_rate: int = 0,
+    channel: Channel = 0,
+    one_mode: bool = False,
+    labels: Path | None = None,
 ) -> Normals:
     """Look through the recordings below `folder` and cut what can be used of them into windows, which lie in `file`.
 
     Args:
         seconds, sample_rate: of a window, Hz; 0 = see `recordings.choose_seconds` and `recordings.choose_rate`.
         one_mode: sub-folders are days or the like, and no modes of operation.
+        labels: a table that says which recordings are normal, and of which mode (its column `unit`).
 
     Raises:
         AuscultError: recordings missing, unreadable, silent, too short or too few; a mode of one recording.
     """
-    found, other_files = look_below(folder, channel)
+    found, other_files = look_below(folder, channel, labels)
     left_out = odd_levels(found)
     sample_rate, low = choose_rate(_without(found, left_out), sample_rate, folder)
     left_out |= low
@@ -78,6 +93,9 @@ def gather(
     windows = cut_windows(used, file, sample_rate, samples, channel)
     windows.left_out = {**left_out, **windows.left_out}
     windows.notes += [note] if note else []
+    if labels is not None:
+        known = labelled(files_below(folder, "")[0], folder, labels)
+        windows.table["unit"] = [known[name].unit for name in windows.table["name"]]
     if one_mode:
         windows.table["unit"] = "00"
     check_count(len(windows.table), samples / sample_rate, folder)

@@ -33,7 +33,7 @@ from auscult.detector.folder import Bundle, load, sha256_of
 from auscult.detector.manifest import MOST_BYTES, file_names, write_manifest
 from auscult.detector.normals import Normals
 from auscult.detector.places import require_new_bundle
-from auscult.detector.recordings import look_at
+from auscult.detector.recordings import look_at, refuse_faulty
 from auscult.detector.references import References, references_of, stretches
 from auscult.detector.score import NOTABLE
 from auscult.detector.signal import SignalRange
@@ -158,6 +158,7 @@ def _heard(
 ) -> _Heard | None:
     """Recordings cut as the bundle's, with its scores; None if nothing of them can be used."""
     folder = Path(os.path.commonpath([path.parent for path in files.values()]))
+    refuse_faulty(files, printable(folder))
     found = look_at(files, bundle.channel, printable(folder))
     seconds = bundle.window / bundle.sample_rate
     for name, each in found.items():
