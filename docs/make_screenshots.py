@@ -11,6 +11,8 @@ scripts; here they come from the package vl-convert-python, so that no picture d
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import urllib.error
 import urllib.request
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
@@ -170,9 +172,25 @@ def dvc_picture(revisions: list[str]) -> None:
             print(len(driver.find_elements(By.CSS_SELECTOR, "canvas, svg.marks")), "plots are drawn")
 
 
+def in_terminal(command: list[str], folder: str, width: int) -> str:
+    """What a command prints into a terminal of so many columns, with its colours."""
+    own, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=theirs, stderr=subprocess.DEVNULL)
+    os.close(theirs)
+    text = b""
+    with suppress(OSError):  # that is how its end is told
+        while part := os.read(own, 4096):
+            text += part
+    process.wait()
+    os.close(own)
+    return text.decode().replace("\r\n", "\n")
+
+
 def cli_pictures(recordings: Path) -> None:
     """Two terminals: `--help`, and a bundle made of `normal/` that judges `today/`."""
     from rich.console import Console
+    from rich.terminal_theme import SVG_EXPORT_THEME
     from rich.text import Text
 
     commands = {
@@ -192,13 +210,9 @@ def cli_pictures(recordings: Path) -> None:
                     "from auscult.cli import main; raise SystemExit(main())",
                     *line.split()[1:],
                 ]
-                done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-                shown = Text(done.stdout.rstrip("\n"))
-                shown.highlight_words(["ANOMALOUS"], "bold #ff8f73")
+                shown = Text.from_ansi(in_terminal(command, folder, console.width).rstrip("\n"))
                 console.print(shown, "\n", sep="", soft_wrap=True)
-                if done.stderr:
-                    print(done.stderr, file=sys.stderr)
-            text = console.export_html(inline_styles=True, code_format="{code}").rstrip()
+            text = console.export_html(theme=SVG_EXPORT_THEME, inline_styles=True, code_format="{code}").rstrip()
             page = Path(folder) / "page.html"
             page.write_text(f'<meta charset="utf-8">{TERMINAL % text}')
             driver.get(page.as_uri())

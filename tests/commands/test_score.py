@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,17 +60,9 @@ def test_a_row_per_recording(fitted: Bundle, today: Path, capsys: pytest.Capture
     assert json.loads(run(capsys, fitted.folder, today, "--json")[1]) == lines
     status, out, _ = run(capsys, fitted.folder, today / "a.wav")
     assert status == 0
-    assert out.splitlines()[0].split() == [
-        "file",
-        "seconds",
-        "score",
-        "p-value",
-        "decision",
-        "most",
-        "anomalous",
-        "above",
-    ]
-    assert "normal    0:00.0 - 0:01.0  0 of 1" in out
+    heading = ["file", "seconds", "score", "p-value", "decision", "most", "anomalous", "above"]
+    assert out.splitlines()[0].split() == heading
+    assert "normal    0:00.0 - 0:01.0  0 of 1\n1 recording: 1 normal\n" in out
 
 
 def test_a_curve(fitted: Bundle, today: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +74,63 @@ def test_a_curve(fitted: Bundle, today: Path, tmp_path: Path, capsys: pytest.Cap
     assert [float(row["score"]) for row in mine] == scores.tolist()
     assert [int(row["anomalous"]) for row in mine] == (scores > fitted.threshold).astype(int).tolist()
     assert len(rows) == 8
+
+
+def test_what_is_expected_stands_beside_what_was_found(
+    fitted: Bundle, today: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(100):  # one that is not a false alarm
+        found = score.score_file(fitted, write(today / "c.wav", noise(np.random.default_rng(seed), 2.0, 300.0)))
+        if found.verdict == "normal" and found.above:
+            break
+    (today / "d.wav").write_bytes(b"no sound")
+    status, out, _ = run(capsys, fitted.folder, today)
+    assert status == 2
+    rows = out.splitlines()
+    assert (found.verdict, found.expected) == ("normal", pytest.approx(0.3))
+    more = f", {found.higher} above all normal" if found.higher else ""
+    assert rows[3].endswith(f"{found.above} of 3 (0.3 expected){more}")
+    assert rows[2].endswith(" of 7 (0.7 expected)")
+    assert rows[5] == "4 recordings: 2 normal, 1 ANOMALOUS, 1 unreadable"
+    assert rows[6].startswith("note: how alike windows of one recording are is not known")
+    assert "\x1b" not in out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [50, 80, 160])
+def test_no_line_of_a_terminal_is_broken(
+    fitted: Bundle, today: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    deep = today / ("a long name of a folder, as they are in plants" * 2)
+    write(deep / "recorded on 2026-05-01 at 12-30.wav", noise(np.random.default_rng(7), 1.0, 300.0))
+    shown, said = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setattr("sys.stderr", said)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert cli.main(["score", str(fitted.folder), str(today)]) == 1
+    text = shown.getvalue()
+    assert text.count("\x1b[1;31mANOMALOUS\x1b[0m") == 1
+    assert text.count("\x1b[32mnormal\x1b[0m") == 2
+    assert "\x1b[1;31m1 ANOMALOUS\x1b[0m" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    table = plain[: plain.index("3 recordings")].splitlines()
+    assert len(table) == 4
+    assert all(len(line) <= width for line in plain.splitlines())
+    assert sum("..." in line for line in table) == 3 or width == 160
+    assert ("p-value" in table[0]) == (width == 160)
+    assert all(("ANOMALOUS" in line or "normal" in line) for line in table[1:])
+    assert said.getvalue().count("\n") == 0  # a bar, which is gone
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown.seek(0)
+    shown.truncate()
+    cli.main(["score", str(fitted.folder), str(today)])
+    assert "\x1b" not in shown.getvalue()
 
 
 def test_files_that_cannot_be_read_do_not_stop_the_rest(

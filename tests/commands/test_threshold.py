@@ -1,4 +1,4 @@
-"""`auscult threshold`: both ways are shown, one is written, the bundle stays whole."""
+"""`auscult threshold`: what is shown, what is written, and what is refused."""
 
 from __future__ import annotations
 
@@ -22,39 +22,66 @@ def folder(tmp_path: Path) -> Path:
     return bundle.fit(tmp_path / "normal", tmp_path / "b").folder
 
 
-def test_a_rate_is_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    normal = bundle.load(folder).normal
-    gamma = scipy.stats.gamma.ppf(0.75, *scipy.stats.gamma.fit(normal))
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     capsys.readouterr()
-    assert cli.main(["threshold", str(folder), "--rate", "0.25", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["by"], found["threshold"], found["quantile"]["threshold"]) == ("quantile", normal[9], normal[9])
-    assert found["gamma"]["threshold"] == gamma
-    assert found["gamma"]["share_above"] == np.mean(normal > gamma)
+    status = cli.main(["threshold", *map(str, arguments)])
+    return status, *capsys.readouterr()
+
+
+def test_a_rate_is_shown_and_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    normal, before = bundle.load(folder).normal, bundle.load(folder).rule
+    status, out, _ = run(capsys, folder, "--rate", "0.25", "--json", "--recordings-per-day", 24)
+    found = json.loads(out)
+    assert status == 0
+    assert (found["by"], found["rate"], found["threshold"], found["normal_above"]) == ("quantile", 0.25, normal[9], 2)
+    assert (found["per_day"], found["times_per_day"], found["written"]) == (6, 24, True)
+    low, high = 24 * scipy.stats.beta.ppf([0.05, 0.95], 0.25 * 13, 0.75 * 13)
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert (found["before"]["threshold"], found["before"]["rate"]) == (before.value, 0.1)
     assert bundle.load(folder).threshold == normal[9]
 
-    assert cli.main(["threshold", str(folder), "--rate", "0.25", "--by", "gamma"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].split()[:2] == ["gamma", f"{gamma:.6g}"]
-    assert lines[-1].endswith("<- in force")
-    assert bundle.load(folder).threshold == gamma
+    gamma = scipy.stats.gamma.ppf(0.99, *scipy.stats.gamma.fit(normal))
+    status, out, _ = run(capsys, folder, "--rate", "0.01", "--by", "gamma")
+    lines = out.splitlines()
+    assert lines[0] == f"{folder}: 12 normal recordings, 12 windows of 1 s, support rates from 0.077 on"
+    assert lines[1] == "a day: 172800 windows, listening without a break"
+    assert lines[4].split()[:5] == ["asked", "for", "0.01", f"{gamma:.6g}", "gamma"]
+    assert lines[4].endswith("0 of 12       1728 (not known)")
+    assert lines[5].endswith("rests on its shape: beyond 0.077, which 12 windows support, it extrapolates")
+    assert lines[6] == f"written to {folder}"
+    assert bundle.load(folder).rule == bundle.load(folder).rule.__class__(gamma, 0.01, "gamma")
+    assert "note: a rate of 0.01 by the gamma distribution" in run(capsys, folder)[1]
 
 
-def test_nothing_is_written_without_a_rate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_false_alarms_a_day_choose_the_rate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, folder, "--per-day", 6, "--recordings-per-day", 24)[0] == 0
+    assert bundle.load(folder).rule.rate == 0.25
+    status, _, err = run(capsys, folder, "--per-day", 1)
+    assert status == 2
+    assert "172799 are needed: record 172787 more" in err
+    assert "no fewer than the 24 verdicts" in run(capsys, folder, "--per-day", 30, "--recordings-per-day", 24)[2]
+
+
+def test_nothing_is_written_unless_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (folder / "bundle.yaml").read_bytes()
-    assert cli.main(["threshold", str(folder)]) == 0
-    assert "false-alarm rate 0.1 per window" in capsys.readouterr().out
+    status, out, _ = run(capsys, folder)
+    assert status == 0
+    assert "in force  0.1" in out
+    status, out, _ = run(capsys, folder, "--rate", "0.3", "--dry-run")
+    assert status == 0
+    assert "asked for  0.3" in out
+    assert "nothing is written (--dry-run)" in out
     for more, words in (
         (["--by", "gamma"], "--by without --rate"),
         (["--rate", "2"], "between 0 and 1"),
+        (
+            ["--rate", "0.01"],
+            "99 are needed: record 87 more like the 12 there are, or choose a higher rate, or use --by",
+        ),
         (["--rate", "0.001", "--by", "quantile"], "999 are needed"),
+        (["--rate", "0.1", "--recordings-per-day", "0"], "numbers above 0"),
     ):
-        assert cli.main(["threshold", str(folder), *more]) == 2
-        assert words in capsys.readouterr().err
+        status, out, err = run(capsys, folder, *more)
+        assert (status, out) == (2, "")
+        assert words in err
     assert (folder / "bundle.yaml").read_bytes() == before
-
-
-def test_few_windows_leave_a_small_rate_to_the_gamma_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["threshold", str(folder), "--rate", "0.01"]) == 0
-    assert "too few windows" in capsys.readouterr().out
-    assert bundle.load(folder).rule.by == "gamma"

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -21,7 +22,8 @@ import pytest
 import yaml
 
 from auscult.data.download import fetch, fetching, recordings, unzip
-from auscult.data.download.web import Patience
+from auscult.data.download.fetching import Wanted, fetch_files
+from auscult.data.download.web import Patience, Unreachable, fetch_json
 from auscult.data.download.zenodo import ZenodoSource, put_in_place
 from auscult.data.inventory import root_of
 from auscult.data.manifest import build_manifest
@@ -31,7 +33,7 @@ from auscult.settings.params import load_profile
 from auscult.settings.section import validated
 from support.packed import tiny_profile
 from support.projects import ROOT, hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
-from support.site import Site, cut, serving, status, whole
+from support.site import Handler, Site, cut, serving, status, whole
 from support.trees import write_tree_2020
 
 NAMES = {1: "dev_data_{}.zip", 2: "eval_data_train_{}.zip", 3: "eval_data_test_{}.zip"}
@@ -435,6 +437,43 @@ def test_no_network(get: Get) -> None:
     assert "check the network" in error.fix
     assert get.pauses == [1.0, 2.0]
     assert get() == ALL
+
+
+@pytest.mark.parametrize("kind", ["refuses", "no name", "silent"])
+def test_a_server_that_is_not_to_be_reached_is_given_up_soon(kind: str, tmp_path: Path) -> None:
+    """However many files are wanted from it; it is not asked again in this run."""
+    with socket.socket() as closed, socket.socket() as full:
+        closed.bind(("127.0.0.1", 0))
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # and takes no more than one or two
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        ports = {"refuses": closed.getsockname()[1], "silent": full.getsockname()[1]}
+        base = f"http://127.0.0.1:{ports[kind]}" if kind in ports else "http://no.such.name.invalid"
+        patience, begin = Patience(reach=2.0), time.monotonic()
+        with pytest.raises(Unreachable, match="the server is not to be reached: no") as caught:
+            fetch_files([Wanted(f"{base}/{i}", tmp_path / str(i)) for i in range(6)], 2, patience)
+        assert time.monotonic() - begin < 4
+        assert "check the network" in caught.value.fix
+        patience.stop.clear()
+        begin = time.monotonic()
+        with pytest.raises(Unreachable):
+            fetch_json(f"{base}/record", patience)
+        assert time.monotonic() - begin < 1
+        for each in waiting:
+            each.close()
+
+
+def test_a_slow_server_is_no_unreachable_one(get: Get, site: Site) -> None:
+    def slow(handler: Handler, content: bytes) -> None:
+        time.sleep(1.0)
+        handler.reply(200, content)
+
+    site.answers[FAN] = [slow]
+    fetch_files([Wanted(site.base + FAN, get.cache / "fan.zip")], 1, Patience(reach=0.3, tries=1))
+    assert (get.cache / "fan.zip").read_bytes() == site.files[FAN]
 
 
 def test_an_address_that_is_none(get: Get) -> None:

@@ -227,6 +227,15 @@ def test_false_alarms_come_at_the_rate() -> None:
     assert np.mean(above) == pytest.approx(3 / 31, abs=0.015)
 
 
+def test_how_far_the_true_rate_may_lie_from_the_chosen_one() -> None:
+    """By drawing: nine of ten quantiles have as much normal sound above them as the bounds say."""
+    rng = np.random.default_rng(0)
+    low, high = thresholds.rate_bounds(0.1, 59)
+    true = np.array([1 - thresholds.quantile(rng.random(59), 0.1) for _ in range(4000)])
+    assert np.mean(true < low) == pytest.approx(0.05, abs=0.012)
+    assert np.mean(true > high) == pytest.approx(0.05, abs=0.012)
+
+
 def test_the_gamma_fit_is_that_of_the_baseline() -> None:
     values = np.random.default_rng(5).gamma(4, 2, 500)
     shape, place, scale = scipy.stats.gamma.fit(values)
@@ -236,15 +245,18 @@ def test_the_gamma_fit_is_that_of_the_baseline() -> None:
     assert wanted == pytest.approx(scipy.stats.gamma.ppf(0.95, 4, scale=2), rel=0.1)
 
 
-def test_few_scores_leave_small_rates_to_the_gamma_fit() -> None:
+def test_a_rate_that_the_scores_do_not_support_is_refused_and_extrapolated_only_if_asked() -> None:
     values = np.random.default_rng(5).gamma(4, 2, 60)
-    assert thresholds.choose(values, 1 / 61).by == "quantile"
-    assert thresholds.choose(values, 0.016).by == "gamma"
-    with pytest.raises(AuscultError, match="60 scores of normal sound are too few") as caught:
-        thresholds.choose(values, 0.01, "quantile")
-    assert "99 are needed" in caught.value.fix
+    assert thresholds.choose(values, 1 / 61) == thresholds.Threshold(values.max(), 1 / 61, "quantile")
+    for by in (None, "quantile"):
+        with pytest.raises(
+            AuscultError, match=r"60 windows of normal sound support a .*rate of 0\.016 at least"
+        ) as caught:
+            thresholds.choose(values, 0.01, by)  # type: ignore[arg-type]
+        assert "99 are needed: record 39 more" in caught.value.fix
+    assert thresholds.choose(values, 0.01, "gamma").by == "gamma"
     with pytest.raises(AuscultError, match="no gamma distribution"):
-        thresholds.choose(np.ones(20), 0.01)
+        thresholds.choose(np.ones(20), 0.01, "gamma")
     for rate in (0.0, 1.0, -1.0, math.nan):
         with pytest.raises(AuscultError, match="between 0 and 1"):
             thresholds.choose(values, rate)

@@ -124,7 +124,7 @@ def test_cuts_of_one_recording_are_left_out_together(tmp_path: Path) -> None:
     for path in (tmp_path / "cuts").glob("[01]-*.wav"):
         shutil.copy(path, alone)
     notes = bundle.fit(alone, tmp_path / "c").facts["training"]["notes"]
-    assert any("2 recordings are few for a rate of 0.1" in note and "7 more are needed" in note for note in notes)
+    assert any("for 2 recordings support no smaller one: for 0.1, 9 are needed" in note for note in notes)
 
 
 def test_all_copies_of_one_are_nothing_to_tell_apart(recordings: Path, tmp_path: Path) -> None:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
+
+from auscult.commands.terminal import print_table
+
+__all__ = ["Command", "apart", "print_table"]
 
 Command = Callable[[Namespace], int]
 """What runs: parsed arguments -> exit status (0 = as it should be, 1 = not; 2 is for what went wrong)."""
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows of equal length in aligned columns; the first one is the heading."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:

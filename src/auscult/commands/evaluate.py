@@ -49,11 +49,16 @@ def evaluate(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
+    from auscult.detector.places import require_folder
+
+    systems = _systems(arguments.systems)
+    for folder in systems.values():
+        require_folder(folder, "score files", "name a folder of anomaly_score_*.csv")
     from auscult.results.evaluated import evaluate_systems
     from auscult.settings.schema import Evaluate
 
     found = evaluate_systems(
-        _systems(arguments.systems),
+        systems,
         arguments.rules,
         arguments.labels,
         Evaluate(reference=arguments.reference),

@@ -25,13 +25,16 @@ def export(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector import bundle as bundles
-    from auscult.detector.onnx.export import export as export_bundle
-    from auscult.detector.onnx.export import require_packages
+    from auscult.detector.places import require_bundle
     from auscult.errors import AuscultError
 
     if arguments.out.suffix != ".onnx":
         raise AuscultError("the output is an ONNX file", str(arguments.out), "name it .onnx")
+    require_bundle(arguments.bundle)
+    from auscult.detector import bundle as bundles
+    from auscult.detector.onnx.export import export as export_bundle
+    from auscult.detector.onnx.export import require_packages
+
     require_packages()
     bundle = bundles.load(arguments.bundle)
     done = export_bundle(bundle, arguments.out)

@@ -65,7 +65,11 @@ def hearing_arguments(parser: ArgumentParser) -> None:
         default=0.0,
         help="of a window; default: as the shortest recording, stubs apart, 10 at most",
     )
-    parser.add_argument("--rate", type=float, default=0.1, help="of false alarms per window (default: 0.1)")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="of false alarms per window; default: 0.1, or the smallest that few recordings support",
+    )
     parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or what most recordings have")
     parser.add_argument("--channel", type=_channel, default=0, help="0 = the first (default), 1, ...; or `mean`")
     parser.add_argument(
@@ -123,6 +127,10 @@ def _keys(method: str) -> str:
 def _run(arguments: Namespace) -> int:
     import yaml
 
+    from auscult.detector.places import require_folder, require_new_bundle
+
+    require_folder(arguments.folder, "recordings", "give the folder that holds recordings of normal sound")
+    require_new_bundle(arguments.out, arguments.force)
     from auscult.detector import bundle
 
     settings: dict[str, Any] = {}
@@ -153,17 +161,23 @@ def _run(arguments: Namespace) -> int:
 
 
 def _summary(made: Bundle) -> str:
+    from auscult.detector.thresholds import needed
+
     facts = made.facts["training"]
     seconds = made.window / made.sample_rate
     counts = facts["units"]
     modes = f" in {len(counts)} modes ({', '.join(counts)})" if len(counts) > 1 else ""
+    rate, (above, counted) = made.rule.rate, facts["above_by_others"]
     lines = [
         f"{made.folder}: {facts['recordings']} recordings ({facts['seconds'] / 60:.1f} min) -> "
         f"{facts['windows']} windows of {seconds:g} s at {made.sample_rate} Hz{modes}",
         f"method {made.method}, score {made.backend}; anomalous above {made.threshold:.6g}, "
-        f"which {made.rule.rate:.3g} of normal windows exceed ({made.rule.by})",
-        f"smallest p-value it can give: {1 / (len(made.normal) + 1):.2g}",
+        f"which {rate:.3g} of normal windows exceed ({made.rule.by})",
+        f"smallest p-value it can give: {1 / (len(made.normal) + 1):.2g}; a rate of {rate:.3g} needs {needed(rate)} recordings",
     ]
+    if counted:
+        which = "on recordings it had not heard" if made.backend != "native" else "by thresholds of other recordings"
+        lines.append(f"{which}: {above} of {counted} windows above ({above / counted:.0%}; expected {rate:.0%})")
     unused = facts["seconds"] - facts["windows"] * seconds
     if unused > 0.05 * facts["seconds"]:
         lines.append(f"not used: {unused:.0f} s at the ends of recordings, less than a window each (--seconds)")

@@ -25,7 +25,6 @@ def report(parser: ArgumentParser) -> Command:
 
 
 def _report(arguments: Namespace) -> int:
-    from auscult.results.page.build import write_report
     from auscult.settings.params import load_profile
     from auscult.settings.paths import Paths
     from auscult.settings.project import Project
@@ -33,6 +32,8 @@ def _report(arguments: Namespace) -> int:
     project = Project.open()
     if arguments.profile:
         project = Project(project.params, load_profile(arguments.profile), Paths(arguments.profile))
+    from auscult.results.page.build import write_report  # torch: after what may be wrong
+
     page = write_report(project, arguments.out or project.paths.report, arguments.arms)
     print(f"written: {page}")
     return 0

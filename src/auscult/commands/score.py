@@ -14,20 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from auscult.commands import Command, print_table
+from auscult.commands.terminal import paint, wrapped
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
     from auscult.detector.score import FileScore, Windows
 
-COLUMNS = ("file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning", "verdict")
+COLUMNS = (
+    "file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning", "verdict",
+    "expected", "higher",
+)  # fmt: skip
+HEADING = ("file", "seconds", "score", "p-value", "decision", "most anomalous", "above")
+DROP = (1, 3, 5, 2, 6)
+"""Columns that a narrow terminal does without, the first to go first."""
+VERDICTS = {
+    "normal": "green", "ANOMALOUS": "red", "check recording": "yellow", "unusable": "yellow", "unreadable": "yellow",
+}  # fmt: skip
 
 
 def score(parser: ArgumentParser) -> Command:
     """judge recordings by a bundle
 
     One row per recording: its length, the score and p-value of its most anomalous window, the decision, where that window
-    lies (seconds), how many windows there are and how many score above the threshold. A recording is anomalous if one of its
-    windows is; see docs/decisions.md before judging hours of sound by that.
+    lies (seconds), how many windows there are and how many score above the threshold. A recording of many windows is
+    anomalous if more of them are above than normal sound of that length would have (docs/decisions.md).
 
     `check recording` stands where the recording decides and not the machine: its level alone explains the score, or a part
     is digital silence; `unusable` where nothing is heard, `unreadable` where a file is no whole recording.
@@ -55,21 +65,28 @@ def score(parser: ArgumentParser) -> Command:
 def _run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
-    from auscult.detector import bundle as bundles
-    from auscult.detector.score import score_and_curve
+    from auscult.detector.places import require_bundle, require_some
     from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
-    bundle = bundles.load(arguments.bundle)
+    require_bundle(arguments.bundle)
+    require_some(arguments.files)
     paths = recordings(arguments.files)
+    from auscult.detector import bundle as bundles
+    from auscult.detector.score import score_and_curve
+
+    bundle = bundles.load(arguments.bundle)
     unread = unsure = anomalous = 0
     with ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=not sys.stderr.isatty())
-        )
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
         show = _page(arguments.html, arguments.normal, bundle, stack)
-        write = _writer("json" if arguments.json else arguments.format, stack)
+        kind = "json" if arguments.json else arguments.format
+        write = _writer(kind, stack, bundle)
+        # Last, so that it is gone before a table is printed; rows that come one by one would be written into it.
+        hidden = not sys.stderr.isatty() or (kind in ("csv", "jsonl") and sys.stdout.isatty())
+        bar = stack.enter_context(
+            tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=hidden, leave=False)
+        )
         heard = 0.0
 
         def progress(seconds: float) -> None:
@@ -110,7 +127,7 @@ def _complain(bar: Any, path: Path, error: Exception) -> None:
     bar.write(f"error: {printable(path)}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
 
 
-def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, Exception | None], None]:
+def _writer(kind: str, stack: ExitStack, bundle: Bundle) -> Callable[[Path, FileScore | None, Exception | None], None]:
     """`write(path, score, error)` for each recording; a table and a JSON list appear when `stack` closes."""
     from auscult.data.audio import printable
     from auscult.detector.score import UnusableError
@@ -140,9 +157,10 @@ def _writer(kind: str, stack: ExitStack) -> Callable[[Path, FileScore | None, Ex
         if kind == "json":
             print(json.dumps(kept, indent=1))
         elif kind == "table":
-            print_table(
-                [("file", "seconds", "score", "p-value", "decision", "most anomalous", "above"), *map(_row, kept)]
-            )
+            print_table([HEADING, *map(_row, kept)], DROP, VERDICTS)
+            print(_summary(kept))
+            for note in _notes(kept, bundle):
+                print(wrapped(f"note: {note}"))
 
     stack.callback(finish)
     return write
@@ -154,8 +172,47 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
     return (
         values["file"], f"{values['seconds']:.2f}", f"{values['score']:.6g}", f"{values['p_value']:.3g}",
         values["verdict"], f"{_time(values['start'])} - {_time(values['end'])}",
-        f"{values['above']} of {values['windows']}",
+        _above(values),
     )  # fmt: skip
+
+
+def _above(values: dict[str, Any]) -> str:
+    words = f"{values['above']} of {values['windows']}"
+    if values["windows"] > 1:
+        words += (
+            f" ({values['expected']:.2g} expected)"
+            if values["expected"] < 10
+            else f" ({values['expected']:.0f} expected)"
+        )
+    if values["windows"] > 1 and values["higher"] and values["verdict"] != "ANOMALOUS":
+        words += f", {values['higher']} above all normal"
+    return words
+
+
+def _summary(kept: list[dict[str, Any]]) -> str:
+    """`12 recordings: 10 normal, 1 ANOMALOUS, 1 to check`."""
+    counts = {verdict: sum(values["verdict"] == verdict for values in kept) for verdict in VERDICTS}
+    words = {"check recording": "to check"}
+    parts = [
+        paint(f"{count} {words.get(verdict, verdict)}", VERDICTS[verdict]) for verdict, count in counts.items() if count
+    ]
+    return f"{len(kept)} recording{'s' if len(kept) != 1 else ''}: {', '.join(parts)}"
+
+
+def _notes(kept: list[dict[str, Any]], bundle: Bundle) -> list[str]:
+    """What is to be known of these verdicts."""
+    notes = []
+    if any(values.get("windows", 1) > 1 for values in kept) and not bundle.known.alike:
+        notes.append(
+            "how alike windows of one recording are is not known from the recordings this was fitted to, so that of long "
+            "ones about half of the windows must be above; fit to recordings of several windows"
+        )
+    if bundle.rule.by == "gamma":
+        notes.append(
+            f"the threshold for a rate of {bundle.rule.rate:g} is that of a gamma distribution, which {len(bundle.normal)} "
+            "normal windows do not prove"
+        )
+    return notes
 
 
 def _time(seconds: float) -> str:

@@ -45,18 +45,20 @@ def watch(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
+    from auscult.detector.places import require_bundle, require_folder
+    from auscult.errors import AuscultError
+
+    if not arguments.interval > 0 or not arguments.patience >= 0:
+        raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
+    require_bundle(arguments.bundle)
+    require_folder(arguments.folder, "recordings", "give the folder where recordings arrive")
     from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
     from auscult.detector.journal import Journal
     from auscult.detector.score import score_file
     from auscult.detector.watch import Watcher
     from auscult.detector.watch import watch as watch_folder
-    from auscult.errors import AuscultError
 
-    if not arguments.interval > 0 or not arguments.patience >= 0:
-        raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
-    if not arguments.folder.is_dir():
-        raise AuscultError("there is no such folder", str(arguments.folder), "give the folder where recordings arrive")
     bundle = bundles.load(arguments.bundle)
     journal = Journal(arguments.out, bundle.name)
     watcher = Watcher(

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from auscult.data.audio import Channel
 from auscult.data.pack import pack_windows
+from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import (
     BACKENDS,
     FORMAT,
@@ -33,8 +34,17 @@ from auscult.detector.folder import (
 )
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
+from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
-from auscult.detector.thresholds import choose, left_out_scores, notes_on, require_different
+from auscult.detector.thresholds import (
+    check_rate,
+    choose,
+    left_out_scores,
+    notes_on,
+    require_different,
+    require_supported,
+)
+from auscult.detector.verdict import alikeness, effective
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
@@ -55,7 +65,7 @@ class FitSettings:
         backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
             that its `Method` says, as in the pipeline's tables and pages.
         k: neighbours.
-        rate: of false alarms per window, in (0, 1).
+        rate: of false alarms per window, in (0, 1); None = 0.1, or the smallest that few recordings support.
         seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
         channel: the one that is listened to, or "mean".
         one_mode: sub-folders are days or the like, and no modes of operation.
@@ -68,7 +78,7 @@ class FitSettings:
     values: Mapping[str, Any] = field(default_factory=dict)
     backend: str = ""
     k: int = 1
-    rate: float = 0.1
+    rate: float | None = None
     seconds: float = 0.0
     sample_rate: int = 0
     channel: Channel = 0
@@ -101,7 +111,7 @@ def fit(
             cannot be trained on them.
     """
     asked = settings or FitSettings()
-    _check_out(out, force)
+    require_new_bundle(out, force)
     method_settings = checked(asked)
     with atomic_folder(out) as part:
         work = part / "work"
@@ -109,6 +119,10 @@ def fit(
         normals = gather(
             folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode, asked.labels
         )
+        windows = normals.windows
+        recordings = windows.table["group"].nunique()
+        if asked.rate is not None:
+            require_supported(asked.rate, len(windows.table), recordings)
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
         heard = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
@@ -117,11 +131,16 @@ def fit(
             listen(normals, fitted)
         if fitted.backend != "native":
             np.save(part / "reference.npy", fitted.vectors)
-        rule = choose(fitted.normal, asked.rate)
+        group = windows.table["group"].to_numpy()
+        alike = alikeness(fitted.normal, group)
+        independent = effective(len(group), recordings, alike)
+        rate, note = (asked.rate, "") if asked.rate is not None else default_rate(independent, recordings)
+        rule = choose(fitted.normal, rate)
         np.save(part / "normal.npy", np.sort(fitted.normal))
-        windows = normals.windows
-        windows.notes += notes_on(rule, windows.table["group"].nunique(), len(fitted.normal))
-        training = normals.facts()
+        checked_on = cross_fitted(fitted.normal, group, rate)
+        windows.notes += [note] if note else notes_on(rule, recordings, len(group))
+        windows.notes += notes_on_check(*checked_on, rate) + notes_on_time(normals.used, asked.one_mode)
+        training = normals.facts() | {"above_by_others": list(checked_on)}
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
@@ -130,6 +149,7 @@ def fit(
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
+            "effective": round(independent, 1), "alike": [list(each) for each in alike],
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
     shutil.rmtree(states, ignore_errors=True)
@@ -190,19 +210,6 @@ def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataF
     return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
 
 
-def _check_out(out: Path, force: bool) -> None:
-    if not out.name or out.name == "..":
-        raise AuscultError("a bundle is a folder with a name", str(out), "say -o pump.bundle")
-    if not out.exists():
-        return
-    if not (out / "bundle.yaml").is_file():
-        if out.is_dir() and not any(out.iterdir()):
-            return
-        raise AuscultError("this exists and is no bundle", str(out), "choose another name")
-    if not force:
-        raise AuscultError("there is a bundle already", str(out), "choose another name, or replace it with --force")
-
-
 def checked(asked: FitSettings) -> MethodSettings:
     """The method's settings; everything asked for is checked before the work.
 
@@ -217,7 +224,8 @@ def checked(asked: FitSettings) -> MethodSettings:
     )  # fmt: skip
     if settings.lowpass_hz:
         raise AuscultError("a bundle listens to all it is given", "lowpass_hz", "lower the rate with --sample-rate")
-    choose(np.arange(1000.0), asked.rate)
+    if asked.rate is not None:
+        check_rate(asked.rate)
     if asked.backend and asked.backend not in BACKENDS:
         raise AuscultError(f"unknown back-end `{asked.backend}`", fix=f"use: {', '.join(BACKENDS)}")
     if asked.k < 1:

@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import yaml
+from pydantic import Field
 
 from auscult.data.audio import Channel, printable
 from auscult.detector.model import check_model, load_network
+from auscult.detector.places import require_bundle
 from auscult.detector.reading import digest_of, plain_yaml, read_array, read_bytes
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import long_enough
 from auscult.detector.thresholds import By, Threshold, choose, p_values
+from auscult.detector.verdict import Known
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.features import exact_spectrogram, frames
@@ -49,6 +52,8 @@ _LEFTOVER = re.compile(r"\.bundle\.yaml\.[0-9a-f]{8}\.part|\.bundle\.\d+\.part\.
 _CHUNK = 8
 """Windows computed at once: the spectra of more would not fit the processor's cache."""
 
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
 
 class _Manifest(Section):
     """bundle.yaml without its last line."""
@@ -68,6 +73,10 @@ class _Manifest(Section):
     made_with: dict[str, str]
     training: dict[str, Any]
     files: dict[str, str]
+    effective: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    """As many independent left-out scores tell as much as these; 0 = as many as there are recordings."""
+    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)] = ()
+    """See `verdict.alikeness`."""
 
 
 @dataclass
@@ -84,6 +93,7 @@ class Bundle:
         trained: the network (`trained.networks` has one).
         facts: the content of bundle.yaml.
         signal: gain, and what the training windows were like.
+        known: what a verdict over many windows rests on.
     """
 
     folder: Path
@@ -105,6 +115,14 @@ class Bundle:
     @property
     def threshold(self) -> float:
         return self.rule.value
+
+    @property
+    def known(self) -> Known:
+        count = len(self.normal)
+        recordings = self.facts.get("training", {}).get("recordings", count)
+        independent = self.facts.get("effective") or (recordings if type(recordings) is int else count)
+        alike = tuple((int(windows), low, high) for windows, low, high in self.facts.get("alike", ()))
+        return Known(self.rule.rate, count, float(min(max(independent, 1), count)), alike)
 
     @property
     def digest(self) -> str:
@@ -267,8 +285,7 @@ def _as_text(value: Any) -> Any:
 
 def _manifest(folder: Path) -> _Manifest:
     path = folder / "bundle.yaml"
-    if not os.path.lexists(path):
-        raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
+    require_bundle(folder)
     content = read_bytes(path, MOST_BYTES["bundle.yaml"])
     text, mark, digest = content.rpartition(b"sha256: ")
     whole = bool(mark) and digest.strip() == hashlib.sha256(text).hexdigest().encode()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from auscult.data.audio import Channel, open_recording, printable
 from auscult.data.own.facts import Facts, facts_of_table
+from auscult.detector.places import require_folder
 from auscult.detector.stream import below
 from auscult.errors import AuscultError, listed
 
@@ -81,9 +82,7 @@ def files_below(folder: Path, what: str) -> tuple[dict[str, Path], int]:
     Raises:
         AuscultError: no folder, or no recordings in it.
     """
-    if not folder.is_dir():
-        problem = "this is a file; a folder of recordings is wanted" if folder.exists() else "there is no such folder"
-        raise AuscultError(problem, str(folder), f"give the folder that holds {what}")
+    require_folder(folder, "recordings", f"give the folder that holds {what}")
     paths, others = below(folder)
     files = {printable(path.relative_to(folder).as_posix()): path for path in paths}
     if not files:

@@ -1,8 +1,9 @@
 """What a bundle says of a recording: the score of every window, and a verdict that holds.
 
-A window above the threshold is anomalous unless its level alone explains that: where it is louder or softer than anything
-trained on and would be normal at the nearest level that was, nobody can tell a machine from a microphone that was moved. Windows
-with digital silence are not judged at all.
+A recording is anomalous if more of its windows are than normal sound of that length would have (verdict.py). A window above the
+threshold is anomalous unless its level alone explains that: where it is louder or softer than anything trained on and would be
+normal at the nearest level that was, nobody can tell a machine from a microphone that was moved. Windows with digital silence are
+not judged at all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from auscult.data.audio import Recording, open_recording, printable
 from auscult.detector.folder import Bundle
 from auscult.detector.signal import clipped, constant_stretch, levels
 from auscult.detector.stream import cut, rounded
+from auscult.detector.verdict import anomalous
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 
@@ -45,8 +47,10 @@ class FileScore:
         start, end: of that window, seconds.
         windows: how many there are; `above`: how many are anomalous.
         warning: what is wrong with the recording ("" = nothing known).
-        verdict: `ANOMALOUS` if any window is; `check recording` if none is, but some are above the threshold by their level
-            alone or hold digital silence; else `normal`.
+        verdict: `ANOMALOUS` if more windows are than in normal recordings (verdict.py); `check recording` if not, but some are
+            above the threshold by their level alone or hold digital silence; else `normal`.
+        expected: windows that would be above the threshold if all is normal; `higher`: those that are above every normal
+            window of the bundle.
     """
 
     file: str
@@ -60,6 +64,8 @@ class FileScore:
     above: int = 0
     warning: str = ""
     verdict: str = "normal"
+    expected: float = 0.0
+    higher: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,10 @@ def score_and_curve(
         raise UnusableError(f"unusable: {reason} on channel {bundle.channel}", printable(path), fix)
     counted = found.above if found.above.any() else judged
     top = int(np.argmax(np.where(counted, found.score, -np.inf)))
+    above, count = found.score[found.above], int(judged.sum())
+    apart = int(seconds * bundle.sample_rate / bundle.window * judged.mean() + 1e-6)
     verdict: str = "normal"
-    if found.above.any():
+    if anomalous(above, count, min(max(1, apart), count), bundle.normal, bundle.known):
         verdict = "ANOMALOUS"
     elif found.by_level.any() or not judged.all():
         verdict = "check recording"
@@ -137,7 +145,8 @@ def score_and_curve(
     file = FileScore(
         printable(path), seconds, float(found.score[top]), float(bundle.p_values(found.score[top : top + 1])[0]),
         verdict == "ANOMALOUS", start, min(start + bundle.window / bundle.sample_rate, seconds),
-        len(found.score), int(found.above.sum()), _warning(bundle, recording, seconds, found), verdict,
+        len(found.score), len(above), _warning(bundle, recording, seconds, found), verdict,
+        count * bundle.rule.rate, int((above > bundle.normal[-1]).sum()),
     )  # fmt: skip
     return file, found
 

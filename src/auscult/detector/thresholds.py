@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import FitError, gamma
+from scipy.stats import FitError, beta, gamma
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -61,27 +61,58 @@ def gamma_quantile(normal: np.ndarray, rate: float) -> float:
             return math.nan
 
 
+def check_rate(rate: float) -> None:
+    """Refuse what is no rate."""
+    if not 0 < rate < 1:
+        raise AuscultError(f"a false-alarm rate lies between 0 and 1, not at {rate:g}", fix="0.05 means 5 %")
+
+
+def needed(rate: float) -> int:
+    """How many normal scores a quantile takes.
+
+    >>> [needed(rate) for rate in (0.3, 0.1, 0.05, 0.001)]
+    [3, 9, 19, 999]
+    """
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def require_supported(rate: float, windows: int, recordings: int) -> None:
+    """Refuse a rate that is none, or that so many normal windows, of so many recordings, say nothing about."""
+    check_rate(rate)
+    if needed(rate) > windows:
+        more = math.ceil(needed(rate) * recordings / windows) - recordings
+        what = f"{windows} windows of normal sound support a false-alarm rate of {1 / (windows + 1):.2g} at least, not {rate:g}"
+        fix = f"{needed(rate)} are needed: record {more} more like the {recordings} there are, or choose a higher rate"
+        raise AuscultError(what, fix=fix)
+
+
 def choose(normal: np.ndarray, rate: float, by: By | None = None) -> Threshold:
-    """The threshold for a false-alarm rate; without `by` the quantile where there are scores enough, else the gamma fit.
+    """The threshold for a false-alarm rate: a quantile, unless the gamma distribution is asked for, which extrapolates.
 
     Raises:
         AuscultError: a rate outside (0, 1); too few scores, or no distribution that fits them.
     """
-    if not 0 < rate < 1:
-        raise AuscultError(f"a false-alarm rate lies between 0 and 1, not at {rate:g}", fix="0.05 means 5 %")
+    check_rate(rate)
     if by != "gamma":
-        value = quantile(normal, rate)
-        if math.isfinite(value):
-            return Threshold(value, rate, "quantile")
-        if by == "quantile":
-            what = f"{len(normal)} scores of normal sound are too few for a quantile at a rate of {rate:g}"
-            fix = f"{math.ceil(1 / rate - 1e-9) - 1} are needed: fit on more recordings, or use the gamma distribution"
-            raise AuscultError(what, fix=fix)
+        require_supported(rate, len(normal), len(normal))
+        return Threshold(quantile(normal, rate), rate, "quantile")
     value = gamma_quantile(normal, rate)
     if not math.isfinite(value):
         what = "no gamma distribution fits the scores of the normal sound"
-        raise AuscultError(what, fix="use a higher rate with the quantile, or fit on more recordings")
+        raise AuscultError(what, fix="use a rate that the quantile supports, or fit on more recordings")
     return Threshold(value, rate, "gamma")
+
+
+def rate_bounds(rate: float, effective: float) -> tuple[float, float]:
+    """Between which shares of normal sound above the quantile lie in nine of ten cases, given so many independent scores.
+
+    Of N scores the share above number k in ascending order is a draw of Beta(N + 1 - k, k), whatever their distribution.
+
+    >>> [tuple(round(bound, 3) for bound in rate_bounds(0.1, n)) for n in (9, 60, 1000)]
+    [(0.006, 0.283), (0.046, 0.17), (0.085, 0.116)]
+    """
+    low, high = beta.ppf((0.05, 0.95), rate * (effective + 1), (1 - rate) * (effective + 1))
+    return float(low), float(high)
 
 
 def p_values(normal: np.ndarray, scores: np.ndarray) -> Floats:
@@ -142,8 +173,7 @@ def require_different(normal: np.ndarray, where: str, distances: bool) -> None:
 
 def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:
     """What is to be known of a threshold from few recordings or few windows, with how many more are needed."""
-    needed = math.ceil(1 / rule.rate - 1e-9) - 1
-    more = max(needed, 2) - recordings
+    more = max(needed(rule.rate), 2) - recordings
     reason = "windows of one recording are more alike than those of two"
     notes = []
     if recordings == 1:
@@ -151,13 +181,13 @@ def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:
             f"the threshold comes from a single recording and is too low, for {reason}: more false alarms will come than "
             f"{rule.rate:g} of windows; {more} more recording(s), of other days, are needed"
         )
-    elif recordings < needed:
+    elif more > 0:
         notes.append(
             f"{recordings} recordings are few for a rate of {rule.rate:g}, for {reason}: {more} more are needed"
         )
-    if rule.by == "gamma":
+    if rule.by == "gamma" and needed(rule.rate) > windows:
         notes.append(
-            f"{windows} windows are too few for a rate of {rule.rate:g}, which the gamma distribution answers for: "
-            f"{needed - windows} more are needed for a quantile"
+            f"{windows} windows are too few for a rate of {rule.rate:g}, to which a gamma distribution extrapolates: "
+            f"{needed(rule.rate) - windows} more are needed for a quantile"
         )
     return notes

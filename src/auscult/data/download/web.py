@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from threading import Event
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -42,10 +47,22 @@ class Patience:
     """Waits some seconds; None = wait, but end when the run ends."""
     stop: Event = field(default_factory=Event)
     """Set when the run ends."""
+    reach: float = 27.0
+    """Seconds for a server that has never answered in this run, all its tries and files together."""
+    first_asked: dict[str, float] = field(default_factory=dict)
+    """Server -> when (monotonic seconds), as long as it has not answered."""
+    answered: set[str] = field(default_factory=set)
 
     def pause(self, seconds: float) -> None:
         (self.sleep or self.stop.wait)(seconds)
         self.check()
+
+    def left(self, url: str) -> float:
+        """Seconds for the server to be reached; endless once it was."""
+        server = urlsplit(url).netloc
+        if server in self.answered:
+            return math.inf
+        return self.first_asked.setdefault(server, time.monotonic()) + self.reach - time.monotonic()
 
     def check(self) -> None:
         if self.stop.is_set():
@@ -75,7 +92,7 @@ def patiently(action: Callable[[], T], url: str, patience: Patience, measure: Ca
         measure: bytes that have arrived so far.
 
     Raises:
-        Unreachable: the last try found no server.
+        Unreachable: the last try found no server, or none was found in time.
         AuscultError: the server answers, but with nothing useful.
     """
     idle, best = 0, measure()
@@ -88,13 +105,25 @@ def patiently(action: Callable[[], T], url: str, patience: Patience, measure: Ca
                 kind = AuscultError if trouble.answered else Unreachable
                 what = f"{patience.tries} tries in a row failed: {trouble}"
                 raise kind(what, url, f"check the network and {AGAIN}") from None
-            patience.pause(max(trouble.pause, min(patience.longest, patience.first * 2.0 ** max(idle - 1, 0))))
+            pause = max(trouble.pause, min(patience.longest, patience.first * 2.0 ** max(idle - 1, 0)))
+            if not trouble.answered and math.isfinite(patience.left(url)):
+                more = patience.left(url) - patience.reach / 4  # what the last try may take
+                if more <= 0:
+                    what = f"the server is not to be reached: {trouble}"
+                    raise Unreachable(what, url, f"check the network (name, proxy, firewall) and {AGAIN}") from None
+                pause = min(pause, more)
+            patience.pause(pause)
 
 
 def answer(url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
     """The server's answer, whatever its status, its body still to be read."""
+    left = patience.left(url)
     try:
-        return requests.get(url, headers=headers, stream=True, timeout=patience.timeout)
+        if math.isinf(left):
+            return requests.get(url, headers=headers, stream=True, timeout=patience.timeout)
+        found = _within(max(left, 0.0), url, headers, patience)
+        patience.answered.add(urlsplit(url).netloc)
+        return found
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
         fix = "mend it in the profile; where it is right, the server leads to a wrong one"
         raise AuscultError("this is no web address, or leads to none", url, fix) from None
@@ -105,6 +134,48 @@ def answer(url: str, headers: dict[str, str], patience: Patience) -> requests.Re
         raise AuscultError(what, url, "try later, or another mirror (`source.base`)") from None
     except requests.RequestException as error:
         raise Trouble(f"no connection ({type(error).__name__})", answered=False) from None
+
+
+def _within(seconds: float, url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
+    """The answer, if it comes in time, or later from a server that can be connected to. A name that nobody resolves, and each of
+    a server's addresses, may take longer than any time limit of a connection: so in threads, which nobody waits for."""
+    outcome: SimpleQueue[requests.Response | BaseException] = SimpleQueue()
+    late, there = Event(), Event()
+
+    def ask() -> None:
+        try:
+            found: requests.Response | BaseException = requests.get(
+                url, headers=headers, stream=True, timeout=patience.timeout
+            )
+        except BaseException as error:
+            found = error
+        if late.is_set() and isinstance(found, requests.Response):
+            found.close()
+        outcome.put(found)
+
+    def connect() -> None:
+        server = urlsplit(url)
+        with suppress(OSError, ValueError):  # said by `ask`
+            port = server.port or (443 if server.scheme == "https" else 80)
+            socket.create_connection((server.hostname or "", port), patience.timeout[0]).close()
+            there.set()
+
+    for work in (ask, connect):
+        Thread(target=work, daemon=True).start()
+    try:
+        found = outcome.get(timeout=seconds)
+    except Empty:
+        if there.is_set():  # busy
+            return _raised(outcome.get())
+        late.set()
+        raise Trouble(f"no answer within {patience.reach:g} s", answered=False) from None
+    return _raised(found)
+
+
+def _raised(found: requests.Response | BaseException) -> requests.Response:
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def refuse(response: requests.Response, url: str) -> None:

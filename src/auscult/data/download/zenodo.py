@@ -96,7 +96,7 @@ class ZenodoSource(Section):
     parallel: Positive = 4
     """Files at once."""
     tries: Positive = 8
-    """In a row without one new byte, before the server is given up; about two minutes."""
+    """In a row without one new byte, before the server is given up; about two minutes, or half of one where it never answered."""
 
 
 @dataclass(frozen=True)
