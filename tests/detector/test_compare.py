@@ -216,7 +216,7 @@ def test_what_cannot_be_compared(plant: Path, tmp_path: Path) -> None:
     work.mkdir()
     normal, asked = plant / "normal", FitSettings()
     write(tmp_path / "one" / "long.wav", noise(rng, 30.0))
-    refused("all windows are of one recording", tmp_path / "one", work, FitSettings(seconds=4.0))
+    refused("all windows are of one recording", tmp_path / "one", work, FitSettings(seconds=2.0))
     for number in range(4):
         write(tmp_path / "few" / f"{number}.wav", noise(rng, 2.0))
     refused("4 window(s) of 2 s are too few", tmp_path / "few", work, asked)
