@@ -20,12 +20,15 @@ from auscult.commands import Command
 from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
 from auscult.commands.compare import compare
+from auscult.commands.drift import drift
 from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
 from auscult.commands.fit import fit
+from auscult.commands.info import info
 from auscult.commands.report import report
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
+from auscult.commands.update import update
 from auscult.commands.watch import watch
 from auscult.errors import AuscultError
 
@@ -33,7 +36,9 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMMANDS = (compare, fit, score, threshold, watch, export, bench, report, evaluate, checkpoints)
+COMMANDS = (
+    compare, fit, score, threshold, watch, info, drift, update, export, bench, report, evaluate, checkpoints,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -183,7 +183,7 @@ def compare(
     """Try the light methods, and those named in `others`, on recordings of normal sound; nothing is kept but what `work` holds.
 
     Args:
-        asked: of these, method, values and backend are each candidate's own.
+        asked: of these, method, values and backend are each candidate's own; without a rate `RATE`, or what few windows support.
 
     Raises:
         AuscultError: as of `fit`; a single recording; too few for the rate; faults of which none can be used.
@@ -211,6 +211,11 @@ def compare(
     if not trials:
         raise AuscultError(f"no method can be fitted to this: {'; '.join(failed.values())}", str(folder))
     return Comparison(normals, known, trials, failed, rate, fold, changed)
+
+
+def wanted(asked: FitSettings) -> float:
+    """The rate of false alarms."""
+    return RATE if asked.rate is None else asked.rate
 
 
 def light(others: Sequence[str] = ()) -> list[Trial]:
@@ -306,8 +311,8 @@ def _folds(normals: Normals, asked: FitSettings) -> tuple[np.ndarray, float]:
     for count in sorted({min(most, FOLDS), min(most, 2 * FOLDS), most}):
         fold = picking.folds(owner, days if whole else table["unit"].tolist(), count, whole, asked.seed)
         fewest = len(fold) - int(np.bincount(fold).max())
-        if needed(asked.rate or RATE) <= fewest:
-            return fold, asked.rate or RATE
+        if needed(wanted(asked)) <= fewest:
+            return fold, wanted(asked)
     if asked.rate is None:
         return fold, 1 / (fewest + 1)
     what = f"{len(fold)} windows, a part of them left out, are too few for a rate of {asked.rate:g}"
@@ -388,7 +393,7 @@ class _Learnt:
         self.vectors, own = heard.embed(self.trained, rows)
         normal = left_out(self.vectors, own, self.backend, table, normals.samples, asked.k)
         require_different(normal, str(normals.folder), distances=self.backend != "native")
-        rate = asked.rate or RATE
+        rate = wanted(asked)
         self.threshold = quantile(normal, rate)
         self.normal = np.sort(normal) - self.threshold
         group = table["group"].to_numpy()

@@ -21,21 +21,13 @@ from tqdm import tqdm
 from auscult.data.audio import Channel
 from auscult.data.pack import pack_windows
 from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
-from auscult.detector.folder import (
-    BACKENDS,
-    FORMAT,
-    Bundle,
-    embed,
-    file_names,
-    load,
-    metric_of,
-    sha256_of,
-    write_manifest,
-)
+from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of
+from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
+from auscult.detector.references import stretches
 from auscult.detector.thresholds import (
     check_rate,
     choose,
@@ -89,8 +81,8 @@ class FitSettings:
 
 
 def fit(
-    folder: Path,
-    out: Path,
+    folder: Path | str,
+    out: Path | str,
     settings: FitSettings | None = None,
     force: bool = False,
     listen: Callable[[Normals, Fitted], object] | None = None,
@@ -110,7 +102,7 @@ def fit(
         AuscultError: `out` exists; recordings missing, unreadable, silent, too short, too few or all alike; a method that
             cannot be trained on them.
     """
-    asked = settings or FitSettings()
+    folder, out, asked = Path(folder), Path(out), settings or FitSettings()
     require_new_bundle(out, force)
     method_settings = checked(asked)
     with atomic_folder(out) as part:
@@ -144,12 +136,13 @@ def fit(
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
-            "format": FORMAT, "name": re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100], "method": asked.method,
+            "format": FORMAT, "name": name_of(out), "method": asked.method,
             "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
             "effective": round(independent, 1), "alike": [list(each) for each in alike],
+            "references": stretches(windows.table),
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
     shutil.rmtree(states, ignore_errors=True)
@@ -192,7 +185,7 @@ def learn(
         windows.audio, windows.table["unit"].tolist(), work / "train", normals.sample_rate, [frontend] if frontend else []
     )  # fmt: skip
     trained, backend = train(work / "train", model, states, settings, asked, training_code(settings))
-    vectors, own = _embed_all(trained, windows.audio)
+    vectors, own = embed_all(trained, windows.audio)
     normal = left_out(vectors, own, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
@@ -208,6 +201,11 @@ def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataF
         return own
     group, start = table["group"].to_numpy(), table["start"].to_numpy()
     return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
+
+
+def name_of(out: Path) -> str:
+    """What a bundle in the folder `out` is called."""
+    return re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100]
 
 
 def checked(asked: FitSettings) -> MethodSettings:
@@ -257,7 +255,7 @@ def train(
     return trained, f"knn_{trained.method.distance}"
 
 
-def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vectors, own = [], []
     with tqdm(total=len(audio), desc="score", unit="window", **quiet()) as bar:
         for start in range(0, len(audio), 64):

@@ -39,7 +39,7 @@ def gather_faults(where: Path, files: Mapping[str, Path], normals: Normals, chan
     Raises:
         AuscultError: some cannot be read, none can be used, or some hold the same sound as a normal recording.
     """
-    found = look_at(files, where, channel)
+    found = look_at(files, channel, str(where))
     left_out: dict[str, str] = {}
     for name, each in found.items():
         if each.rate < normals.sample_rate:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from auscult.data.audio import Channel
@@ -61,7 +60,6 @@ class Normals:
             "notes": windows.notes,
             "other_files": self.other_files,
             "sha256": dict(self.sums),
-            "places": places(windows.table),
         }
 
 
@@ -104,32 +102,6 @@ def gather(
     _check_modes(windows.table, folder)
     sums = {name: sha256_of(each.path) for name, each in found.items()}
     return Normals(folder, windows, used, sums, sample_rate, samples, other_files)
-
-
-MOST_PLACES = 100_000
-"""Numbers that bundle.yaml may hold to say where windows lie."""
-
-
-def places(table: pd.DataFrame) -> dict[str, list[int]]:
-    """Recording -> where its windows lie, as `runs` of their numbers, in the order of the table; none where that is too long.
-
-    Windows with silence are missing, so that a recording may have several runs.
-    """
-    found = {str(name): runs(of["number"].tolist()) for name, of in table.groupby("name", sort=False)}
-    return found if sum(map(len, found.values())) <= MOST_PLACES else {}
-
-
-def runs(numbers: Sequence[int]) -> list[int]:
-    """First number and length of each run of consecutive numbers.
-
-    >>> runs([0, 1, 2, 5, 6])
-    [0, 3, 5, 2]
-    """
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    found: list[int] = []
-    for part in np.split(np.asarray(numbers), breaks):
-        found += [int(part[0]), len(part)]
-    return found
 
 
 def _without(found: Mapping[str, Found], left_out: Mapping[str, str]) -> dict[str, Found]:

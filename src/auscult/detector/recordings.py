@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,20 @@ def look_below(folder: Path, channel: Channel, labels: Path | None = None) -> tu
         files = {name: path for name, path in files.items() if known[name].label != "anomaly"}
         if not files:
             raise AuscultError("the table calls no recording normal", str(labels), "say `normal` in the column `label`")
-        return look_at(files, folder, channel), others
+        return look_at(files, channel, str(folder)), others
+    refuse_faulty(files, str(folder))
+    return look_at(files, channel, str(folder)), others
+
+
+def refuse_faulty(files: Iterable[str], where: str) -> None:
+    """
+    Raises:
+        AuscultError: some are named as anomalies.
+    """
     faulty = [name for name in files if _FAULTY.search(name.rpartition("/")[0]) or _FAULTY.search(name)]
     if faulty:
         what = f"{len(faulty)} recording(s) are named as anomalies, and a detector is fitted to normal sound alone:"
-        raise AuscultError(what + listed(faulty, 5), str(folder), "give the folder of the normal ones, or rename them")
-    return look_at(files, folder, channel), others
+        raise AuscultError(what + listed(faulty, 5), where, "give the folder of the normal ones, or rename them")
 
 
 def files_below(folder: Path, what: str) -> tuple[dict[str, Path], int]:
@@ -111,7 +119,7 @@ def labelled(files: Mapping[str, Path], folder: Path, labels: Path) -> dict[str,
     return known
 
 
-def look_at(files: Mapping[str, Path], folder: Path, channel: Channel) -> dict[str, Found]:
+def look_at(files: Mapping[str, Path], channel: Channel, where: str) -> dict[str, Found]:
     """What each of `files` (by name) is.
 
     Raises:
@@ -133,7 +141,7 @@ def look_at(files: Mapping[str, Path], folder: Path, channel: Channel) -> dict[s
         fix = "mend, convert or remove them"
         if heard_elsewhere:
             fix = f"choose a channel with sound: --channel {' or '.join(map(str, sorted(heard_elsewhere)))}"
-        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", str(folder), fix)
+        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", where, fix)
     return found
 
 
