@@ -25,6 +25,7 @@ from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
 from auscult.commands.fit import fit
 from auscult.commands.info import info
+from auscult.commands.listen import listen
 from auscult.commands.report import report
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
@@ -37,7 +38,7 @@ __all__ = ["COMMANDS", "Command", "main"]
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = (
-    compare, fit, score, threshold, watch, info, drift, update, export, bench, report, evaluate, checkpoints,
+    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, evaluate, checkpoints,
 )  # fmt: skip
 
 

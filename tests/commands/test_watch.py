@@ -558,18 +558,43 @@ def test_five_hundred_files_with_restarts_and_poison(tmp_path: Path) -> None:
     )
 
 
-def test_an_output_of_an_earlier_version_goes_on_in_its_form(tmp_path: Path) -> None:
+@pytest.mark.parametrize("newer", [5, 2])
+def test_an_output_of_an_earlier_version_goes_on_in_its_form(tmp_path: Path, newer: int) -> None:
+    """Without threshold and digest, and before that without what tells contents apart; by the bundle's name alone."""
     folder, out = tmp_path / "in", tmp_path / "o.csv"
     path = wav(folder / "a.wav")
     found = path.stat()
-    old = ",".join(COLUMNS[:-3])
-    out.write_text(f"{old}\n2026-01-01,a.wav,{found.st_size},{found.st_mtime_ns},1,0.1,0.5,0,0,1,bundle,\n")
+    old = ",".join(COLUMNS[:-newer])
+    out.write_text(
+        f"{old}\n2026-01-01,a.wav,{found.st_size},{found.st_mtime_ns},1,0.1,0.5,0,0,1,bundle,{',' * (5 - newer)}\n"
+    )
     assert run(folder, out) == Counts()
     wav(folder / "b.wav")
     assert run(folder, out) == Counts(1)
     assert out.read_text().startswith(f"{old}\n")
     assert [row["file"] for row in rows(out)] == ["a.wav", "b.wav"]
     assert run(folder, out) == Counts()
+    with closing(Journal(out, "bundle", "1" * 64)) as journal:
+        assert journal.by_name
+    with pytest.raises(AuscultError, match="by bundle `bundle`, not `another`"):
+        Journal(out, "another", "1" * 64)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_an_output_follows_a_bundle_by_what_it_is_and_not_by_its_name(tmp_path: Path, suffix: str) -> None:
+    folder, out = tmp_path / "in", tmp_path / f"o{suffix}"
+    for number, name in enumerate(["pump", "pump_copied"]):
+        wav(folder / f"{number}.wav")
+        with closing(Journal(out, name, "1" * 64, 0.5 + number)) as journal:
+            assert not journal.by_name
+            assert watch(watcher(folder, journal), 0.002, once=True) == Counts(1)
+    assert [(row["bundle"], float(row["threshold"]), row["bundle_digest"]) for row in rows(out)] == [
+        ("pump", 0.5, "1" * 16), ("pump_copied", 1.5, "1" * 16),
+    ]  # fmt: skip
+    before = out.read_bytes()
+    with pytest.raises(AuscultError, match=r"another bundle \(`pump`, 1111111111111111; this is 2222222222222222\)"):
+        Journal(out, "pump", "2" * 64)
+    assert out.read_bytes() == before
 
 
 def test_an_output_of_something_else_is_left_alone(tmp_path: Path) -> None:

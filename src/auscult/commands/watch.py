@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from auscult.commands import Command, apart
+from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms
 
 if TYPE_CHECKING:
     from auscult.detector.score import FileScore
@@ -24,6 +25,8 @@ def watch(parser: ArgumentParser) -> Command:
     there is no score. A file still being written waits until it is whole: at once where its header states its length and no
     program has it open for writing, else after --patience seconds of rest. The output is the record of what is done: after
     a kill or a restart the same command goes on, every recording is scored once, one that changes is scored again.
+
+    The output follows one bundle: a threshold that is set meanwhile is taken over, a bundle that scores otherwise is refused.
 
     Ctrl-C or SIGTERM ends it after the recording at hand; a second one ends it at once. Two watchers of one output refuse.
 
@@ -41,6 +44,7 @@ def watch(parser: ArgumentParser) -> Command:
         help="seconds of rest after which a file counts as whole, or as unreadable, without proof (default: 30)",
     )  # fmt: skip
     parser.add_argument("--once", action="store_true", help="score what is there and at rest, then end (for cron)")
+    alarm_options(parser, "recordings")
     return _run
 
 
@@ -50,30 +54,35 @@ def _run(arguments: Namespace) -> int:
 
     if not arguments.interval > 0 or not arguments.patience >= 0:
         raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
+    rule, receivers = alarm_setup(arguments)
     require_bundle(arguments.bundle)
     require_folder(arguments.folder, "recordings", "give the folder where recordings arrive")
     from auscult.data.audio import READ
     from auscult.detector import bundle as bundles
+    from auscult.detector.follow import Followed
     from auscult.detector.journal import Journal
     from auscult.detector.score import score_file
     from auscult.detector.watch import Watcher
     from auscult.detector.watch import watch as watch_folder
 
+    def say(line: str) -> None:
+        print(line, flush=True)
+
     bundle = bundles.load(arguments.bundle)
-    journal = Journal(arguments.out, bundle.name)
+    journal = Journal(arguments.out, bundle.name, bundle.digest, bundle.threshold)
     watcher = Watcher(
-        lambda path: score_file(bundle, path),
-        arguments.folder,
-        journal,
-        READ,
-        arguments.patience,
-        lambda path: apart(_score, arguments.bundle, path),
-        lambda line: print(line, flush=True),
-    )
+        lambda path: score_file(bundle, path), arguments.folder, journal, READ, arguments.patience,
+        lambda path: apart(_score, arguments.bundle, path), say,
+        refresh=Followed(bundle, say, lambda threshold: setattr(journal, "threshold", threshold)).look,
+    )  # fmt: skip
     stop = stop_on_signals()
     try:
         print(f"watching {arguments.folder}; {len(journal)} recording(s) done before", file=sys.stderr, flush=True)
-        counts = watch_folder(watcher, arguments.interval, arguments.once, stop)
+        if journal.by_name:
+            note = "was begun by an earlier version and follows the bundle by its name alone; a new --out follows what it is"
+            print(f"{arguments.out} {note}", file=sys.stderr, flush=True)
+        with followed_alarms(journal, rule, receivers) as watcher.written:
+            counts = watch_folder(watcher, arguments.interval, arguments.once, stop)
     finally:
         journal.close()
     print(

@@ -192,6 +192,19 @@ def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
         raise ValueError("its references are not of the recordings it names")
 
 
+def glance(folder: Path) -> tuple[Threshold, str]:
+    """Threshold and digest that bundle.yaml states now; no other file is looked at.
+
+    Raises:
+        AuscultError: there is none, or it is not whole.
+    """
+    manifest = read_manifest(folder)
+    try:
+        return _rule(manifest), digest_of_scores(manifest.model_dump())
+    except (TypeError, ValueError) as error:
+        raise AuscultError(f"bundle.yaml makes no sense ({error})", str(folder), "fit it again") from None
+
+
 def _rule(manifest: Manifest) -> Threshold:
     rule = Threshold(**manifest.threshold)
     if type(rule.value) is not float or type(rule.rate) is not float or rule.by not in ("quantile", "gamma"):

@@ -125,7 +125,7 @@ def score_and_curve(
     with opened(path) as recording:
         sound = rounded(recording, bundle.sample_rate, bundle.channel, bundle.signal.gain)
         for first, windows in cut(sound, bundle.window, bundle.hop, 16, printable(str(path))):
-            parts.append(_judge(bundle, first / bundle.sample_rate, windows))
+            parts.append(judge(bundle, first / bundle.sample_rate, windows))
             progress(len(first) * bundle.hop / bundle.sample_rate)
         seconds = recording.seen / recording.rate
     found = Windows(**{
@@ -155,7 +155,8 @@ def score_and_curve(
     return file, found
 
 
-def _judge(bundle: Bundle, start: Floats, windows: np.ndarray) -> Windows:
+def judge(bundle: Bundle, start: Floats, windows: np.ndarray) -> Windows:
+    """What is known of windows float32 [n, window] that begin at `start` [n] (seconds)."""
     signal = bundle.signal
     least = min(int(signal.silence * bundle.sample_rate) + 2, bundle.window)
     silence = constant_stretch(windows, least)
@@ -177,6 +178,12 @@ def _judge(bundle: Bundle, start: Floats, windows: np.ndarray) -> Windows:
     return Windows(
         start, score, above & ~by_level, by_level, outside, silence / bundle.sample_rate, faint, clipped(windows)
     )  # fmt: skip
+
+
+def remark(bundle: Bundle, found: Windows) -> str:
+    """What is wrong with the sound of windows, in one line; "" = nothing known."""
+    nothing = "nothing but the rounding to 16 bits is heard" if found.faint.all() else ""
+    return "; ".join(filter(None, (_silence(found), nothing, _level(found), _clipped(bundle, found))))
 
 
 def _warning(bundle: Bundle, recording: Recording, seconds: float, found: Windows) -> str:

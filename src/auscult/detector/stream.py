@@ -24,8 +24,13 @@ def rounded(recording: Recording, sample_rate: int, channel: Channel = 0, gain: 
     Raises:
         RecordingError: see `Recording.at_rate`.
     """
+    yield from to_16_bits(recording.at_rate(sample_rate, channel), gain)
+
+
+def to_16_bits(blocks: Iterable[np.ndarray], gain: float) -> Iterator[np.ndarray]:
+    """Blocks float32 [n] times `gain`, on the grid of 16 bits."""
     scale = np.float32(32768 * gain)
-    for block in recording.at_rate(sample_rate, channel):
+    for block in blocks:
         yield np.clip(np.round(block * scale), -32768, 32767) * np.float32(1 / 32768)
 
 

@@ -93,6 +93,8 @@ class Watcher:
         apart: `score` in another process, for a file during whose reading this program has ended before.
         say: is told of each line and of what a user should know.
         clock: seconds, not those of a day.
+        refresh: is called before each look.
+        written: is told of each line, after it is on the disk.
     """
 
     score: Callable[[Path], Scored]
@@ -103,6 +105,8 @@ class Watcher:
     apart: Callable[[Path], Scored] | None = None
     say: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
+    refresh: Callable[[], None] = lambda: None
+    written: Callable[[dict[str, Any]], None] = lambda row: None
     counts: Counts = field(default_factory=Counts)
     seen: dict[str, _Seen] = field(default_factory=dict)
 
@@ -111,8 +115,9 @@ class Watcher:
 
         Raises:
             OSError: the folder is not there.
-            AuscultError: the output cannot be written.
+            AuscultError: the output cannot be written, or the bundle became another one.
         """
+        self.refresh()
         there = dict(self._entries())
         self.seen = {name: each for name, each in self.seen.items() if name in there}
         for name, (path, state) in sorted(there.items()):
@@ -152,12 +157,13 @@ class Watcher:
         note = found.warning
         if found.verdict == "check recording":
             note = f"{found.verdict}: {note}"
-        self._write(known.state, {**row, "note": note, "content": content})
+        full = self._write(known.state, {**row, "note": note, "content": content})
         self.counts.scored += 1
         self.counts.anomalous += found.anomalous
         mark = f"{found.verdict} at {found.start:.2f} s" if found.anomalous else found.verdict
         warning = f"; {found.warning}" if found.warning else ""
         self.say(f"{known.state.file}: {found.score:.6g} (p = {found.p_value:.3g}) {mark}{warning}")
+        self.written(full)
         return True
 
     def _scored(self, path: Path, name: str, deaths: int) -> tuple[str, Scored | None]:
@@ -182,14 +188,14 @@ class Watcher:
         known.problem = problem
         if not rested:
             return False
-        self._write(known.state, {"note": " ".join(problem.split()), "content": content})
+        self._write(known.state, {"note": " ".join(problem.split()), "content": content})  # no judgement: no alarm
         self.counts.failed += 1
         self.say(f"{known.state.file}: not scored: {problem}")
         return True
 
-    def _write(self, state: State, row: dict[str, Any]) -> None:
+    def _write(self, state: State, row: dict[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.journal.write({"time": now, **state._asdict(), **row})
+        return self.journal.write({"time": now, **state._asdict(), **row})
 
     def _entries(self) -> Iterator[tuple[str, tuple[Path, State]]]:
         """Recordings anywhere below the folder, by name. Hidden ones are left out: synchronising programs write those."""

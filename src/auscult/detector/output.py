@@ -1,0 +1,209 @@
+"""A file of scores that grows by whole lines, one per judgement, for as long as a detector runs: locked, on the disk before the
+next judgement, and of one bundle alone. A last line that has no end, because a kill came in the middle, is cut off.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from auscult.errors import AuscultError
+from auscult.files import full_disk_reported, try_lock
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+DIGITS = 16
+"""Of a bundle's digest in a line: 64 bits tell all bundles of a plant apart, and a line stays one."""
+
+
+class Lines:
+    """A file of lines, made if it is not there, open for appending.
+
+    Args:
+        path: if it is a link, the file that it leads to is meant.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.descriptor = os.open(self.path, _FLAGS, 0o666)
+        _sync_folder(self.path.parent)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def read(self) -> list[str]:
+        """All lines that have an end; what follows the last one is cut off."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.ftruncate(self.descriptor, whole)
+            os.fsync(self.descriptor)
+        return content[:whole].decode("utf-8", "replace").split("\n")[:-1]  # not at what else counts as a line's end
+
+    def append(self, line: bytes) -> None:
+        """Append one line and wait until the disk has it; on failure nothing of it stays.
+
+        Raises:
+            AuscultError: the file was moved or removed, or the disk is full.
+        """
+        self._require_in_place()
+        before = os.fstat(self.descriptor).st_size
+        with full_disk_reported(self.path):
+            try:
+                left = line
+                while left:
+                    left = left[os.write(self.descriptor, left) :]
+                os.fsync(self.descriptor)
+            except OSError:
+                os.ftruncate(self.descriptor, before)
+                raise
+
+    def _require_in_place(self) -> None:
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise AuscultError("the output was moved or removed while in use", str(self.path), "start again")
+
+
+class Output:
+    """An output, open for appending and locked.
+
+    Args:
+        path: `.csv` or `.jsonl`; made if it is not there.
+        command: that writes it, for messages.
+        forms: columns of a line, `threshold` and `bundle_digest` among them, then those of earlier versions; an output that
+            was begun by one of these goes on in its own columns.
+        bundle, digest: name and digest of what scores. A file with lines of another digest is refused, for its scores do not
+            compare; lines without a digest are held against the name.
+
+    Attributes:
+        threshold: written to each line from now on.
+        count: how many lines there are.
+        by_name: whether some lines have no digest.
+
+    Raises:
+        AuscultError: another program writes to it, or it is no such output.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        command: str,
+        forms: Sequence[tuple[str, ...]],
+        bundle: str,
+        digest: str,
+        threshold: float | None,
+    ) -> None:
+        if path.suffix not in (".csv", ".jsonl"):
+            raise AuscultError(f"`{path.suffix}` is no format of the output", str(path), "name it .csv or .jsonl")
+        self.csv, self.command, self.forms = path.suffix == ".csv", command, forms
+        self.bundle, self.digest, self.threshold = bundle, digest[:DIGITS], threshold
+        self.columns, self.count, self.by_name = forms[0], 0, False
+        self._lines = Lines(path)
+        self.path = self._lines.path  # through a link: the lock is the file's own, whatever name it is reached by
+        try:
+            self._lock()
+            self._check_heading()
+            for number, row in self._numbered():
+                self._check_bundle(number, row)
+                self.count += 1
+        except BaseException:
+            self._lines.close()
+            raise
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All lines so far; of CSV, every value is text."""
+        return (row for _, row in self._numbered())
+
+    def write(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Append one line and wait until the disk has it; the line as `rows` gives it, but for numbers that are no text.
+
+        Raises:
+            AuscultError: see `Lines.append`.
+        """
+        mine = {"bundle": self.bundle, "threshold": self.threshold, "bundle_digest": self.digest}
+        row = {name: {**row, **mine}.get(name) for name in self.columns}
+        if self.csv:
+            text = StringIO()
+            csv.writer(text, lineterminator="\n").writerow(map(_cell, row.values()))
+            self._lines.append(text.getvalue().encode())
+        else:  # in ASCII: U+2028 ends a line to some
+            self._lines.append(f"{json.dumps(row, allow_nan=False)}\n".encode())
+        self.count += 1
+        return row
+
+    def _check_heading(self) -> None:
+        if not self.csv:
+            return
+        lines = self._lines.read()
+        if not lines:
+            self._lines.append(f"{','.join(self.columns)}\n".encode())
+            return
+        known = [form for form in self.forms if ",".join(form) == lines[0]]
+        if not known:
+            raise AuscultError(
+                f"this file is not an output of `{self.command}`", str(self.path), "choose another --out"
+            )
+        self.columns = known[0]
+
+    def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in enumerate(self._lines.read(), 1):
+            if self.csv and number == 1:
+                continue
+            try:
+                yield number, self._row(line)
+            except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, csv.Error) as error:
+                what = f"line {number} is no line of `{self.command}`"
+                raise AuscultError(what, str(self.path), "mend the line, or choose another --out") from error
+
+    def _row(self, line: str) -> dict[str, Any]:
+        row = dict(zip(self.columns, next(csv.reader([line])), strict=True)) if self.csv else json.loads(line)
+        str(row["time"]), row["bundle"]
+        return dict(row)
+
+    def _check_bundle(self, number: int, row: dict[str, Any]) -> None:
+        digest = row.get("bundle_digest")
+        if digest and digest != self.digest:
+            what = f"line {number} was scored by another bundle (`{row['bundle']}`, {digest}; this is {self.digest}): "
+        elif not digest and row["bundle"] != self.bundle:
+            what = f"line {number} was scored by bundle `{row['bundle']}`, not `{self.bundle}`: "
+        else:
+            self.by_name = self.by_name or not digest
+            return
+        raise AuscultError(what + "scores do not compare", str(self.path), "choose another --out")
+
+    def _lock(self) -> None:
+        try:
+            free = try_lock(self._lines.descriptor)
+        except OSError as error:
+            what = f"the output cannot be locked here ({error.strerror})"
+            raise AuscultError(what, str(self.path), "put --out on a local disk") from None
+        if not free:
+            fix = "stop that one, or choose another --out"
+            raise AuscultError(f"another `{self.command}` writes to this output", str(self.path), fix)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's name is in its folder, and must be on the disk, too; Windows does that by itself."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):  # some network drives cannot
+            os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, bool) else value
