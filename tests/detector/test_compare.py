@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from scipy.stats import binom
 
 from auscult.detector import bundle, compare
 from auscult.detector.compare import FitSettings, light
@@ -106,9 +105,10 @@ def test_found_is_what_the_bundle_would_find(compared: compare.Comparison, plant
             plant / "normal", tmp_path / "b", FitSettings(trial.method, trial.values, rate=0.1), force=True
         )
         files = sorted((plant / "clicks").glob("*.wav"))
-        scores = [score_file(made, file).score - made.threshold for file in files]
+        judged = [score_file(made, file) for file in files]
+        scores = [each.score - made.threshold for each in judged]
         np.testing.assert_allclose(trial.faults[-1], scores, rtol=1e-4, atol=1e-3)
-        assert row.found == {file.name: score > 0 for file, score in zip(files, scores, strict=True)}
+        assert row.found == {file.name: each.anomalous for file, each in zip(files, judged, strict=True)}
         assert trial.backend == made.backend
 
 
@@ -160,16 +160,6 @@ def test_faults_that_sound_normal_are_a_tie(plant: Path, tmp_path: Path) -> None
     assert verdict.worth.area < 0.75
 
 
-def test_a_long_fault_is_found_by_more_alarms_than_normal_sound_has() -> None:
-    owner = np.repeat([0, 1], [1, 40])
-    for above in range(41):
-        scores = np.r_[1.0, np.ones(above), -np.ones(40 - above)]
-        found = compare._found(scores, owner, 0.1)
-        assert found[0]
-        assert found[1] == (binom.sf(above - 1, 40, 0.1) <= 0.1)
-    assert not compare._found(np.array([-1.0]), np.array([0]), 0.1)[0]
-
-
 def test_every_declared_candidate_exists_and_the_default_is_the_first() -> None:
     trials = light()
     assert trials[0].method == FitSettings().method
@@ -203,6 +193,15 @@ def test_of_many_windows_some_are_drawn_evenly(plant: Path, tmp_path: Path, monk
     assert len(found.fold) == len(found.trials[0].normal) == 40
     assert found.normals.windows.table["name"].nunique() == 30
     assert any("40 of 120 windows are used" in note for note in found.normals.windows.notes)
+
+
+def test_few_recordings_get_the_rate_that_they_support(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        write(tmp_path / "n" / f"{number}.wav", np.concatenate([machine(rng) for _ in range(5)]))
+    (tmp_path / "work").mkdir()
+    found = compare.compare(tmp_path / "n", tmp_path / "work", FitSettings(seconds=4.0))
+    assert found.rate == 1 / 6  # of five windows of one recording, when the other is left out
 
 
 # -------------------------------------------------------------------------------------------------------------- bad input

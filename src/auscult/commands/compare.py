@@ -130,7 +130,8 @@ def _text(found: Comparison, verdict: Verdict, command: str) -> str:
     lines += [*_table([["method", *names], ["alarms ", *alarms], *changes, ["an hour", *hours]]), ""]
     marks += [("clicks ...", _CHANGES), ("an hour", "of sound takes so long to score on this machine")]
     lines += [*(paragraph(name, text, 12) for name, text in marks), ""]
-    lines += [f"left out: {name}: {why}" for name, why in found.failed.items()]
+    for name, why in found.failed.items():
+        lines += textwrap.wrap(f"left out: {name}: {why}", 79)
     for windows, kind in ((normals.windows, "recording"), (found.faults, "fault")):
         if windows is not None and windows.left_out:
             reasons = [f"{name}: {reason}" for name, reason in windows.left_out.items()]
@@ -162,15 +163,21 @@ def _advice(found: Comparison, verdict: Verdict) -> list[str]:
             "more: --faults FOLDER."
         )
     else:
-        if take == 0:
+        others = max((each.area for each in rows[1:] if each.holds), default=0.0)
+        if take:
+            text.append(
+                f"Take {row.name}: faults are told from normal sound in {_hundred(row.area)} of 100 pairs, by the default in "
+                f"{_hundred(first.area)}. It is the first in the table within one standard error of the best."
+            )
+        elif others > first.area:
             text.append(
                 f"Take {row.name}, the default. The best of the others is no further ahead than chance explains (one standard "
                 f"error): a tie."
             )
         else:
             text.append(
-                f"Take {row.name}: faults are told from normal sound in {_hundred(row.area)} of 100 pairs, by the default in "
-                f"{_hundred(first.area)}. It is the first in the table within one standard error of the best."
+                f"Take {row.name}, the default. No other method that keeps to the false alarms tells faults better from normal "
+                f"sound."
             )
         missed = [name for name, hit in row.found.items() if not hit]
         if missed:

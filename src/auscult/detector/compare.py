@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binom
 from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
@@ -33,7 +32,8 @@ from auscult.detector.known import fault_files, gather_faults
 from auscult.detector.madeup import KINDS, made_up
 from auscult.detector.normals import Normals, gather
 from auscult.detector.recordings import quiet
-from auscult.detector.thresholds import quantile, require_different
+from auscult.detector.thresholds import needed, quantile, require_different
+from auscult.detector.verdict import Known, alikeness, anomalous, effective
 from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
 from auscult.evaluation.intervals import auc_limit
@@ -61,6 +61,8 @@ class Trial:
         normal: float64 [n], each normal window by the model that did not hear its recording.
         changed: float64 [kinds, m], made-up changes by the same.
         faults: float64 [folds + 1, f], windows of faults by every model; the last one heard all normal recordings, as `fit`'s.
+        found: bool [folds + 1, recordings], which faults `score` would call anomalous.
+        failed: why it cannot be trained ("" = it can).
         seconds: of training once; hour: seconds to score an hour.
     """
 
@@ -70,6 +72,8 @@ class Trial:
     normal: Floats = field(default_factory=lambda: np.empty(0))
     changed: Floats = field(default_factory=lambda: np.empty((0, 0)))
     faults: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    found: np.ndarray = field(default_factory=lambda: np.empty((0, 0), bool))
+    failed: str = ""
     seconds: float = 0.0
     hour: float = 0.0
 
@@ -132,9 +136,7 @@ class Comparison:
         measured = np.array([
             picking.areas(trial.normal, trial.faults[:-1], self.fold, owner, faults) for trial in trials
         ])  # fmt: skip
-        found = np.array(
-            [[_found(scores, faults, self.rate) for scores in trial.faults] for trial in trials]
-        )  # [candidates, folds + 1, faults]
+        found = np.array([trial.found for trial in trials])  # [candidates, folds + 1, faults]
         for row, each, seen in zip(rows, measured, found[:, -1], strict=True):
             area = float(each.mean())
             row.area, row.found = area, dict(zip(names.tolist(), seen.tolist(), strict=True))
@@ -181,7 +183,7 @@ def compare(
     """Try the light methods, and those named in `others`, on recordings of normal sound; nothing is kept but what `work` holds.
 
     Args:
-        asked: of these, method, values and backend are each candidate's own; without a rate that of `fit`.
+        asked: of these, method, values and backend are each candidate's own; without a rate `RATE`, or what few windows support.
 
     Raises:
         AuscultError: as of `fit`; a single recording; too few for the rate; faults of which none can be used.
@@ -194,17 +196,21 @@ def compare(
     windows = normals.windows
     known = gather_faults(*where, normals, asked.channel, work / "faults.s16") if where else None
     _thin(windows)
-    fold = _folds(normals, asked)
+    fold, rate = _folds(normals, asked)
+    asked = replace(asked, rate=rate)
     rng = np.random.default_rng(asked.seed)
     changed = np.sort(rng.permutation(len(windows.table))[:CHANGED])
     made = made_up(np.asarray(windows.audio[changed]), normals.sample_rate, asked.seed)
     parts = [windows.audio, *made.values(), *([known.audio] if known is not None else [])]
     heard = _Heard(np.concatenate(parts), normals.sample_rate, work)
-    failed: dict[str, str] = {}
-    trials = _try_all(candidates, heard, normals, fold, changed, asked, failed)
+    owners = known.table["name"].to_numpy(str) if known is not None else np.empty(0, str)
+    recordings = [np.flatnonzero(owners == name) for name in np.unique(owners)]
+    trials = _try_all(candidates, heard, normals, fold, changed, recordings, asked)
+    failed = {trial.name: trial.failed for trial in trials if trial.failed}
+    trials = [trial for trial in trials if not trial.failed]
     if not trials:
         raise AuscultError(f"no method can be fitted to this: {'; '.join(failed.values())}", str(folder))
-    return Comparison(normals, known, trials, failed, wanted(asked), fold, changed)
+    return Comparison(normals, known, trials, failed, rate, fold, changed)
 
 
 def wanted(asked: FitSettings) -> float:
@@ -290,8 +296,9 @@ def _thin(windows: Windows) -> None:
         windows.notes.append(f"{MOST} of {count} windows are used, drawn evenly, so that it takes minutes")
 
 
-def _folds(normals: Normals, asked: FitSettings) -> np.ndarray:
-    """Which part of the recordings each window is left out with; of days (`one_mode`) whole ones, if there are three."""
+def _folds(normals: Normals, asked: FitSettings) -> tuple[np.ndarray, float]:
+    """Which part of the recordings each window is left out with, of days (`one_mode`) whole ones, if there are three; and the
+    rate that is asked for, or that so few windows support."""
     table = normals.windows.table
     owner = table["group"].to_numpy()
     recordings = len(np.unique(owner))
@@ -304,9 +311,11 @@ def _folds(normals: Normals, asked: FitSettings) -> np.ndarray:
     for count in sorted({min(most, FOLDS), min(most, 2 * FOLDS), most}):
         fold = picking.folds(owner, days if whole else table["unit"].tolist(), count, whole, asked.seed)
         fewest = len(fold) - int(np.bincount(fold).max())
-        if (fewest + 1) * wanted(asked) >= 1 - 1e-9:
-            return fold
-    what = f"{len(fold)} windows, a part of them left out, are too few for a rate of {wanted(asked):g}"
+        if needed(wanted(asked)) <= fewest:
+            return fold, wanted(asked)
+    if asked.rate is None:
+        return fold, 1 / (fewest + 1)
+    what = f"{len(fold)} windows, a part of them left out, are too few for a rate of {asked.rate:g}"
     fix = f"record more normal sound, or compare at a higher rate (--rate {1.05 / (fewest + 1):.2g} or more)"
     raise AuscultError(what, str(normals.folder), fix)
 
@@ -317,10 +326,14 @@ def _try_all(
     normals: Normals,
     fold: np.ndarray,
     changed: np.ndarray,
+    recordings: Sequence[np.ndarray],
     asked: FitSettings,
-    failed: dict[str, str],
 ) -> list[Trial]:
-    """Every candidate that can be trained, on all parts; why the others cannot goes into `failed`."""
+    """Every candidate on all parts.
+
+    Args:
+        recordings: places of each fault's windows among those of all.
+    """
     units, n, m = normals.windows.table["unit"].to_numpy(str), len(fold), len(changed)
     fronts = {load_method(settings.method).mel(settings) for _, settings in candidates} - {""}
     for frontend in sorted(fronts):
@@ -330,7 +343,10 @@ def _try_all(
     parts = int(fold.max()) + 1
     for trial, _ in candidates:
         trial.normal, trial.changed = np.full(n, np.nan), np.full(made.shape, np.nan)
-        trial.faults = np.full((parts + 1, len(faults)), np.nan)
+        trial.faults, trial.found = (
+            np.full((parts + 1, len(faults)), np.nan),
+            np.zeros((parts + 1, len(recordings)), bool),
+        )
     packed = heard.folder / "packed"
     rounds = [*range(parts), *([parts] if len(faults) else [])]  # the last one leaves nothing out
     with tqdm(total=len(rounds) * len(candidates), desc="compare", unit="fit", file=sys.stderr, **quiet()) as bar:
@@ -338,61 +354,67 @@ def _try_all(
             rows = np.flatnonzero(fold != part)
             heard.pack(rows, units[rows].tolist(), packed, fronts)
             for trial, settings in candidates:
-                if trial.name not in failed:
+                if not trial.failed:
                     try:
                         with contextlib.redirect_stderr(io.StringIO()):  # what each training says, dozens of times
-                            score = _learn(trial, settings, heard, normals, rows, packed, asked)
+                            learnt = _Learnt(trial, settings, heard, normals, rows, packed, asked)
                             out = np.flatnonzero(fold == part)
-                            trial.normal[out] = score(out)
+                            trial.normal[out] = learnt.score(out)
                             mine = np.isin(changed, out)
-                            trial.changed[:, mine] = score(made[:, mine].ravel()).reshape(len(KINDS), -1)
-                            trial.faults[part] = score(faults)
+                            trial.changed[:, mine] = learnt.score(made[:, mine].ravel()).reshape(len(KINDS), -1)
+                            trial.faults[part] = learnt.score(faults)
+                            trial.found[part] = [learnt.finds(trial.faults[part, mine]) for mine in recordings]
                     except AuscultError as error:
-                        failed[trial.name] = error.what
+                        trial.failed = error.what
                 bar.update()
             shutil.rmtree(packed)
-    return [trial for trial, _ in candidates if trial.name not in failed]
+    return [trial for trial, _ in candidates]
 
 
-def _learn(
-    trial: Trial,
-    settings: MethodSettings,
-    heard: _Heard,
-    normals: Normals,
-    rows: np.ndarray,
-    packed: Path,
-    asked: FitSettings,
-) -> Any:
-    """Train a candidate on the packed windows, which are `rows`; gives scores minus threshold of any rows."""
-    started = time.monotonic()
-    model, states = heard.folder / "model", heard.folder / "states"
-    shutil.rmtree(states, ignore_errors=True)
-    trained, trial.backend = train(packed, model, states, settings, asked, "")
-    shutil.rmtree(model)
-    vectors, own = heard.embed(trained, rows)
-    trial.seconds = time.monotonic() - started
-    normal = left_out(vectors, own, trial.backend, normals.windows.table.iloc[rows], normals.samples, asked.k)
-    require_different(normal, str(normals.folder), distances=trial.backend != "native")
-    threshold = quantile(normal, wanted(asked))
+class _Learnt:
+    """A candidate that has learnt the packed windows, which are `rows`."""
 
-    def scored(embeddings: np.ndarray, own: np.ndarray) -> Floats:
-        if trial.backend == "native":
-            return own - threshold
-        return nearest(vectors, embeddings, asked.k, metric_of(trial.backend)) - threshold
-
-    if not trial.hour:
-        few = heard.wave(rows[:8])
+    def __init__(
+        self,
+        trial: Trial,
+        settings: MethodSettings,
+        heard: _Heard,
+        normals: Normals,
+        rows: np.ndarray,
+        packed: Path,
+        asked: FitSettings,
+    ) -> None:
         started = time.monotonic()
-        scored(*embed(trained, few))
-        trial.hour = (time.monotonic() - started) / len(few) * 2 * 3600 * normals.sample_rate / normals.samples
-    return lambda chosen: scored(*heard.embed(trained, chosen)) if len(chosen) else np.empty(0)
+        self.heard, self.k, table = heard, asked.k, normals.windows.table.iloc[rows]
+        model, states = heard.folder / "model", heard.folder / "states"
+        shutil.rmtree(states, ignore_errors=True)
+        self.trained, self.backend = train(packed, model, states, settings, asked, "")
+        shutil.rmtree(model)
+        self.vectors, own = heard.embed(self.trained, rows)
+        normal = left_out(self.vectors, own, self.backend, table, normals.samples, asked.k)
+        require_different(normal, str(normals.folder), distances=self.backend != "native")
+        rate = wanted(asked)
+        self.threshold = quantile(normal, rate)
+        self.normal = np.sort(normal) - self.threshold
+        group = table["group"].to_numpy()
+        alike = alikeness(normal, group)
+        self.known = Known(rate, len(rows), effective(len(rows), len(np.unique(group)), alike), alike)
+        trial.backend, trial.seconds = self.backend, time.monotonic() - started
+        if not trial.hour:
+            few = heard.wave(rows[:8])
+            started = time.monotonic()
+            self._of(*embed(self.trained, few))
+            trial.hour = (time.monotonic() - started) / len(few) * 2 * 3600 * normals.sample_rate / normals.samples
 
+    def score(self, rows: np.ndarray) -> Floats:
+        """Scores minus threshold of any windows."""
+        return self._of(*self.heard.embed(self.trained, rows)) if len(rows) else np.empty(0)
 
-def _found(scores: Floats, owner: np.ndarray, rate: float) -> np.ndarray:
-    """Which recordings are found [faults]: more of their windows are alarms than normal sound has but once in 1 / `rate`.
+    def _of(self, embeddings: np.ndarray, own: np.ndarray) -> Floats:
+        if self.backend == "native":
+            return own - self.threshold
+        return nearest(self.vectors, embeddings, self.k, metric_of(self.backend)) - self.threshold
 
-    A recording of one window is found if that is an alarm.
-    """
-    above = np.bincount(owner, weights=scores > 0)
-    found: np.ndarray = binom.sf(above - 1, np.bincount(owner), rate) <= rate * (1 + 1e-9)
-    return found
+    def finds(self, scores: Floats) -> bool:
+        """Whether `score` would call a recording with these scores, minus the threshold, anomalous."""
+        return anomalous(scores[scores > 0], len(scores), len(scores), self.normal, self.known)
