@@ -101,7 +101,17 @@ def test_every_command_is_registered() -> None:
         found = re.search(r"^    command\(\{(.*?)\}\)", path.read_text(), re.M | re.S)
         there |= dict.fromkeys(re.findall(r'"(\w+)":', found[1]) if found else (), path.stem)
     assert listed == there
-    others = {"run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "evening"}
+    others = {
+        "run",
+        "common",
+        "calibrate_synthetic",
+        "coverage",
+        "parity",
+        "valve_splits",
+        "real_claims",
+        "updates",
+        "evening",
+    }
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
 
 

@@ -164,6 +164,29 @@ print(sorted({{"torch", "numpy", "pandas", "sklearn", "transformers", "dvc", "ml
     assert result.stderr == "[]\n", result.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fit nowhere -o b", "fit . -o taken", "score nowhere a.wav", "score taken nowhere.wav", "threshold nowhere",
+        "watch nowhere .", "watch taken nowhere", "export nowhere -o m.onnx", "bench nowhere", "evaluate nowhere",
+    ],
+)  # fmt: skip
+def test_a_wrong_path_is_named_before_torch_is_imported(tmp_path: Path, command: str) -> None:
+    """Which takes seconds, and ten on a busy machine."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "bundle.yaml").write_text("")
+    code = f"""
+import sys
+from auscult import cli
+status = cli.main({command.split()})
+print(status, sorted({{"torch", "pandas", "sklearn"}} & set(sys.modules)))
+"""
+    result = run(tmp_path, code)
+    assert result.stdout == "2 []\n", result.stdout
+    assert "to do: " in result.stderr
+    assert ("nowhere" in result.stderr) or ("taken" in result.stderr)
+
+
 def test_an_output_that_takes_nothing_more(project: Path) -> None:
     """As `auscult checkpoints | head -1`, and on a full disk: status 2, no traceback."""
     command = [sys.executable, "-m", "auscult.cli", "checkpoints"]

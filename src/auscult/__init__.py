@@ -2,8 +2,23 @@
 
 import getpass
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auscult.detector.detector import Detector
 
 __version__ = "0.1.0"
+__all__ = ["Detector", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """`from auscult import Detector`; torch is not imported before that."""
+    if name == "Detector":
+        from auscult.detector.detector import Detector
+
+        return Detector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # Threads of libgomp wait for each other by spinning. On a machine with anything else to do, the waiting thread keeps the
 # core that the awaited one needs: a training step on two busy cores took 145 ms per clip; after at most a thousand spins it

@@ -19,13 +19,17 @@ from auscult import __version__
 from auscult.commands import Command
 from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
+from auscult.commands.compare import compare
+from auscult.commands.drift import drift
 from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
 from auscult.commands.fit import fit
+from auscult.commands.info import info
 from auscult.commands.listen import listen
 from auscult.commands.report import report
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
+from auscult.commands.update import update
 from auscult.commands.watch import watch
 from auscult.errors import AuscultError
 
@@ -33,7 +37,9 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-COMMANDS = (fit, score, threshold, watch, listen, export, bench, report, evaluate, checkpoints)
+COMMANDS = (
+    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, evaluate, checkpoints,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from auscult import cli
 from auscult.detector import bundle
+from auscult.methods import METHODS, load_method
+from auscult.methods.about import keys
 from support.trees import noise, write
 
 
@@ -97,3 +101,45 @@ def test_errors_for_programs(normal: Path, tmp_path: Path, capsys: pytest.Captur
         assert words in facts["error"]
         assert facts["fix"]
         assert facts["error"] in error
+
+
+def test_the_help_names_methods_and_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["fit", "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    listed = text.partition("methods:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines() if line[2] != " "] == METHODS
+    assert max(map(len, listed.splitlines())) <= 80
+    for arguments in (["--set", "help"], ["--method", "spectral_knn", "--set", "help"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["fit", *arguments])
+        assert caught.value.code == 0
+        text = capsys.readouterr().out
+        assert "pooling=[mean, std, max]\n      mean, std, max, gwrp. Statistics over time" in text
+        assert "epochs" not in text  # nothing is trained
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["fit", "--method", "aee", "--set", "help"])
+    assert caught.value.code == 2
+    assert "there is no method `aee` (did you mean `ae`?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_key_that_is_listed_can_be_set_to_its_default(method: str) -> None:
+    """And every field of the settings is listed, but those that a bundle has no use for."""
+    settings = load_method(method).settings
+    values: dict[str, Any] = {"method": method}
+    found = keys(method)
+    for key in found:
+        *parents, last = key.name.split(".")
+        inside = values
+        for parent in parents:
+            inside = inside.setdefault(parent, {})
+        inside[last] = yaml.safe_load(key.default)
+        for word in key.words:
+            assert word, key
+    assert settings.model_validate(values) == settings(method=method)
+    fields = {name for name in settings.model_fields if name not in ("method", "lowpass_hz")}
+    listed = {key.name.partition(".")[0] for key in found}
+    trained = settings(method=method).trained
+    assert listed == fields if trained else listed <= fields

@@ -123,20 +123,6 @@ def test_a_bundle_says_where_each_of_its_windows_lies(pump: Bundle, normal: Path
 
 def test_what_a_bundle_says_of_its_windows_is_doubted(pump: Bundle, normal: Path) -> None:
     """It may come from anybody."""
-    whole = pump.facts["training"]["places"]
-    count = len(pump.reference)
-    for places in (
-        None,
-        [],
-        {"a": 3},
-        {"a": [0, 10**12]},
-        {"a": [0, -1, 0, count + 1]},
-        {"a": [0, "7"]},
-        {"a": [0, count - 1]},
-    ):
-        facts = {**pump.facts, "training": {**pump.facts["training"], "places": places}}
-        assert sounds.places_of(replace(pump, facts=facts)) == []
-    assert sum(sum(runs[1::2]) for runs in whole.values()) == count
     window = noise(np.random.default_rng(0), 1.0, 300.0).astype(np.float32) / 32768
     for training in (
         {},
@@ -147,8 +133,7 @@ def test_what_a_bundle_says_of_its_windows_is_doubted(pump: Bundle, normal: Path
             sounds.NormalSounds(replace(pump, facts={**pump.facts, "training": training}), normal).nearest(window)
             is None
         )
-    older = {key: value for key, value in pump.facts["training"].items() if key != "places"}
-    library = sounds.NormalSounds(replace(pump, facts={**pump.facts, "training": older}), normal)
+    library = sounds.NormalSounds(replace(pump, facts={**pump.facts, "references": ()}), normal)
     assert library.by_spectrum
     found = library.nearest(sounds.heard(pump, normal / "05.wav", [0])[0])
     assert found is not None

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
-from auscult.detector.folder import MOST_BYTES, MOST_ENTRIES, write_manifest
+from auscult.detector.manifest import MOST_BYTES, MOST_ENTRIES, write_manifest
 from auscult.detector.reading import plain_yaml
 from auscult.errors import AuscultError
 from support.trees import noise, write

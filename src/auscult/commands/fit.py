@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import textwrap
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
 from auscult.errors import AuscultError, listed
+from auscult.methods import METHODS, in_a_line
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -21,6 +23,7 @@ def fit(parser: ArgumentParser) -> Command:
     The folder holds recordings of normal sound and nothing else; of any length, rate and format. Sub-folders are modes of
     operation (idle/, load/), of two recordings or more each. The bundle is a folder, too: `auscult score` judges other
     recordings by it. What was left out, and why a threshold may be too low, stands at the end (`training.notes` with --json).
+    `auscult compare` shows which method to take.
 
     Example: auscult fit recordings/normal -o pump.bundle
     """
@@ -34,6 +37,26 @@ def fit(parser: ArgumentParser) -> Command:
         choices=("native", "knn_cosine", "knn_euclidean"),
         default="",
         help="what scores; default: the method's own score, or else nearest neighbours",
+    )
+    hearing_arguments(parser)
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action=_Set,
+        default=[],
+        help="a setting of the method; `--method NAME --set help` lists them",
+    )
+    parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page on what was learnt: page.html")
+    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
+    parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
+    parser.add_argument_group("methods", "\n".join(paragraph(name, in_a_line(name), 15) for name in METHODS))
+    return _run
+
+
+def hearing_arguments(parser: ArgumentParser) -> None:
+    """What `fit` and `compare` have in common."""
+    parser.add_argument(
+        "--labels", metavar="CSV", type=Path, help="a table that says which recordings in FOLDER are normal"
     )
     parser.add_argument("--k", type=int, default=1, help="neighbours (default: 1)")
     parser.add_argument(
@@ -53,14 +76,16 @@ def fit(parser: ArgumentParser) -> Command:
         "--one-mode", action="store_true", help="sub-folders are days or the like, not modes of operation"
     )
     parser.add_argument("--seed", type=int, default=0, help="of training (default: 0)")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", type=_setting, action="append", default=[], help="a setting of the method"
-    )
     parser.add_argument("--long-on-cpu", action="store_true", help="train without a GPU what takes days that way")
-    parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page on what was learnt: page.html")
-    parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
-    parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
-    return _run
+
+
+HEARING = ("k", "seconds", "rate", "sample_rate", "channel", "one_mode", "seed", "long_on_cpu", "labels")
+"""The names of these, as `FitSettings` has them."""
+
+
+def paragraph(name: str, text: str, indent: int) -> str:
+    """A name, and beside it a text of several lines of 79 letters at most, after two blanks."""
+    return f"{name:{indent}}" + f"\n{' ' * indent}".join(textwrap.wrap(text, 77 - indent))
 
 
 def _channel(text: str) -> int | str:
@@ -69,11 +94,34 @@ def _channel(text: str) -> int | str:
     raise ArgumentTypeError("a number from 0, or `mean`")
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ArgumentTypeError(f"`{text}` is no KEY=VALUE, such as epochs=30")
-    return key, value
+class _Set(Action):
+    """Collects (key, value); `help` prints the keys of the method that stands before it, and ends."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: object = None) -> None:
+        if values == "help":
+            try:
+                print(_keys(namespace.method))
+            except AuscultError as error:
+                parser.error(str(error))
+            parser.exit()
+        key, equals, value = values.partition("=")
+        if not key or not equals:
+            parser.error(f"argument --set: `{values}` is no KEY=VALUE, such as epochs=30")
+        namespace.set = [*namespace.set, (key, value)]
+
+
+def _keys(method: str) -> str:
+    from auscult.methods.about import keys
+    from auscult.settings.section import near
+
+    if method not in METHODS:
+        raise AuscultError(f"there is no method `{method}`{near(method, METHODS)}", fix=f"use: {', '.join(METHODS)}")
+    lines = [f"{method}: {in_a_line(method)}", "", "--set takes (another method's: --method NAME --set help)"]
+    for key in keys(method):
+        words = f"{', '.join(key.words)}. " if key.words else ""
+        lines.append(f"  {key.name}={key.default}")
+        lines += textwrap.wrap(words + key.meaning, 79, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def _run(arguments: Namespace) -> int:
@@ -98,10 +146,8 @@ def _run(arguments: Namespace) -> int:
                 f"`{value}` is no value", f"--set {key}", "quote it, such as --set 'pooling=[max]'"
             ) from None
     asked = bundle.FitSettings(
-        method=arguments.method, values=settings, backend=arguments.backend, k=arguments.k, rate=arguments.rate,
-        seconds=arguments.seconds, sample_rate=arguments.sample_rate, channel=arguments.channel,
-        one_mode=arguments.one_mode, seed=arguments.seed, long_on_cpu=arguments.long_on_cpu,
-    )  # fmt: skip
+        arguments.method, settings, arguments.backend, **{name: getattr(arguments, name) for name in HEARING}
+    )
     if arguments.html is None:
         made = bundle.fit(arguments.folder, arguments.out, asked, arguments.force)
     else:

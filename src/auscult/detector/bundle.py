@@ -3,7 +3,8 @@
     bundle.yaml        what it is, the threshold, where it comes from, SHA-256 of every other file; its last line is its own
     model/             as modelfolder.py writes it
     reference.npy      float32 [windows, D]: embeddings of the normal sound (absent where the method scores by itself)
-    normal.npy         float64 [windows], ascending: what that sound scores when its own recording is left out
+    normal.npy         float64 [windows], ascending: what that sound scores when its own recording is left out;
+                         without what was taken in as false alarms (update.py)
 
 The digests tell a broken or edited bundle from a whole one; they do not tell who made it. Loading executes no code of the
 bundle and opens no file beside these five: a bundle of a stranger can at worst score badly.
@@ -18,6 +19,7 @@ makes the threshold somewhat low, as in the baselines of the challenge.
 from __future__ import annotations
 
 from auscult.detector.fit import FitSettings, fit
-from auscult.detector.folder import BACKENDS, FORMAT, Bundle, load, set_threshold
+from auscult.detector.folder import Bundle, load, set_threshold
+from auscult.detector.manifest import BACKENDS, FORMAT
 
 __all__ = ["BACKENDS", "FORMAT", "Bundle", "FitSettings", "fit", "load", "set_threshold"]

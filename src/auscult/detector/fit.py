@@ -14,26 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
 from auscult.data.audio import Channel
+from auscult.data.pack import pack_windows
 from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
-from auscult.detector.folder import (
-    BACKENDS,
-    FORMAT,
-    Bundle,
-    embed,
-    file_names,
-    load,
-    metric_of,
-    sha256_of,
-    write_manifest,
-)
+from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of
+from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
+from auscult.detector.references import stretches
 from auscult.detector.thresholds import (
     check_rate,
     choose,
@@ -43,8 +37,8 @@ from auscult.detector.thresholds import (
     require_supported,
 )
 from auscult.detector.verdict import alikeness, effective
-from auscult.detector.windows import Windows
 from auscult.errors import AuscultError
+from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.methods import METHODS, load_method
 from auscult.pipeline.inputs import training_code
@@ -60,8 +54,8 @@ class FitSettings:
 
     Attributes:
         method: a name in `METHODS`; `values`: of its settings, where they are not its defaults.
-        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours, cosine
-            distance for embeddings that were learnt and Euclidean distance for `spectral_knn`, whose dimensions are z-scored.
+        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
+            that its `Method` says, as in the pipeline's tables and pages.
         k: neighbours.
         rate: of false alarms per window, in (0, 1); None = 0.1, or the smallest that few recordings support.
         seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
@@ -69,6 +63,7 @@ class FitSettings:
         one_mode: sub-folders are days or the like, and no modes of operation.
         seed: of everything random in training.
         long_on_cpu: train what takes a CPU days.
+        labels: a table that says which recordings are normal; None = all.
     """
 
     method: str = "spectral_knn"
@@ -82,11 +77,12 @@ class FitSettings:
     one_mode: bool = False
     seed: int = 0
     long_on_cpu: bool = False
+    labels: Path | None = None
 
 
 def fit(
-    folder: Path,
-    out: Path,
+    folder: Path | str,
+    out: Path | str,
     settings: FitSettings | None = None,
     force: bool = False,
     listen: Callable[[Normals, Fitted], object] | None = None,
@@ -106,13 +102,15 @@ def fit(
         AuscultError: `out` exists; recordings missing, unreadable, silent, too short, too few or all alike; a method that
             cannot be trained on them.
     """
-    asked = settings or FitSettings()
+    folder, out, asked = Path(folder), Path(out), settings or FitSettings()
     require_new_bundle(out, force)
     method_settings = checked(asked)
     with atomic_folder(out) as part:
         work = part / "work"
         work.mkdir()
-        normals = gather(folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode)
+        normals = gather(
+            folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode, asked.labels
+        )
         windows = normals.windows
         recordings = windows.table["group"].nunique()
         if asked.rate is not None:
@@ -138,12 +136,13 @@ def fit(
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
-            "format": FORMAT, "name": re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100], "method": asked.method,
+            "format": FORMAT, "name": name_of(out), "method": asked.method,
             "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
             "effective": round(independent, 1), "alike": [list(each) for each in alike],
+            "references": stretches(windows.table),
         }  # fmt: skip
         write_manifest(part / "bundle.yaml", facts)
     shutil.rmtree(states, ignore_errors=True)
@@ -180,16 +179,33 @@ def learn(
     Raises:
         AuscultError: the method cannot be trained on them, or scores all of them alike.
     """
-    windows = normals.windows
-    trained, backend = _train(windows, work, model, states, settings, asked, normals.sample_rate)
-    vectors, own = _embed_all(trained, windows.audio)
-    normal = own
-    if backend != "native":
-        places = windows.table[["group", "start"]].to_numpy()
-        metric = metric_of(backend)
-        normal = left_out_scores(vectors, places[:, 0], places[:, 1], normals.samples, asked.k, metric)
+    windows, method = normals.windows, load_method(settings.method)
+    frontend = method.mel(settings) if settings.trained else ""
+    pack_windows(
+        windows.audio, windows.table["unit"].tolist(), work / "train", normals.sample_rate, [frontend] if frontend else []
+    )  # fmt: skip
+    trained, backend = train(work / "train", model, states, settings, asked, training_code(settings))
+    vectors, own = embed_all(trained, windows.audio)
+    normal = left_out(vectors, own, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
+
+
+def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataFrame, samples: int, k: int) -> Floats:
+    """`Fitted.normal` of windows, given what `embed` makes of them.
+
+    Args:
+        table: `group` and `start` of each window; samples: of a window; k: neighbours.
+    """
+    if backend == "native":
+        return own
+    group, start = table["group"].to_numpy(), table["start"].to_numpy()
+    return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
+
+
+def name_of(out: Path) -> str:
+    """What a bundle in the folder `out` is called."""
+    return re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100]
 
 
 def checked(asked: FitSettings) -> MethodSettings:
@@ -215,32 +231,20 @@ def checked(asked: FitSettings) -> MethodSettings:
     return settings
 
 
-def _train(
-    windows: Windows,
-    work: Path,
-    model: Path,
-    states: Path,
-    settings: MethodSettings,
-    asked: FitSettings,
-    sample_rate: int,
+def train(
+    packed: Path, model: Path, states: Path, settings: MethodSettings, asked: FitSettings, code: str
 ) -> tuple[modelfolder.Trained, str]:
-    """Train the method on the windows, and name the back-end."""
-    from auscult.data.pack import pack_windows
+    """Train the method on packed windows, and name the back-end. Arguments and errors as of `learn` and `train_arm`."""
     from auscult.training.arm import train_arm
 
-    method = load_method(settings.method)
-    frontend = method.mel(settings)
-    pack_windows(
-        windows.audio, windows.table["unit"].tolist(), work / "train", sample_rate,
-        [frontend] if frontend and settings.trained else [],
-    )  # fmt: skip
-    train = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
-    train_arm(settings, "unit", train, asked.seed, work / "train", model, states, training_code(settings))
+    how = Train(seeds=(asked.seed,), threads=torch.get_num_threads(), long_on_cpu=asked.long_on_cpu)
+    train_arm(settings, "unit", how, asked.seed, packed, model, states, code)
     trained = load_network(model)
     if trained.skipped:
         reason = next(iter(trained.skipped.values()))
         raise AuscultError(f"`{settings.method}` cannot be trained on this: {reason}", fix="choose another --method")
-    silence = np.zeros((1, windows.audio.shape[1]), np.float32)
+    (shape,) = trained.shapes.values()
+    silence = np.zeros((1, shape.samples), np.float32)
     native = np.isfinite(embed(trained, silence)[1]).all()
     if asked.backend == "native" and not native:
         raise AuscultError(f"`{settings.method}` has no score of its own", fix="use knn_cosine or knn_euclidean")
@@ -248,10 +252,10 @@ def _train(
         return trained, asked.backend
     if native:
         return trained, "native"
-    return trained, f"knn_{method.distance}"
+    return trained, f"knn_{trained.method.distance}"
 
 
-def _embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def embed_all(trained: modelfolder.Trained, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     vectors, own = [], []
     with tqdm(total=len(audio), desc="score", unit="window", **quiet()) as bar:
         for start in range(0, len(audio), 64):

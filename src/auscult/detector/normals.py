@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from auscult.data.audio import Channel
 from auscult.detector.folder import sha256_of
-from auscult.detector.recordings import Found, choose_rate, choose_seconds, look_below, odd_levels
+from auscult.detector.recordings import (
+    Found,
+    choose_rate,
+    choose_seconds,
+    files_below,
+    labelled,
+    look_below,
+    odd_levels,
+)
 from auscult.detector.windows import Windows, check_count, cut_windows
 from auscult.errors import AuscultError, listed
 
@@ -53,23 +60,29 @@ class Normals:
             "notes": windows.notes,
             "other_files": self.other_files,
             "sha256": dict(self.sums),
-            "places": places(windows.table),
         }
 
 
 def gather(
-    folder: Path, file: Path, seconds: float = 0.0, sample_rate: int = 0, channel: Channel = 0, one_mode: bool = False
+    folder: Path,
+    file: Path,
+    seconds: float = 0.0,
+    sample_rate: int = 0,
+    channel: Channel = 0,
+    one_mode: bool = False,
+    labels: Path | None = None,
 ) -> Normals:
     """Look through the recordings below `folder` and cut what can be used of them into windows, which lie in `file`.
 
     Args:
         seconds, sample_rate: of a window, Hz; 0 = see `recordings.choose_seconds` and `recordings.choose_rate`.
         one_mode: sub-folders are days or the like, and no modes of operation.
+        labels: a table that says which recordings are normal, and of which mode (its column `unit`).
 
     Raises:
         AuscultError: recordings missing, unreadable, silent, too short or too few; a mode of one recording.
     """
-    found, other_files = look_below(folder, channel)
+    found, other_files = look_below(folder, channel, labels)
     left_out = odd_levels(found)
     sample_rate, low = choose_rate(_without(found, left_out), sample_rate, folder)
     left_out |= low
@@ -80,38 +93,15 @@ def gather(
     windows = cut_windows(used, file, sample_rate, samples, channel)
     windows.left_out = {**left_out, **windows.left_out}
     windows.notes += [note] if note else []
+    if labels is not None:
+        known = labelled(files_below(folder, "")[0], folder, labels)
+        windows.table["unit"] = [known[name].unit for name in windows.table["name"]]
     if one_mode:
         windows.table["unit"] = "00"
     check_count(len(windows.table), samples / sample_rate, folder)
     _check_modes(windows.table, folder)
     sums = {name: sha256_of(each.path) for name, each in found.items()}
     return Normals(folder, windows, used, sums, sample_rate, samples, other_files)
-
-
-MOST_PLACES = 100_000
-"""Numbers that bundle.yaml may hold to say where windows lie."""
-
-
-def places(table: pd.DataFrame) -> dict[str, list[int]]:
-    """Recording -> where its windows lie, as `runs` of their numbers, in the order of the table; none where that is too long.
-
-    Windows with silence are missing, so that a recording may have several runs.
-    """
-    found = {str(name): runs(of["number"].tolist()) for name, of in table.groupby("name", sort=False)}
-    return found if sum(map(len, found.values())) <= MOST_PLACES else {}
-
-
-def runs(numbers: Sequence[int]) -> list[int]:
-    """First number and length of each run of consecutive numbers.
-
-    >>> runs([0, 1, 2, 5, 6])
-    [0, 3, 5, 2]
-    """
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    found: list[int] = []
-    for part in np.split(np.asarray(numbers), breaks):
-        found += [int(part[0]), len(part)]
-    return found
 
 
 def _without(found: Mapping[str, Found], left_out: Mapping[str, str]) -> dict[str, Found]:

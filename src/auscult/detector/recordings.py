@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from auscult.data.audio import Channel, open_recording, printable
+from auscult.data.own.facts import Facts, facts_of_table
 from auscult.detector.places import require_folder
 from auscult.detector.stream import below
 from auscult.errors import AuscultError, listed
@@ -52,24 +53,78 @@ class Found:
         return self.frames / self.rate
 
 
-def look_below(folder: Path, channel: Channel) -> tuple[dict[str, Found], int]:
-    """What each recording below a folder is, by its name there; and how many files are no recordings.
+def look_below(folder: Path, channel: Channel, labels: Path | None = None) -> tuple[dict[str, Found], int]:
+    """What each recording of normal sound below a folder is, by its name there; and how many files are no recordings.
+
+    Args:
+        labels: a table that says which are normal; None = all.
 
     Raises:
-        AuscultError: no folder, no recordings, some that are named as anomalies; every one that cannot be read, or in which
-            nothing is heard on `channel`.
+        AuscultError: no folder, no recordings, some that are named as anomalies, a table that does not fit; and as `look_at`.
     """
-    require_folder(folder, "recordings", "give the folder that holds recordings of normal sound")
+    files, others = files_below(folder, "recordings of normal sound")
+    if labels is not None:
+        known = labelled(files, folder, labels)
+        files = {name: path for name, path in files.items() if known[name].label != "anomaly"}
+        if not files:
+            raise AuscultError("the table calls no recording normal", str(labels), "say `normal` in the column `label`")
+        return look_at(files, channel, str(folder)), others
+    refuse_faulty(files, str(folder))
+    return look_at(files, channel, str(folder)), others
+
+
+def refuse_faulty(files: Iterable[str], where: str) -> None:
+    """
+    Raises:
+        AuscultError: some are named as anomalies.
+    """
+    faulty = [name for name in files if _FAULTY.search(name.rpartition("/")[0]) or _FAULTY.search(name)]
+    if faulty:
+        what = f"{len(faulty)} recording(s) are named as anomalies, and a detector is fitted to normal sound alone:"
+        raise AuscultError(what + listed(faulty, 5), where, "give the folder of the normal ones, or rename them")
+
+
+def files_below(folder: Path, what: str) -> tuple[dict[str, Path], int]:
+    """Recordings below a folder by their names there, and how many files are none.
+
+    Raises:
+        AuscultError: no folder, or no recordings in it.
+    """
+    require_folder(folder, "recordings", f"give the folder that holds {what}")
     paths, others = below(folder)
     files = {printable(path.relative_to(folder).as_posix()): path for path in paths}
     if not files:
         raise AuscultError(
             "no recordings below this folder", str(folder), "put WAV, FLAC, OGG, MP3 or AIFF files there"
         )
-    faulty = [name for name in files if _FAULTY.search(name.rpartition("/")[0]) or _FAULTY.search(name)]
-    if faulty:
-        what = f"{len(faulty)} recording(s) are named as anomalies, and a detector is fitted to normal sound alone:"
-        raise AuscultError(what + listed(faulty, 5), str(folder), "give the folder of the normal ones, or rename them")
+    return files, others
+
+
+def labelled(files: Mapping[str, Path], folder: Path, labels: Path) -> dict[str, Facts]:
+    """What a table says of each recording of one machine (docs/your-own-machine.md).
+
+    Raises:
+        AuscultError: it does not fit the recordings, or is about several machines.
+    """
+    try:
+        known = facts_of_table(labels, list(files))
+    except AuscultError as error:
+        raise AuscultError(
+            error.what, error.where, f"mend the table; its file names are relative to {folder}"
+        ) from None
+    machines = sorted({facts.machine for facts in known.values()})
+    if len(machines) > 1:
+        what = f"the table is about {len(machines)} machines ({', '.join(machines[:5])}), and a detector is for one"
+        raise AuscultError(what, str(labels), "make a folder and a table for each")
+    return known
+
+
+def look_at(files: Mapping[str, Path], channel: Channel, where: str) -> dict[str, Found]:
+    """What each of `files` (by name) is.
+
+    Raises:
+        AuscultError: every one that cannot be read, or in which nothing is heard on `channel`.
+    """
     found: dict[str, Found] = {}
     problems = []
     heard_elsewhere: set[int] = set()
@@ -86,8 +141,8 @@ def look_below(folder: Path, channel: Channel) -> tuple[dict[str, Found], int]:
         fix = "mend, convert or remove them"
         if heard_elsewhere:
             fix = f"choose a channel with sound: --channel {' or '.join(map(str, sorted(heard_elsewhere)))}"
-        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", str(folder), fix)
-    return found, others
+        raise AuscultError(f"{len(problems)} recording(s) cannot be used:{listed(problems)}", where, fix)
+    return found
 
 
 def _look(path: Path, channel: Channel) -> tuple[Found, str, list[int]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auscult.data.audio import Recording, open_recording, printable
+from auscult.data.audio import Recording, printable
+from auscult.detector.arrays import Sound, opened
 from auscult.detector.folder import Bundle
 from auscult.detector.signal import clipped, constant_stretch, levels
 from auscult.detector.stream import cut, rounded
@@ -28,6 +29,9 @@ NOTABLE = 3.0
 """dB outside the levels of training from which on a recording is said to be, whatever its score."""
 CLIPPED = 1e-3
 """Share of samples at full scale."""
+
+
+Source = Path | str | Sound
 
 
 class UnusableError(AuscultError):
@@ -93,7 +97,7 @@ class Windows:
     clipped: Floats
 
 
-def score_file(bundle: Bundle, path: Path, progress: Callable[[float], object] = lambda seconds: None) -> FileScore:
+def score_file(bundle: Bundle, path: Source, progress: Callable[[float], object] = lambda seconds: None) -> FileScore:
     """Score a recording.
 
     Args:
@@ -107,20 +111,20 @@ def score_file(bundle: Bundle, path: Path, progress: Callable[[float], object] =
     return score_and_curve(bundle, path, progress)[0]
 
 
-def curve(bundle: Bundle, path: Path) -> tuple[Floats, Floats]:
+def curve(bundle: Bundle, path: Source) -> tuple[Floats, Floats]:
     """(start seconds [n], scores [n]) of a recording's windows in order of time; NaN where one is not judged."""
     windows = score_and_curve(bundle, path)[1]
     return windows.start, windows.score
 
 
 def score_and_curve(
-    bundle: Bundle, path: Path, progress: Callable[[float], object] = lambda seconds: None
+    bundle: Bundle, path: Source, progress: Callable[[float], object] = lambda seconds: None
 ) -> tuple[FileScore, Windows]:
     """The score of a recording and all its windows, from one reading. Arguments and errors as of `score_file`."""
     parts = []
-    with open_recording(path) as recording:
+    with opened(path) as recording:
         sound = rounded(recording, bundle.sample_rate, bundle.channel, bundle.signal.gain)
-        for first, windows in cut(sound, bundle.window, bundle.hop, 16, printable(path)):
+        for first, windows in cut(sound, bundle.window, bundle.hop, 16, printable(str(path))):
             parts.append(judge(bundle, first / bundle.sample_rate, windows))
             progress(len(first) * bundle.hop / bundle.sample_rate)
         seconds = recording.seen / recording.rate
@@ -131,7 +135,7 @@ def score_and_curve(
     if not judged.any():
         reason = _silence(found) or "nothing but the rounding to 16 bits is heard"
         fix = "is the microphone connected, and is this the right channel? record it again"
-        raise UnusableError(f"unusable: {reason} on channel {bundle.channel}", printable(path), fix)
+        raise UnusableError(f"unusable: {reason} on channel {bundle.channel}", printable(str(path)), fix)
     counted = found.above if found.above.any() else judged
     top = int(np.argmax(np.where(counted, found.score, -np.inf)))
     above, count = found.score[found.above], int(judged.sum())
@@ -143,7 +147,7 @@ def score_and_curve(
         verdict = "check recording"
     start = float(found.start[top])
     file = FileScore(
-        printable(path), seconds, float(found.score[top]), float(bundle.p_values(found.score[top : top + 1])[0]),
+        printable(str(path)), seconds, float(found.score[top]), float(bundle.p_values(found.score[top : top + 1])[0]),
         verdict == "ANOMALOUS", start, min(start + bundle.window / bundle.sample_rate, seconds),
         len(found.score), len(above), _warning(bundle, recording, seconds, found), verdict,
         count * bundle.rule.rate, int((above > bundle.normal[-1]).sum()),

@@ -81,14 +81,14 @@ def _windows(held: np.ndarray, at: int, first: int, window: int, hop: int, count
 
 
 # ----------------------------------------------------------------------------------------------------------------- files
-def recordings(paths: Sequence[Path]) -> list[Path]:
+def recordings(paths: Sequence[Path | str]) -> list[Path]:
     """The files among `paths` as they are, and of each folder the recordings anywhere below it, sorted by name.
 
     Raises:
         AuscultError: a folder without recordings.
     """
     found: list[Path] = []
-    for path in paths:
+    for path in map(Path, paths):
         if not path.is_dir():
             found.append(path)
             continue

@@ -109,7 +109,7 @@ def rate_bounds(rate: float, effective: float) -> tuple[float, float]:
     Of N scores the share above number k in ascending order is a draw of Beta(N + 1 - k, k), whatever their distribution.
 
     >>> [tuple(round(bound, 3) for bound in rate_bounds(0.1, n)) for n in (9, 60, 1000)]
-    [(0.006, 0.283), (0.046, 0.17), (0.085, 0.116)]
+    [(0.006, 0.283), (0.046, 0.169), (0.085, 0.116)]
     """
     low, high = beta.ppf((0.05, 0.95), rate * (effective + 1), (1 - rate) * (effective + 1))
     return float(low), float(high)

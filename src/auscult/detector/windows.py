@@ -46,13 +46,19 @@ class Windows:
     notes: list[str] = field(default_factory=list)
 
 
-def cut_windows(found: Mapping[str, Found], file: Path, sample_rate: int, samples: int, channel: Channel) -> Windows:
+def cut_windows(
+    found: Mapping[str, Found], file: Path, sample_rate: int, samples: int, channel: Channel, gain: float | None = None
+) -> Windows:
     """Cut recordings into whole windows, kept as int16 in `file`; leave out what is silent, and what another one holds.
+
+    Args:
+        gain: of every sample; None = as these recordings want it.
 
     Raises:
         AuscultError: see `data.audio`; nothing is left.
     """
-    gain = gain_for([each.peak for each in found.values()], [each.rms for each in found.values()])
+    if gain is None:
+        gain = gain_for([each.peak for each in found.values()], [each.rms for each in found.values()])
     rows: list[tuple[str, int]] = []
     with open(file, "wb") as out:
         for name in tqdm(found, desc="cut", unit="recording", **quiet()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,3 +20,13 @@ def load_method(name: str) -> Method:
     """The `METHOD` of auscult/methods/<name>.py; the other methods are not imported."""
     method: Method = importlib.import_module(f"auscult.methods.{name}").METHOD
     return method
+
+
+def in_a_line(name: str) -> str:
+    """What a method is: the first line of its file, which is not imported.
+
+    >>> in_a_line("ae")
+    'Autoencoder of the DCASE 2020 Task 2 baseline: five log-mel frames in, the same five out, error as score'
+    """
+    with Path(__file__).with_name(f"{name}.py").open(encoding="utf-8") as stream:
+        return stream.readline().strip().strip('"').removesuffix(".")

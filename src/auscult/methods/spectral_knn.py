@@ -4,6 +4,7 @@ What a detector gets from the sound itself. Which pooling decides: a mean hides 
 maximum hides the slow drift of a fan. `gwrp` lies between them, at a place that training clips choose (models/gwrp.py).
 
 ---
+compare: [{}, {pooling: [gwrp]}, {pooling: [max]}, {pooling: [mean]}, {pooling: [std]}]
 deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
 """
 
@@ -30,7 +31,7 @@ class SpectralKnnSettings(MethodSettings):
     fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "osscl"
     pooling: tuple[Pool, ...] = ("mean", "std", "max")
-    """Statistics over time, joined."""
+    """Statistics over time, joined: mean, deviation, maximum (which hears clicks), or by rank, between mean and maximum (`r`)."""
     r: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """Of `gwrp`: 1 = mean, 0 = maximum; auto = the one that tells the classes of the training clips apart best."""
 

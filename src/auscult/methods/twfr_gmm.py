@@ -9,6 +9,7 @@ using normal data" as still to be done. Here r is chosen by training clips alone
 the authors' setting.
 
 ---
+compare: [{}]
 fidelity:
   twfr_gmm:
     arms: [twfr_gmm_printed]

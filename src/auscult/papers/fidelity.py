@@ -8,7 +8,6 @@ method's file, below `---`, and in papers/fidelity.yaml for arms that are no met
 
 from __future__ import annotations
 
-import ast
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import yaml
 
 from auscult.files import atomic_file
 from auscult.methods import METHODS, load_method
+from auscult.methods.about import declared
 from auscult.papers import PRINTED_ROW, frontier, printed
 from auscult.results.names import backend_name
 from auscult.settings.params import Params, arm_settings, load_params
@@ -29,16 +29,6 @@ from auscult.settings.section import flat
 CLASSES, MELS, SAMPLES, UNITS = 41, 128, 160_000, 7
 OURS = ("synthetic",)
 """Profiles whose committed results are named."""
-
-
-def declared(method: str) -> dict[str, Any]:
-    """What a method's file says below `---` in its docstring; {} if nothing.
-
-    Keys: `fidelity` (arm -> entry, as in papers/fidelity.yaml) and `deploy` (its row of docs/deploy.md). A docstring, for what is
-    known of a system may be mended without its arms being trained again.
-    """
-    text = files("auscult.methods").joinpath(f"{method}.py").read_text()
-    return yaml.safe_load((ast.get_docstring(ast.parse(text)) or "").partition("\n---\n")[2]) or {}
 
 
 def ledger() -> dict[str, Any]:

@@ -82,24 +82,30 @@ class MethodSettings(Section):
     lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
     """Every clip, in training and test, is low-passed at this frequency; 0 = as recorded."""
     epochs: Annotated[int, Field(ge=0)] = 0
+    """Passes over the training clips; 0 = nothing is trained by gradient."""
     train_steps: Annotated[int, Field(ge=0)] = 0
     """Length of the training in steps instead of `epochs`; 0 = epochs."""
     step: Literal["pass", "update"] = "pass"
     """What `train_steps` and `warmup_steps` count: batches, or updates of the weights (`accumulate` batches each)."""
     batch_size: Annotated[int, Field(ge=2)] = 64
+    """Clips (or windows of frames) whose losses are averaged for one step."""
     accumulate: Positive = 1
     """Batches whose gradients are averaged for one update; an epoch's last update takes those that are left."""
     clip_gradient: Annotated[float, Field(ge=0)] = 0.0
     """Largest norm of an update's gradient; 0 = any."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4
+    """Learning rate at the start."""
     lr_min: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end of a cosine schedule."""
     schedule: Literal["constant", "cosine"] = "cosine"
+    """Of the learning rate."""
     schedule_delay: Annotated[int, Field(ge=0)] = 0
     """Epochs at the first learning rate before the schedule starts."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps in which the learning rate rises in a straight line to `lr`; the schedule follows."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Of the optimiser."""
     valid_fraction: Fraction = 0.0
     """Part of the training clips held out, drawn by seed."""
     selection: Literal["valid_loss", "last"] = "last"

@@ -141,3 +141,26 @@ def test_axis_labels_do_not_run_into_each_other() -> None:
     heights = [float(y) for y in re.findall(r'y="([\d.]+)" class="end"', html)]
     assert len(heights) >= 3
     assert min(np.diff(sorted(heights))) >= 14
+
+
+def test_an_arm_s_distance_is_its_back_end_s_or_its_method_s(packed: Path, tmp_path: Path) -> None:
+    """As `auscult fit` chooses it: what a method with a score of its own says, too."""
+    index = pd.read_parquet(packed / "test" / "index.parquet")
+    context = evidence(packed, tmp_path, {"one": np.arange(len(index), dtype=float)})
+    facts = context.paths.embeddings("one", SEED) / "network.json"
+    for said, backend, metric in (
+        ("euclidean", "native", "euclidean"),
+        ("cosine", "native", "cosine"),
+        ("euclidean", "knn_cosine", "cosine"),
+        ("cosine", "knn_euclidean", "euclidean"),
+    ):
+        facts.write_text(f'{{"distance": "{said}"}}')
+        judged = replace(context, backends={"one": backend})
+        assert judged.metric("one") == metric
+        if backend == "native":
+            of = read_embeddings(context.paths.embeddings("one", SEED))
+            nearest, _, _ = nearest_training(of, metric)  # type: ignore[arg-type]
+            ids = of.train_meta["clip_id"].to_numpy()[nearest]
+            expected = dict(zip(of.test_meta["clip_id"], ids, strict=True))
+            found = worst(judged, "one", 3)
+            assert [expected[clip] for clip in found["clip_id"]] == found["nearest"].tolist()

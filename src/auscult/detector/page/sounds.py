@@ -172,20 +172,8 @@ def _last(name: str) -> str:
 
 def places_of(bundle: Bundle) -> list[tuple[str, int]]:
     """(recording, number) of each window of normal sound, in the order of the bundle's reference embeddings; [] = not known."""
-    found = _named(bundle, "places")
-    if not all(isinstance(runs, list) for runs in found.values()):
-        return []
-    numbers = [number for runs in found.values() for number in runs]
-    if any(type(number) is not int or number < 0 for number in numbers):
-        return []
-    if sum(sum(runs[1::2]) for runs in found.values()) != (len(bundle.reference) or len(bundle.normal)):
-        return []
-    return [
-        (str(name), first + more)
-        for name, runs in found.items()
-        for first, count in zip(runs[::2], runs[1::2], strict=False)
-        for more in range(count)
-    ]
+    rows = bundle.facts["references"]
+    return [(each["name"], each["number"] + more) for each in rows for more in range(each["windows"])]
 
 
 def _named(bundle: Bundle, key: str) -> dict[str, Any]:

@@ -95,8 +95,7 @@ def worst(context: Context, arm: str, count: int = PER_KIND) -> pd.DataFrame:
     rows = context.headline(arm)
     of = read_embeddings(context.paths.embeddings(arm, context.seed(arm)))
     chosen = thresholds_of(context, arm)
-    metric: Metric = "euclidean" if context.backends[arm] == "knn_euclidean" else "cosine"
-    nearest, distance, beyond = nearest_training(of, metric)
+    nearest, distance, beyond = nearest_training(of, context.metric(arm))
     ids = np.append(of.train_meta["clip_id"].to_numpy(np.int64), NO_CLIP)  # row -1 is no clip
     found = {"nearest": ids[nearest], "distance": distance, "beyond": ids[beyond]}
     places = pd.DataFrame({"clip_id": of.test_meta["clip_id"], **found})

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from auscult.scoring.banks import Metric
+from auscult.scoring.table import own_distance
 from auscult.settings.params import Params
 from auscult.settings.paths import Paths
 from auscult.settings.profile import Profile
@@ -80,6 +82,13 @@ class Context:
         marks = truth["anomaly"].reindex(rows["clip_id"])
         out["anomaly"] = pd.to_numeric(marks, errors="coerce").to_numpy(dtype="float64", na_value=float("nan"))
         return out
+
+    def metric(self, arm: str) -> Metric:
+        """By which distance clips of an arm are near each other: its headline back-end's, or else what its method says, as for
+        `auscult fit`."""
+        if self.backends[arm] in ("knn_cosine", "knn_euclidean"):
+            return "euclidean" if self.backends[arm] == "knn_euclidean" else "cosine"
+        return "euclidean" if own_distance(self.paths.embeddings(arm, self.seed(arm))) == "euclidean" else "cosine"
 
     def seed(self, arm: str) -> int:
         """The training seed that is shown of an arm: the first that it has scores of."""

@@ -112,7 +112,7 @@ def points(context: Context, arm: str, most: int = POINTS) -> pd.DataFrame:
     def place(machine: str) -> pd.DataFrame:
         mine = np.flatnonzero((clips["machine"] == machine) & ((clips["kind"] == "train") | (machine not in hidden)))
         mine = mine[chosen(len(mine), most)]
-        places = layout(vectors[mine], cosine=context.backends[arm] != "knn_euclidean")
+        places = layout(vectors[mine], cosine=context.metric(arm) == "cosine")
         found = clips.loc[mine, ["machine", "unit", "kind"]].assign(x=places[:, 0], y=places[:, 1])
         if machine in hidden:
             return found.assign(unit=told[clips.loc[mine, "clip_id"]].to_numpy(str))

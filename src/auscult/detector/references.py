@@ -1,0 +1,126 @@
+"""The windows of normal sound that a bundle keeps: their embeddings, and which recordings they are of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auscult.detector.folder import Bundle, metric_of
+from auscult.detector.thresholds import left_out_scores
+from auscult.errors import AuscultError
+from auscult.scoring.knn import distances
+
+MOST = 50_000
+"""Stretches that bundle.yaml may name."""
+_SAME = 1e-4
+"""Of the spread of the references: embeddings nearer than that in every dimension are of the same samples."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Of a bundle.
+
+    Attributes:
+        vectors: float32 [n, D]; none with backend `native`.
+        table: `name`, `number`, `group`, `start` and `labelled` of each, see `manifest.Stretch`; no rows = not known.
+        backend, k, window: of the bundle.
+    """
+
+    vectors: np.ndarray
+    table: pd.DataFrame
+    backend: str
+    k: int
+    window: int
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which of them say how normal sound scores [n]."""
+        return ~self.table["labelled"].to_numpy(bool)
+
+    @property
+    def recordings(self) -> int:
+        """That a threshold comes from."""
+        return int(self.table.loc[self.counted, "group"].nunique())
+
+    def left_out(self) -> np.ndarray:
+        """Scores float64 [n] of each without its own recording."""
+        group, start = self.table["group"].to_numpy(), self.table["start"].to_numpy()
+        return left_out_scores(self.vectors, group, start, self.window, self.k, metric_of(self.backend))
+
+    def same(self, vectors: np.ndarray) -> np.ndarray:
+        """Row [m] of the reference that is of the same samples as each of `vectors` [m, D]; -1 = none."""
+        found = np.full(len(vectors), -1)
+        if not len(self.vectors):
+            return found
+        spread = float(self.vectors.std())
+        for rows, distance in distances(vectors, self.vectors, metric_of(self.backend)):
+            nearest = distance.argmin(axis=1)
+            equal = np.abs(vectors[rows] - self.vectors[nearest]).max(axis=1) <= _SAME * spread
+            found[rows] = np.where(equal, nearest, -1)
+        return found
+
+    def plus(self, vectors: np.ndarray, table: pd.DataFrame) -> References:
+        whole = pd.concat([self.table, table[list(self.table)]], ignore_index=True)
+        every = self.vectors if self.backend == "native" else np.concatenate([self.vectors, vectors])
+        return References(every, whole, self.backend, self.k, self.window)
+
+
+def references_of(bundle: Bundle) -> References:
+    """The references of a bundle.
+
+    Bundles written before it was kept which windows are of one recording: assumed is that all recordings have equally many, one
+    behind the other, and none shares sound with another. That is right exactly if it gives the left-out scores that the bundle
+    has.
+
+    Raises:
+        AuscultError: it does not.
+    """
+    kept = bundle.facts["references"]
+    rows = [
+        (each["name"], each["number"] + more, each["group"], each["start"] + more * bundle.window, each["labelled"])
+        for each in kept
+        for more in range(each["windows"])
+    ]
+    table = pd.DataFrame(rows, columns=["name", "number", "group", "start", "labelled"])
+    if bundle.backend == "native" or kept:
+        return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window)
+    facts, count = bundle.facts["training"], len(bundle.reference)
+    each, rest = divmod(count, max(1, facts["recordings"]))
+    group, number = np.divmod(np.arange(count), max(1, each))
+    names = [name for name in facts["sha256"] if name not in {**facts["left_out"], **facts.get("same_sound", {})}]
+    if len(names) != facts["recordings"]:
+        names = [f"recording {number}" for number in range(count)]
+    if not rest:
+        columns = {
+            "name": [names[i] for i in group], "number": number, "group": group, "start": number * bundle.window,
+            "labelled": False,
+        }  # fmt: skip
+        assumed = References(bundle.reference, pd.DataFrame(columns), bundle.backend, bundle.k, bundle.window)
+        if np.allclose(np.sort(assumed.left_out()), bundle.normal, rtol=1e-5, atol=1e-6):
+            return assumed
+    what = "an older version made this bundle and did not keep which windows are of one recording"
+    raise AuscultError(what, str(bundle.folder), "fit again, to the old and the new recordings")
+
+
+def stretches(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What bundle.yaml says of windows [n] with `name`, `number`, `group`, `start` and, if any are, `labelled`: see
+    `manifest.Stretch`. None of them where that would be more than `MOST`.
+
+    >>> stretches(pd.DataFrame({"name": ["a", "a", "a"], "number": [0, 1, 3], "group": 0, "start": [0, 8, 24]}))[0]
+    {'name': 'a', 'number': 0, 'windows': 2, 'group': 0, 'start': 0, 'labelled': False}
+    """
+    made: list[dict[str, Any]] = []
+    labels = table["labelled"].tolist() if "labelled" in table else [False] * len(table)
+    columns = [table[name].tolist() for name in ("name", "number", "group", "start")]
+    for name, number, group, start, labelled in zip(*columns, labels, strict=True):
+        last = made[-1] if made else {}
+        if last.get("name") == name and last["number"] + last["windows"] == number:
+            last["windows"] += 1
+        else:
+            made.append({
+                "name": name, "number": number, "windows": 1, "group": group, "start": start, "labelled": labelled
+            })  # fmt: skip
+    return made if len(made) <= MOST else []
