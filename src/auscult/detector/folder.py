@@ -183,6 +183,15 @@ def load(folder: Path | str) -> Bundle:
     return made
 
 
+def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
+    held = [each.windows for each in manifest.references]
+    labelled = sum(each.windows for each in manifest.references if each.labelled)
+    if normal < 2 or (manifest.backend != "native" and references - labelled != normal):
+        raise ValueError("the normal scores are not usable")
+    if held and sum(held) != (references or normal):
+        raise ValueError("its references are not of the recordings it names")
+
+
 def glance(folder: Path) -> tuple[Threshold, str]:
     """Threshold and digest that bundle.yaml states now; no other file is looked at.
 
@@ -191,18 +200,9 @@ def glance(folder: Path) -> tuple[Threshold, str]:
     """
     manifest = read_manifest(folder)
     try:
-        return _rule(manifest), manifest.digest
+        return _rule(manifest), digest_of_scores(manifest.model_dump())
     except (TypeError, ValueError) as error:
         raise AuscultError(f"bundle.yaml makes no sense ({error})", str(folder), "fit it again") from None
-
-
-def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
-    held = [each.windows for each in manifest.references]
-    labelled = sum(each.windows for each in manifest.references if each.labelled)
-    if normal < 2 or (manifest.backend != "native" and references - labelled != normal):
-        raise ValueError("the normal scores are not usable")
-    if held and sum(held) != (references or normal):
-        raise ValueError("its references are not of the recordings it names")
 
 
 def _rule(manifest: Manifest) -> Threshold:
