@@ -102,8 +102,8 @@ def test_every_command_is_registered() -> None:
         there |= dict.fromkeys(re.findall(r'"(\w+)":', found[1]) if found else (), path.stem)
     assert listed == there
     others = {
-        "run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "updates", "evening", "verdicts",
-        "compare_valve",
+        "run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "updates", "evening",
+        "verdicts", "compare_valve",
     }  # fmt: skip
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
 
