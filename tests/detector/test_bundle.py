@@ -76,14 +76,13 @@ def test_scores_are_distances_to_the_nearest_normal_windows(
     files = sorted(recordings.iterdir())
     heard = np.stack([soundfile.read(file, dtype="float32")[0] for file in files])
     np.testing.assert_allclose(made.embed(heard)[0], made.reference, atol=1e-4)
-    left_out = [
-        NearestNeighbors(n_neighbors=k, metric=metric)
-        .fit(np.delete(made.reference, i, axis=0))
-        .kneighbors(made.reference[i : i + 1])[0]
-        .mean()
-        for i in range(len(files))
-    ]
-    np.testing.assert_allclose(made.normal, np.sort(left_out), rtol=1e-5)
+    left_out = []
+    for i in range(len(files)):
+        others = np.delete(made.reference, i, axis=0)
+        z = ((made.reference - others.mean(0)) / others.std(0)).astype(np.float64)
+        search = NearestNeighbors(n_neighbors=k, metric=metric).fit(np.delete(z, i, axis=0))
+        left_out.append(search.kneighbors(z[i : i + 1])[0].mean())
+    np.testing.assert_allclose(made.normal, np.sort(left_out), rtol=1e-4)
 
 
 def test_a_recording_is_left_out_as_a_whole() -> None:
@@ -99,6 +98,25 @@ def test_a_recording_is_left_out_as_a_whole() -> None:
             for found, kept in ((got, group != group[row]), (alone, np.abs(start - start[row]) >= 100)):
                 near = np.sort(np.linalg.norm(vectors[kept] - vectors[row], axis=1))[:k]
                 assert found[row] == pytest.approx(near.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_what_z_scores_is_left_out_with_the_recording(metric: thresholds.Metric) -> None:
+    """Of 12 recordings, one dimension varies in one of them alone: as if each had come after the fit to the other eleven."""
+    rng = np.random.default_rng(0)
+    raw, group = rng.standard_normal((24, 5)) * [1, 5, 0.1, 2, 1] + 3, np.repeat(np.arange(12), 2)
+    raw[0, 4] += 30
+    vectors = ((raw - raw.mean(0)) / raw.std(0)).astype(np.float32)
+    got = thresholds.left_out_scores(vectors, group, np.zeros(24), 1, 1, metric, scaled=24)
+    for row in range(24):
+        rest = raw[group != group[row]]
+        z = (raw - rest.mean(0)) / rest.std(0)
+        near = NearestNeighbors(n_neighbors=1, metric=metric, algorithm="brute").fit(z[group != group[row]])
+        assert got[row] == pytest.approx(near.kneighbors(z[[row]])[0][0, 0], rel=1e-4)
+    added = np.concatenate([vectors, vectors[:3] + 0.1])  # by an update, which scales nothing anew
+    grown = thresholds.left_out_scores(added, np.r_[group, 20, 20, 21], np.zeros(27), 1, 1, metric, scaled=24)
+    plain = thresholds.left_out_scores(added, np.r_[group, 20, 20, 21], np.zeros(27), 1, 1, metric)
+    np.testing.assert_allclose(grown[24:], plain[24:], rtol=1e-6)
 
 
 def test_windows_of_their_own_are_left_out_as_in_the_pipeline() -> None:
@@ -563,3 +581,23 @@ def test_a_digest_is_of_what_decides_scores(fitted: Bundle, copy: Path, recordin
     assert bundle.load(copy).digest == fitted.digest
     other = bundle.fit(recordings, tmp_path / "other", FitSettings(k=2))
     assert other.digest != fitted.digest
+
+
+@pytest.mark.parametrize("count", [12, 30])
+def test_false_alarms_after_a_fit_to_few_recordings_come_at_the_rate(count: int, tmp_path: Path) -> None:
+    """Steady noise: the embedding is z-scored by the very windows that are left out, which once made the threshold too low."""
+    made = bundle.fit(normals(tmp_path / "few", count, seed=100), tmp_path / "few.bundle", FitSettings(rate=0.1))
+    later = np.stack([sound(1000 + seed) for seed in range(200)]).astype(np.float32) / 32768
+    above = int((made.scores(later) > made.threshold).sum())
+    assert scipy.stats.binomtest(above, 200, 0.1, alternative="greater").pvalue > 1e-3, above
+
+
+def test_a_method_s_own_score_is_left_out_where_it_is_fitted_in_seconds(tmp_path: Path) -> None:
+    """A mixture knows the very sound it was fitted to: all new sound would be above a threshold from that."""
+    made = bundle.fit(
+        normals(tmp_path / "n", 24, seed=7), tmp_path / "b", FitSettings("twfr_gmm", {"components": 1}, rate=0.2)
+    )
+    assert made.backend == "native"
+    later = np.stack([sound(2000 + seed) for seed in range(100)]).astype(np.float32) / 32768
+    above = int((made.scores(later) > made.threshold).sum())
+    assert scipy.stats.binomtest(above, 100, 0.2, alternative="greater").pvalue > 1e-3, above

@@ -12,7 +12,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from auscult.data.pack import pack_windows
 from auscult.data.parallel import in_threads
 from auscult.detector import picking
 from auscult.detector.enough import RATE
-from auscult.detector.fit import FitSettings, checked, left_out, train
+from auscult.detector.fit import FitSettings, checked, left_out, refitted, train
 from auscult.detector.folder import embed, metric_of
 from auscult.detector.known import fault_files, gather_faults
 from auscult.detector.madeup import KINDS, made_up
@@ -391,7 +391,19 @@ class _Learnt:
         self.trained, self.backend = train(packed, model, states, settings, asked, "")
         shutil.rmtree(model)
         self.vectors, own = heard.embed(self.trained, rows)
-        normal = left_out(self.vectors, own, self.backend, table, normals.samples, asked.k)
+        if self.backend == "native" and not settings.trained:
+            units, frontend = table["unit"].to_numpy(str), self.trained.method.mel(settings)
+
+            def fit_to(chosen: np.ndarray) -> Callable[[np.ndarray], Floats]:
+                place = heard.folder / "part"
+                shutil.rmtree(place, ignore_errors=True)
+                heard.pack(rows[chosen], units[chosen].tolist(), place / "train", {frontend} - {""})
+                again, _ = train(place / "train", place / "model", place / "states", settings, asked, "")
+                return lambda out: heard.embed(again, rows[out])[1]
+
+            normal = refitted(table["group"].to_numpy(), units, fit_to, asked.seed)
+        else:
+            normal = left_out(self.vectors, own, self.trained, self.backend, table, normals.samples, asked.k)
         require_different(normal, str(normals.folder), distances=self.backend != "native")
         rate = wanted(asked)
         self.threshold = quantile(normal, rate)

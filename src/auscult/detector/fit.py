@@ -20,11 +20,12 @@ from tqdm import tqdm
 
 from auscult.data.audio import Channel
 from auscult.data.pack import pack_windows
-from auscult.detector.enough import cross_fitted, default_rate, notes_on_check, notes_on_time
-from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of
+from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
+from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of, z_scored
 from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
+from auscult.detector.picking import folds
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
 from auscult.detector.references import stretches
@@ -157,8 +158,8 @@ class Fitted:
         trained: the network.
         backend: one of `BACKENDS`.
         vectors: float32 [windows, D], their embeddings.
-        normal: float64 [windows], in the order of the windows: what each scores when its own recording is left out, or, with
-            backend `native`, the method's own score, which has no left-out version.
+        normal: float64 [windows], in the order of the windows: what each scores when its own recording is left out; with
+            backend `native` the method's own score, of a method that is trained by gradient for windows that it has heard.
     """
 
     trained: modelfolder.Trained
@@ -186,12 +187,49 @@ def learn(
     )  # fmt: skip
     trained, backend = train(work / "train", model, states, settings, asked, training_code(settings))
     vectors, own = embed_all(trained, windows.audio)
-    normal = left_out(vectors, own, backend, windows.table, normals.samples, asked.k)
+    if backend == "native" and not settings.trained:
+        units = windows.table["unit"].to_numpy(str)
+
+        def fit_to(rows: np.ndarray) -> Callable[[np.ndarray], Floats]:
+            place = work / "part"
+            shutil.rmtree(place, ignore_errors=True)
+            pack_windows(windows.audio[rows], units[rows].tolist(), place / "train", normals.sample_rate, [])
+            again, _ = train(place / "train", place / "model", place / "states", settings, asked, "")
+            return lambda out: embed_all(again, windows.audio[out])[1]
+
+        normal = refitted(windows.table["group"].to_numpy(), units, fit_to, asked.seed)
+    else:
+        normal = left_out(vectors, own, trained, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
     return Fitted(trained, backend, vectors, normal)
 
 
-def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataFrame, samples: int, k: int) -> Floats:
+def refitted(
+    group: np.ndarray, units: np.ndarray, fit_to: Callable[[np.ndarray], Callable[[np.ndarray], Floats]], seed: int
+) -> Floats:
+    """Own scores [windows] of a method that is fitted in seconds: each window's when a part of the recordings, its own among
+    them, was left out.
+
+    Args:
+        group, units: of each window, see `windows.Windows`; of a single recording, windows are left out.
+        fit_to: fits the method to windows, by their places, and gives what scores others, by theirs.
+
+    Raises:
+        AuscultError: it cannot be fitted to what is left.
+    """
+    owner = group if len(np.unique(group)) > 1 else np.arange(len(group))
+    part = folds(owner, units.tolist(), min(PARTS, len(np.unique(owner))), False, seed)
+    scores = np.empty(len(group))
+    for number in range(int(part.max()) + 1):
+        out = np.flatnonzero(part == number)
+        scores[out] = fit_to(np.flatnonzero(part != number))(out)
+    return scores
+
+
+def left_out(
+    vectors: np.ndarray, own: np.ndarray, trained: modelfolder.Trained, backend: str, table: pd.DataFrame, samples: int,
+    k: int,
+) -> Floats:  # fmt: skip
     """`Fitted.normal` of windows, given what `embed` makes of them.
 
     Args:
@@ -200,7 +238,8 @@ def left_out(vectors: np.ndarray, own: np.ndarray, backend: str, table: pd.DataF
     if backend == "native":
         return own
     group, start = table["group"].to_numpy(), table["start"].to_numpy()
-    return left_out_scores(vectors, group, start, samples, k, metric_of(backend))
+    scaled = len(vectors) if z_scored(trained) else 0
+    return left_out_scores(vectors, group, start, samples, k, metric_of(backend), scaled)
 
 
 def name_of(out: Path) -> str:

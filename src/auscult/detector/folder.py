@@ -244,3 +244,8 @@ def sha256_of(path: Path) -> str:
 
 def metric_of(backend: str) -> Literal["cosine", "euclidean"]:
     return "cosine" if backend == "knn_cosine" else "euclidean"
+
+
+def z_scored(trained: modelfolder.Trained) -> bool:
+    """Whether the method z-scores its embedding by the windows it is fitted to."""
+    return any(getattr(network, "z_scored", False) for network in trained.networks.values())

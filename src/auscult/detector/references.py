@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from auscult.detector.folder import Bundle, metric_of
+from auscult.detector.folder import Bundle, metric_of, z_scored
 from auscult.detector.thresholds import left_out_scores
 from auscult.errors import AuscultError
 from auscult.scoring.knn import distances
@@ -27,6 +27,7 @@ class References:
         vectors: float32 [n, D]; none with backend `native`.
         table: `name`, `number`, `group`, `start` and `labelled` of each, see `manifest.Stretch`; no rows = not known.
         backend, k, window: of the bundle.
+        scaled: the method z-scores its embedding by the first `scaled` of them; 0 = it does not.
     """
 
     vectors: np.ndarray
@@ -34,6 +35,7 @@ class References:
     backend: str
     k: int
     window: int
+    scaled: int = 0
 
     @property
     def counted(self) -> np.ndarray:
@@ -48,7 +50,7 @@ class References:
     def left_out(self) -> np.ndarray:
         """Scores float64 [n] of each without its own recording."""
         group, start = self.table["group"].to_numpy(), self.table["start"].to_numpy()
-        return left_out_scores(self.vectors, group, start, self.window, self.k, metric_of(self.backend))
+        return left_out_scores(self.vectors, group, start, self.window, self.k, metric_of(self.backend), self.scaled)
 
     def same(self, vectors: np.ndarray) -> np.ndarray:
         """Row [m] of the reference that is of the same samples as each of `vectors` [m, D]; -1 = none."""
@@ -65,7 +67,7 @@ class References:
     def plus(self, vectors: np.ndarray, table: pd.DataFrame) -> References:
         whole = pd.concat([self.table, table[list(self.table)]], ignore_index=True)
         every = self.vectors if self.backend == "native" else np.concatenate([self.vectors, vectors])
-        return References(every, whole, self.backend, self.k, self.window)
+        return References(every, whole, self.backend, self.k, self.window, self.scaled)
 
 
 def references_of(bundle: Bundle) -> References:
@@ -85,8 +87,10 @@ def references_of(bundle: Bundle) -> References:
         for more in range(each["windows"])
     ]
     table = pd.DataFrame(rows, columns=["name", "number", "group", "start", "labelled"])
+    own = len(bundle.reference) - sum(update["windows"] for update in bundle.facts["updates"])
+    scaled = max(0, own) if z_scored(bundle.trained) else 0
     if bundle.backend == "native" or kept:
-        return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window)
+        return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window, scaled)
     facts, count = bundle.facts["training"], len(bundle.reference)
     each, rest = divmod(count, max(1, facts["recordings"]))
     group, number = np.divmod(np.arange(count), max(1, each))
@@ -99,8 +103,9 @@ def references_of(bundle: Bundle) -> References:
             "labelled": False,
         }  # fmt: skip
         assumed = References(bundle.reference, pd.DataFrame(columns), bundle.backend, bundle.k, bundle.window)
-        if np.allclose(np.sort(assumed.left_out()), bundle.normal, rtol=1e-5, atol=1e-6):
-            return assumed
+        for way in (replace(assumed, scaled=scaled), assumed):  # the oldest left z-scores as they were
+            if np.allclose(np.sort(way.left_out()), bundle.normal, rtol=1e-5, atol=1e-6):
+                return replace(assumed, scaled=scaled)
     what = "an older version made this bundle and did not keep which windows are of one recording"
     raise AuscultError(what, str(bundle.folder), "fit again, to the old and the new recordings")
 

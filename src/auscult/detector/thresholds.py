@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,10 @@ from auscult.scoring.knn import distances
 
 By = Literal["quantile", "gamma"]
 Metric = Literal["cosine", "euclidean"]
+MANY = 200
+"""Recordings from which on one more or less changes no deviation by a percent."""
+LEAST = 0.01
+"""Of a deviation that is divided by, where 1 is that of all windows: what varies in one recording alone is strange only."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def p_values(normal: np.ndarray, scores: np.ndarray) -> Floats:
 
 
 def left_out_scores(
-    vectors: np.ndarray, group: np.ndarray, start: np.ndarray, samples: int, k: int, metric: Metric
+    vectors: np.ndarray, group: np.ndarray, start: np.ndarray, samples: int, k: int, metric: Metric, scaled: int = 0
 ) -> Floats:
     """The score [n] of each normal window if its recording, and whatever holds the same sound, had not been there.
 
@@ -138,10 +143,13 @@ def left_out_scores(
         group, start: of each window [n], see `copies.Place`.
         samples: of a window.
         k: neighbours.
+        scaled: the method z-scores each dimension by the first `scaled` windows: then it does so without those that are left
+            out, too. 0 = it does not.
     """
     alone = len(np.unique(group)) == 1
+    owner = np.arange(len(vectors)) if alone else group
     scores = np.empty(len(vectors))
-    for mine, distance in distances(vectors, vectors, metric):
+    for mine, distance in _distances(vectors, owner, metric, scaled):
         if alone:
             hidden = np.abs(start[mine, None] - start) < samples
         else:
@@ -153,6 +161,25 @@ def left_out_scores(
         there = np.isfinite(nearest)
         scores[mine] = np.where(there, nearest, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return scores
+
+
+def _distances(
+    vectors: np.ndarray, owner: np.ndarray, metric: Metric, scaled: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(which windows, their distances to all [those, n]), after every dimension was z-scored anew without their owner."""
+    rows = np.arange(len(vectors))
+    owners = np.unique(owner[:scaled])
+    if not 2 < len(owners) <= MANY:
+        yield from ((rows[part], distance) for part, distance in distances(vectors, vectors, metric))
+        return
+    untouched = rows[~np.isin(owner, owners)]
+    if len(untouched):
+        yield from ((untouched[part], distance) for part, distance in distances(vectors[untouched], vectors, metric))
+    for one in owners:
+        mine = owner == one
+        others = vectors[:scaled][~mine[:scaled]]
+        again = (vectors - others.mean(axis=0)) / np.maximum(others.std(axis=0), LEAST)
+        yield from ((rows[mine][part], distance) for part, distance in distances(again[mine], again, metric))
 
 
 def require_different(normal: np.ndarray, where: str, distances: bool) -> None:

@@ -40,9 +40,11 @@ class SpectralKnn(Network):
     """Pools over time, then z-scores every dimension by the machine's training clips.
 
     Attributes:
+        z_scored: what a bundle leaves out to know how normal sound scores.
         r: [1], of `gwrp`; only where that is among the poolings.
     """
 
+    z_scored: ClassVar[bool] = True
     mean: Tensor
     std: Tensor
     r: Tensor
