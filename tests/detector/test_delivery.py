@@ -155,6 +155,15 @@ def test_a_password_is_never_on_the_command_line_nor_shown(tmp_path: Path) -> No
     assert "from a file" not in f"{found} {found!r}"
 
 
+@pytest.mark.parametrize(
+    "url", ["mqtt://line3:sec/ret@broker/t", "mqtt://line3:sec#ret@broker/t", "mqtt:line3:secret@broker/t", "l:secret@b/t"]
+)
+def test_a_wrong_address_is_not_repeated(url: str) -> None:
+    with pytest.raises(AuscultError, match="--mqtt") as caught:
+        Address.of(url, {})
+    assert "sec" not in str(caught.value)
+
+
 def test_a_broker_that_goes_and_comes(tmp_path: Path) -> None:
     """Sent once where it is acknowledged, and again where that was lost; the status topic says who is there."""
     broker = Broker(tmp_path)

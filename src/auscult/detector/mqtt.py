@@ -55,20 +55,21 @@ class Address:
             AuscultError: no such address, or a password in it.
             OSError: the file cannot be read.
         """
+        # No message repeats the address, not even in part: a password may stand anywhere in a wrong one.
         fix = "use mqtt://[user@]host[:port]/topic, or mqtts:// for TLS"
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise AuscultError(f"--mqtt: {error}", fix=fix) from None
-        if parts.password is not None:  # not repeated: it would stand in a log
+        except ValueError:
+            raise AuscultError("--mqtt is no address of a topic", fix=fix) from None
+        if parts.password is not None:
             what = "--mqtt: a password on the command line can be read by every user of this machine"
             raise AuscultError(what, fix="put it into AUSCULT_MQTT_PASSWORD, or a file: AUSCULT_MQTT_PASSWORD_FILE")
         topic = unquote(parts.path[1:])
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or parts.query or parts.fragment:
-            raise AuscultError("--mqtt is no address of a topic", url, fix)
+            raise AuscultError("--mqtt is no address of a topic", fix=fix)
         if any(mark in topic for mark in "+#\0") or len(topic.encode()) > 60_000:
-            raise AuscultError("--mqtt: a topic to send to has no wildcards (+ or #)", url, fix)
+            raise AuscultError("--mqtt: a topic to send to has no wildcards (+ or #)", fix=fix)
         secret = environment.get("AUSCULT_MQTT_PASSWORD")
         if secret is None and (file := environment.get("AUSCULT_MQTT_PASSWORD_FILE")):
             secret = Path(file).read_text().rstrip("\r\n")

@@ -37,14 +37,15 @@ class Lines:
     def close(self) -> None:
         os.close(self.descriptor)
 
-    def read(self) -> list[str]:
-        """All lines that have an end; what follows the last one is cut off."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(self.descriptor, whole)
-            os.fsync(self.descriptor)
-        return content[:whole].decode("utf-8", "replace").split("\n")[:-1]  # not at what else counts as a line's end
+    def read(self) -> Iterator[str]:
+        """All lines that have an end, without it, one by one; what follows the last one is cut off."""
+        with open(self.path, "rb") as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self.descriptor, stream.tell() - len(line))
+                    os.fsync(self.descriptor)
+                    return
+                yield line[:-1].decode("utf-8", "replace")
 
     def append(self, line: bytes) -> None:
         """Append one line and wait until the disk has it; on failure nothing of it stays.
@@ -146,11 +147,11 @@ class Output:
     def _check_heading(self) -> None:
         if not self.csv:
             return
-        lines = self._lines.read()
-        if not lines:
+        heading = next(self._lines.read(), None)
+        if heading is None:
             self._lines.append(f"{','.join(self.columns)}\n".encode())
             return
-        known = [form for form in self.forms if ",".join(form) == lines[0]]
+        known = [form for form in self.forms if ",".join(form) == heading]
         if not known:
             raise AuscultError(
                 f"this file is not an output of `{self.command}`", str(self.path), "choose another --out"
