@@ -156,7 +156,8 @@ def test_a_password_is_never_on_the_command_line_nor_shown(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "url", ["mqtt://line3:sec/ret@broker/t", "mqtt://line3:sec#ret@broker/t", "mqtt:line3:secret@broker/t", "l:secret@b/t"]
+    "url",
+    ["mqtt://line3:sec/ret@broker/t", "mqtt://line3:sec#ret@broker/t", "mqtt:line3:secret@broker/t", "l:secret@b/t"],
 )
 def test_a_wrong_address_is_not_repeated(url: str) -> None:
     with pytest.raises(AuscultError, match="--mqtt") as caught:

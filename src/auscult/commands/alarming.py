@@ -63,6 +63,11 @@ def alarm_setup(arguments: Namespace) -> tuple[Rule | None, list[Receiver]]:
     return rule, receivers
 
 
+def say(line: str) -> None:
+    """At once, also into a log."""
+    print(line, flush=True)
+
+
 @contextmanager
 def followed_alarms(
     output: Output, rule: Rule | None, receivers: list[Receiver]
@@ -73,7 +78,7 @@ def followed_alarms(
     if rule is None and not beside(output.path).exists():
         yield lambda row: None
         return
-    alarms, wait = Alarms(output, rule, receivers, lambda line: print(line, flush=True)), LAST_WAIT
+    alarms, wait = Alarms(output, rule, receivers, say), LAST_WAIT
     try:
         yield alarms.add
     except KeyboardInterrupt:  # the second one: at once
