@@ -28,10 +28,9 @@ def alarm_options(parser: ArgumentParser, of: str) -> None:
         help="seconds for which that must not hold before an alarm is over, and another one can come (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "--exec",
-        metavar="COMMAND",
+        "--exec", metavar="COMMAND",
         help="run this for each alarm and its end: JSON on its standard input, AUSCULT_* variables",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--mqtt", metavar="URL",
         help="send each alarm and its end to mqtt://[user@]host[:port]/topic or mqtts://...; "

@@ -54,11 +54,9 @@ def score(parser: ArgumentParser) -> Command:
     parser.add_argument("--curve", metavar="CSV", type=Path, help="also write the score of every window to this file")
     parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page to show: page.html")
     parser.add_argument(
-        "--normal",
-        metavar="FOLDER",
-        type=Path,
+        "--normal", metavar="FOLDER", type=Path,
         help="recordings the bundle was fitted to, to show the nearest on the page",
-    )
+    )  # fmt: skip
     parser.add_argument("--exit-zero", action="store_true", help="exit 0 also if a recording is anomalous")
     return _run
 

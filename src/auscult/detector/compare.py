@@ -143,10 +143,10 @@ def compare(
     changed = np.sort(rng.permutation(len(windows.table))[:CHANGED])
     made = made_up(np.asarray(windows.audio[changed]), normals.sample_rate, asked.seed)
     parts = [windows.audio, *made.values(), *([known.audio] if known is not None else [])]
-    audio = Audio(np.concatenate(parts), normals.sample_rate, work)
+    audio = Audio(np.concatenate(parts), normals, work)
     owners = known.table["name"].to_numpy(str) if known is not None else np.empty(0, str)
     recordings = [np.flatnonzero(owners == name) for name in np.unique(owners)]
-    trials = try_all(candidates, audio, normals, fold, changed, recordings, asked)
+    trials = try_all(candidates, audio, fold, changed, recordings, asked)
     failed = {trial.name: trial.failed for trial in trials if trial.failed}
     trials = [trial for trial in trials if not trial.failed]
     if not trials:

@@ -185,13 +185,9 @@ class Microphone:
             rate, there = int(facts["default_samplerate"]), int(facts["max_input_channels"])
             channels = there if self._channel == "mean" else min(there, self._channel + 1)
             stream = library.InputStream(
-                device=self._device,
-                channels=channels,
-                samplerate=rate,
-                blocksize=rate // 10,
-                dtype="float32",
+                device=self._device, channels=channels, samplerate=rate, blocksize=rate // 10, dtype="float32",
                 callback=heard,
-            )
+            )  # fmt: skip
             stream.start()
         except (library.PortAudioError, ValueError) as error:
             raise SourceError(f"no microphone ({error})", self.name, f"one of these: {self._inputs()}") from None

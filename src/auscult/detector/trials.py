@@ -93,10 +93,10 @@ def written(value: Any) -> str:
 
 
 class Audio:
-    """Windows int16 [n, samples], and their spectra, each computed when it is first needed."""
+    """Windows int16 [n, samples], the normal ones first, and their spectra, each computed when it is first needed."""
 
-    def __init__(self, windows: np.ndarray, sample_rate: int, folder: Path) -> None:
-        self.windows, self.sample_rate, self.folder = windows, sample_rate, folder
+    def __init__(self, windows: np.ndarray, normals: Normals, folder: Path) -> None:
+        self.windows, self.normals, self.folder = windows, normals, folder
         self._spectra: dict[str, np.ndarray] = {}
 
     def spectra(self, frontend: str) -> np.ndarray:
@@ -123,7 +123,7 @@ class Audio:
 
     def _one(self, frontend: str, row: int) -> np.ndarray:
         wave = torch.from_numpy(self.wave(slice(row, row + 1)))
-        found: np.ndarray = exact_spectrogram(wave, frontend, self.sample_rate)[0].numpy()
+        found: np.ndarray = exact_spectrogram(wave, frontend, self.normals.sample_rate)[0].numpy()
         return found
 
     def wave(self, rows: slice | np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ class Audio:
 
     def pack(self, rows: np.ndarray, units: list[str], folder: Path, frontends: set[str]) -> None:
         """Pack some of them as `fit` does, to train on."""
-        pack_windows(self.windows[rows], units, folder, self.sample_rate, [])
+        pack_windows(self.windows[rows], units, folder, self.normals.sample_rate, [])
         for frontend in frontends:
             (folder / frontend).mkdir()
             np.save(folder / frontend / "machine.npy", self.spectra(frontend)[rows])
@@ -147,20 +147,15 @@ class Audio:
 
 
 def try_all(
-    candidates: Sequence[tuple[Trial, MethodSettings]],
-    audio: Audio,
-    normals: Normals,
-    fold: np.ndarray,
-    changed: np.ndarray,
-    recordings: Sequence[np.ndarray],
-    asked: FitSettings,
-) -> list[Trial]:
+    candidates: Sequence[tuple[Trial, MethodSettings]], audio: Audio, fold: np.ndarray, changed: np.ndarray,
+    recordings: Sequence[np.ndarray], asked: FitSettings,
+) -> list[Trial]:  # fmt: skip
     """Every candidate on all parts.
 
     Args:
         recordings: places of each fault's windows among those of all.
     """
-    units, n, m = normals.windows.table["unit"].to_numpy(str), len(fold), len(changed)
+    units, n, m = audio.normals.windows.table["unit"].to_numpy(str), len(fold), len(changed)
     fronts = {load_method(settings.method).mel(settings) for _, settings in candidates} - {""}
     for frontend in sorted(fronts):
         audio.spectra(frontend)
@@ -183,7 +178,7 @@ def try_all(
                 if not trial.failed:
                     try:
                         with contextlib.redirect_stderr(io.StringIO()):  # what each training says, dozens of times
-                            fitted = _Fitted(trial, settings, audio, normals, rows, packed, asked)
+                            fitted = _Fitted(trial, settings, audio, rows, asked)
                             out = np.flatnonzero(fold == part)
                             trial.normal[out] = fitted.score(out)
                             mine = np.isin(changed, out)
@@ -201,16 +196,10 @@ class _Fitted:
     """A candidate that was fitted to the packed windows, which are `rows`."""
 
     def __init__(
-        self,
-        trial: Trial,
-        settings: MethodSettings,
-        audio: Audio,
-        normals: Normals,
-        rows: np.ndarray,
-        packed: Path,
-        asked: FitSettings,
+        self, trial: Trial, settings: MethodSettings, audio: Audio, rows: np.ndarray, asked: FitSettings
     ) -> None:
         started = time.monotonic()
+        normals, packed = audio.normals, audio.folder / "packed"
         self.audio, self.k, table = audio, asked.k, normals.windows.table.iloc[rows]
         model, states = audio.folder / "model", audio.folder / "states"
         shutil.rmtree(states, ignore_errors=True)
