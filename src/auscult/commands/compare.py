@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from auscult.commands import Command
 from auscult.commands.fit import HEARING, hearing_arguments, paragraph
 from auscult.commands.terminal import aligned
-from auscult.errors import AuscultError, listed
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
 from auscult.methods import METHODS
 
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ def _text(found: Comparison, verdict: Verdict, command: str) -> str:
         lines += textwrap.wrap(f"left out: {name}: {why}", 79)
     for windows, kind in ((normals.windows, "recording"), (found.faults, "fault")):
         if windows is not None and windows.left_out:
-            reasons = [f"{name}: {reason}" for name, reason in windows.left_out.items()]
-            lines.append(f"left out: {len(reasons)} {kind}(s){listed(reasons, 5)}")
+            lines.append(f"left out: {len(windows.left_out)} {kind}(s){with_reasons(windows.left_out, 5)}")
     lines += [f"note: {note}" for note in normals.windows.notes]
     for said in _advice(found, verdict):
         lines += textwrap.wrap(said, 79)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
+from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError, listed
 from auscult.methods import METHODS, in_a_line
 
@@ -176,8 +177,7 @@ def _summary(made: Bundle) -> str:
     if facts["other_files"]:
         lines.append(f"passed over: {facts['other_files']} file(s) that are no recordings")
     if facts["left_out"]:
-        names = [f"{name}: {reason}" for name, reason in facts["left_out"].items()]
-        lines.append(f"left out: {len(names)} recording(s){listed(names)}")
+        lines.append(f"left out: {len(facts['left_out'])} recording(s){with_reasons(facts['left_out'])}")
     if facts["same_sound"]:
         names = [f"{name}: as {other}" for name, other in facts["same_sound"].items()]
         lines.append(f"left out: {len(names)} recording(s) with the same sound as another one{listed(names)}")

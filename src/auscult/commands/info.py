@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from auscult.commands import Command
-from auscult.errors import AuscultError, listed
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
 
 
 def info(parser: ArgumentParser) -> Command:
@@ -104,6 +105,6 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         )
     for title, key in (("left out", "left_out"), ("same sound", "same_sound")):
         if found := mapping_in(training, key):
-            lines.append(f"{title:12}{len(found)}{listed([f'{name}: {why}' for name, why in found.items()], 10)}")
+            lines.append(f"{title:12}{len(found)}{with_reasons(found, 10)}")
     notes = training.get("notes")
     return lines + [f"note        {note}" for note in (notes if isinstance(notes, list) else [])]

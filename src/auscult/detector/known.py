@@ -12,6 +12,7 @@ from auscult.detector.copies import find_shared_sound
 from auscult.detector.normals import Normals
 from auscult.detector.recordings import files_below, labelled, look_at
 from auscult.detector.windows import Windows, cut_alike
+from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError, listed
 
 
@@ -43,8 +44,7 @@ def gather_faults(where: Path, files: Mapping[str, Path], normals: Normals, chan
     gain = normals.windows.signal.gain
     windows = cut_alike(found, file, normals.sample_rate, normals.samples, channel, gain)
     if not len(windows.table):
-        reasons = listed([f"{name}: {reason}" for name, reason in windows.left_out.items()], 10)
-        what = f"none of {len(files)} recording(s) of faults can be used:{reasons}"
+        what = f"none of {len(files)} recording(s) of faults can be used:{with_reasons(windows.left_out, 10)}"
         raise AuscultError(what, str(where), "record faults as the normal sound was: same microphone, place and rate")
     _refuse_shared(windows, normals, where)
     return windows

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from auscult.detector.finished import finished
 from auscult.detector.journal import Journal, State
+from auscult.detector.places import require_folder
 from auscult.detector.words import reason
 from auscult.errors import AuscultError
 
@@ -235,8 +236,7 @@ def watch(watcher: Watcher, interval: float = 1.0, once: bool = False, stop: Sto
     Raises:
         AuscultError: no such folder at the start, or the output cannot be written.
     """
-    if not watcher.folder.is_dir():
-        raise AuscultError("there is no such folder", str(watcher.folder), "give the folder in which recordings arrive")
+    require_folder(watcher.folder, "recordings", "give the folder in which recordings arrive")
     stop, away = stop or Stop(), False
     first = math.inf
     while not stop.is_set():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from auscult.errors import AuscultError
+from auscult.errors import AuscultError, listed
 
 LABELS = {"check recording": "to check"}
 """Verdicts that are shown under another name."""
@@ -56,3 +56,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}"
+
+
+def with_reasons(reasons: Mapping[str, str], limit: int = 20) -> str:
+    """Recordings and why they are not used, one per line; see `errors.listed`."""
+    return listed([f"{name}: {why}" for name, why in reasons.items()], limit)

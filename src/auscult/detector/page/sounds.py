@@ -21,8 +21,8 @@ import torch
 from auscult.data.audio import open_recording, printable
 from auscult.detector.folder import Bundle, metric_of, sha256_of
 from auscult.detector.manifest import mapping_in
+from auscult.detector.places import require_folder
 from auscult.detector.stream import below, rounded
-from auscult.errors import AuscultError
 from auscult.features import LOG_MELS
 from auscult.features.logmel import LogMel, log_mel
 from auscult.pages.differences import LOUDER, Patch, band_edges, best_shift, difference, patch_of, place_in_words
@@ -87,10 +87,7 @@ class NormalSounds:
     """
 
     def __init__(self, bundle: Bundle, folder: Path) -> None:
-        if not folder.is_dir():
-            raise AuscultError(
-                "there is no such folder", str(folder), "give the one the bundle was fitted to: --normal"
-            )
+        require_folder(folder, "recordings", "give the one the bundle was fitted to: --normal")
         self.bundle = bundle
         training = bundle.facts["training"]
         self._sums = mapping_in(training, "sha256")
