@@ -164,10 +164,8 @@ def try_all(
     parts = int(fold.max()) + 1
     for trial, _ in candidates:
         trial.normal, trial.changed = np.full(n, np.nan), np.full(made.shape, np.nan)
-        trial.faults, trial.found = (
-            np.full((parts + 1, len(faults)), np.nan),
-            np.zeros((parts + 1, len(recordings)), bool),
-        )
+        trial.faults = np.full((parts + 1, len(faults)), np.nan)
+        trial.found = np.zeros((parts + 1, len(recordings)), bool)
     packed = audio.folder / "packed"
     rounds = [*range(parts), *([parts] if len(faults) else [])]  # the last one leaves nothing out
     with tqdm(total=len(rounds) * len(candidates), desc="compare", unit="fit", file=sys.stderr, **quiet()) as bar:
