@@ -24,9 +24,10 @@ import pandas as pd
 import torch
 
 from auscult.detector import bundle
-from auscult.detector.compare import Trial, compare
-from auscult.detector.fit import FitSettings
+from auscult.detector.compare import compare
 from auscult.detector.score import score_file
+from auscult.detector.settings import FitSettings
+from auscult.detector.trials import Trial
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.settings.params import load_profile

@@ -77,7 +77,7 @@ def test_an_interruption_leaves_nothing(
         assert list(Path("temporary").iterdir())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("auscult.detector.compare.train", interrupted)
+    monkeypatch.setattr("auscult.detector.trials.train", interrupted)
     assert cli.main(["compare", str(plant / "normal")]) == 130
     assert sorted(Path().rglob("*")) == before
 

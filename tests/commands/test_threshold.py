@@ -46,7 +46,7 @@ def test_a_rate_is_shown_and_set(folder: Path, capsys: pytest.CaptureFixture[str
     assert lines[0] == f"{folder}: 12 normal recordings, 12 windows of 1 s, support rates from 0.077 on"
     assert lines[1] == "a day: 172800 windows, listening without a break"
     assert lines[4].split()[:5] == ["asked", "for", "0.01", f"{gamma:.6g}", "gamma"]
-    assert lines[4].endswith("0 of 12       1728 (not known)")
+    assert lines[4].endswith("0 of 12       1,728 (not known)")
     assert lines[5].endswith("rests on its shape: beyond 0.077, which 12 windows support, it extrapolates")
     assert lines[6] == f"written to {folder}"
     assert bundle.load(folder).rule == bundle.load(folder).rule.__class__(gamma, 0.01, "gamma")
@@ -85,3 +85,22 @@ def test_nothing_is_written_unless_asked(folder: Path, capsys: pytest.CaptureFix
         assert (status, out) == (2, "")
         assert words in err
     assert (folder / "bundle.yaml").read_bytes() == before
+
+
+def test_notes_are_those_of_the_rate_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also after an update of a bundle whose rate was changed."""
+    rng = np.random.default_rng(1)
+    for number in range(8):
+        write(tmp_path / ("normal" if number < 5 else "new") / f"{number}.wav", noise(rng, 3.0, 300.0))
+    folder = bundle.fit(tmp_path / "normal", tmp_path / "b", bundle.FitSettings(rate=0.1, seconds=1.0)).folder
+
+    def few(of: Path) -> list[str]:
+        return [note for note in bundle.load(of).facts["training"]["notes"] if "few for a rate" in note]
+
+    assert [note[:38] for note in few(folder)] == ["5 recordings are few for a rate of 0.1"]
+    assert run(capsys, folder, "--rate", "0.3")[0] == 0
+    assert few(folder) == []
+    assert run(capsys, folder, "--rate", "0.08")[0] == 0
+    assert [note[:39] for note in few(folder)] == ["5 recordings are few for a rate of 0.08"]
+    assert cli.main(["update", str(folder), str(tmp_path / "new"), "-o", str(tmp_path / "c"), "--force"]) == 0
+    assert [note[:39] for note in few(tmp_path / "c")] == ["8 recordings are few for a rate of 0.08"]

@@ -10,10 +10,11 @@ import soundfile
 import torch
 
 from auscult.detector import bundle, compare
-from auscult.detector.compare import FitSettings, light
 from auscult.detector.madeup import KINDS, made_up
 from auscult.detector.score import score_file
+from auscult.detector.settings import FitSettings
 from auscult.detector.thresholds import quantile
+from auscult.detector.trials import light
 from auscult.errors import AuscultError
 from auscult.features import exact_spectrogram
 from auscult.methods import METHODS, load_method

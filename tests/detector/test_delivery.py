@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import ipaddress
 import json
 import os
@@ -10,6 +11,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +90,23 @@ def test_a_command_that_fails_is_tried_again_and_kept(tmp_path: Path) -> None:
     assert len(told.said) == TRIES
 
 
+def test_a_disk_without_room_for_the_event_is_no_arrival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, full, make = Told(), [True] * 3, tempfile.TemporaryFile
+
+    def file(*arguments: Any) -> Any:
+        if full:
+            full.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(*arguments)
+
+    monkeypatch.setattr("auscult.detector.execute.tempfile.TemporaryFile", file)
+    receiver = told.follow(Execute("true", back_off=0.01))
+    receiver.put(event("1"))
+    told.wait(lambda: told.done == ["1"])
+    receiver.close(5)
+    assert told.said == ["--exec: alarm 1: cannot be run (No space left on device)"] * 3
+
+
 def test_a_command_that_hangs_is_killed_with_its_children_and_holds_nobody_up(tmp_path: Path) -> None:
     told, alive = Told(), tmp_path / "alive"
     receiver = told.follow(Execute(f"sh -c '(sleep 2; touch {alive}) & sleep 600'", timeout=0.3, back_off=0.01))
@@ -153,6 +172,16 @@ def test_a_password_is_never_on_the_command_line_nor_shown(tmp_path: Path) -> No
     found = Address.of("mqtt://user@host/topic", {"AUSCULT_MQTT_PASSWORD_FILE": str(tmp_path / "password")})
     assert found.secret == "from a file"
     assert "from a file" not in f"{found} {found!r}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mqtt://line3:sec/ret@broker/t", "mqtt://line3:sec#ret@broker/t", "mqtt:line3:secret@broker/t", "l:secret@b/t"],
+)
+def test_a_wrong_address_is_not_repeated(url: str) -> None:
+    with pytest.raises(AuscultError, match="--mqtt") as caught:
+        Address.of(url, {})
+    assert "sec" not in str(caught.value)
 
 
 def test_a_broker_that_goes_and_comes(tmp_path: Path) -> None:

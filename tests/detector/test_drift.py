@@ -179,17 +179,18 @@ def test_a_journal_of_watch_itself(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_other_files_are_refused(fitted: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = row(0, 1.0)
     contents = {
-        "empty.csv": ("", "not an output of `auscult watch`"),
-        "table.csv": ("a,b\n1,2\n", "not an output of `auscult watch`"),
-        "headless.csv": (f"{','.join(map(str, good.values()))}\n", "not an output of `auscult watch`"),
-        "text.txt": ("hello\n", "not an output of `auscult watch`"),
-        "binary.csv": ("\x00\x01,\n\x02\n", "not an output of `auscult watch`"),
-        "list.jsonl": ("[1]\n", "not an output of `auscult watch`"),
-        "deep.jsonl": ("[" * 100000 + "\n", "not an output of `auscult watch`"),
+        "empty.csv": ("", "no line of `auscult watch`"),
+        "table.csv": ("a,b\n1,2\n", "no line of `auscult watch`"),
+        "headless.csv": (f"{','.join(map(str, good.values()))}\n", "no line of `auscult watch`"),
+        "text.txt": ("hello\n", "no line of `auscult watch`"),
+        "binary.csv": ("\x00\x01,\n\x02\n", "no line of `auscult watch`"),
+        "wide.csv": ("a" * 200_000 + "\n", "no line of `auscult watch`"),
+        "list.jsonl": ("[1]\n", "no line of `auscult watch`"),
+        "deep.jsonl": ("[" * 100000 + "\n", "no line of `auscult watch`"),
         "score.jsonl": (json.dumps({**good, "score": "high"}) + "\n", "`high` is no number"),
         "nan.jsonl": (json.dumps({**good, "score": "nan"}) + "\n", "`nan` is no number"),
         "other.jsonl": (json.dumps({**good, "bundle": "fan"}) + "\n", "no line with a score is by this bundle, pump"),
-        "begun.csv": (f"{','.join(COLUMNS)}\n", "has no lines yet"),
+        "begun.csv": (f"{','.join(COLUMNS)}\n", "no line of `auscult watch` in this file yet"),
     }
     for name, (text, words) in contents.items():
         (tmp_path / name).write_text(text)

@@ -49,6 +49,18 @@ def test_false_alarms_per_recording_stay_below_the_rate(rho: float, several: boo
     assert all(found[n] <= 0.1 + error[n] for n in shares), found
 
 
+@pytest.mark.parametrize("rate", [0.04, 0.02, 0.005])
+def test_a_rate_that_so_few_independent_windows_do_not_tell_calls_no_long_recording_anomalous(rate: float) -> None:
+    """Windows of few recordings: the threshold lies at or below the highest of them, as often exceeded as a quantile is."""
+    rng = np.random.default_rng(3)
+    normal = np.sort(rng.standard_normal(200))
+    known = Known(rate, 200, 22.0, ((2, 0.0, 0.2),))
+    threshold = quantile(normal, rate)
+    called = [anomalous(row[row > threshold], 719, 360, normal, known) for row in drawn(rng, 40, 719, 0.0)]
+    assert sum(called) <= 1
+    assert anomalous(np.full(600, threshold + 0.1), 719, 360, normal, known)
+
+
 def test_a_single_window_is_judged_by_the_threshold_alone() -> None:
     known = Known(0.1, 60, 60.0)
     normal = np.arange(60.0)

@@ -28,10 +28,9 @@ def alarm_options(parser: ArgumentParser, of: str) -> None:
         help="seconds for which that must not hold before an alarm is over, and another one can come (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "--exec",
-        metavar="COMMAND",
+        "--exec", metavar="COMMAND",
         help="run this for each alarm and its end: JSON on its standard input, AUSCULT_* variables",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--mqtt", metavar="URL",
         help="send each alarm and its end to mqtt://[user@]host[:port]/topic or mqtts://...; "
@@ -63,6 +62,11 @@ def alarm_setup(arguments: Namespace) -> tuple[Rule | None, list[Receiver]]:
     return rule, receivers
 
 
+def say(line: str) -> None:
+    """At once, also into a log."""
+    print(line, flush=True)
+
+
 @contextmanager
 def followed_alarms(
     output: Output, rule: Rule | None, receivers: list[Receiver]
@@ -73,7 +77,7 @@ def followed_alarms(
     if rule is None and not beside(output.path).exists():
         yield lambda row: None
         return
-    alarms, wait = Alarms(output, rule, receivers, lambda line: print(line, flush=True)), LAST_WAIT
+    alarms, wait = Alarms(output, rule, receivers, say), LAST_WAIT
     try:
         yield alarms.add
     except KeyboardInterrupt:  # the second one: at once

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
 from auscult.commands.fit import HEARING, hearing_arguments, paragraph
-from auscult.errors import AuscultError, listed
+from auscult.commands.terminal import aligned
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
 from auscult.methods import METHODS
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def _run(arguments: Namespace) -> int:
             files_below(folder, "the recordings")  # before anything heavy is imported
 
     from auscult.detector.compare import compare
-    from auscult.detector.fit import FitSettings
+    from auscult.detector.settings import FitSettings
 
     asked = FitSettings(**{name: getattr(arguments, name) for name in HEARING})
     with tempfile.TemporaryDirectory(prefix="auscult-compare-") as work:
@@ -89,8 +91,8 @@ def _run(arguments: Namespace) -> int:
 
 def _command(arguments: Namespace, found: Comparison, verdict: Verdict) -> str:
     """The call of `auscult fit` that makes a bundle of what is to be taken."""
-    from auscult.detector.compare import written
-    from auscult.detector.fit import FitSettings
+    from auscult.detector.settings import FitSettings
+    from auscult.detector.trials import written
 
     trial, default = found.trials[verdict.take], FitSettings()
     folder = arguments.folder.resolve()
@@ -123,19 +125,32 @@ def _text(found: Comparison, verdict: Verdict, command: str) -> str:
             f"{_hundred(row.area)} [{_hundred(row.area_limits[0])}, {_hundred(row.area_limits[1])}]" for row in rows
         ]
         hits = [f"{sum(row.found.values())} of {len(row.found)}" for row in rows]
-        lines += [*_table([["method", *names], ["alarms ", *alarms], ["told apart", *told], ["found", *hits]]), ""]
+        lines += [
+            *aligned(
+                list(
+                    zip(["method", *names], ["alarms ", *alarms], ["told apart", *told], ["found", *hits], strict=True)
+                ),
+                {},
+                True,
+            ),
+            "",
+        ]
         marks += [("told apart", _APART), ("found", _FOUND)]
     changes = [[kind, *(_hundred(row.noticed[kind]) for row in rows)] for kind in rows[0].noticed]
     hours = [f"{trial.hour:.0f} s" for trial in found.trials]
-    lines += [*_table([["method", *names], ["alarms ", *alarms], *changes, ["an hour", *hours]]), ""]
+    lines += [
+        *aligned(
+            list(zip(["method", *names], ["alarms ", *alarms], *changes, ["an hour", *hours], strict=True)), {}, True
+        ),
+        "",
+    ]
     marks += [("clicks ...", _CHANGES), ("an hour", "of sound takes so long to score on this machine")]
     lines += [*(paragraph(name, text, 12) for name, text in marks), ""]
     for name, why in found.failed.items():
         lines += textwrap.wrap(f"left out: {name}: {why}", 79)
     for windows, kind in ((normals.windows, "recording"), (found.faults, "fault")):
         if windows is not None and windows.left_out:
-            reasons = [f"{name}: {reason}" for name, reason in windows.left_out.items()]
-            lines.append(f"left out: {len(reasons)} {kind}(s){listed(reasons, 5)}")
+            lines.append(f"left out: {len(windows.left_out)} {kind}(s){with_reasons(windows.left_out, 5)}")
     lines += [f"note: {note}" for note in normals.windows.notes]
     for said in _advice(found, verdict):
         lines += textwrap.wrap(said, 79)
@@ -215,13 +230,8 @@ def _hundred(share: float) -> str:
     return "-" if math.isnan(share) else f"{100 * share:.0f}"
 
 
-def _table(columns: list[list[str]]) -> list[str]:
-    """Columns, the first to the left and the others to the right."""
-    width, *others = (max(map(len, column)) for column in columns)
-    return [
-        "  ".join([name.ljust(width), *(cell.rjust(wide) for cell, wide in zip(cells, others, strict=True))])
-        for name, *cells in zip(*columns, strict=True)
-    ]
+def _columns(*columns: list[str]) -> list[str]:
+    return aligned(list(zip(*columns, strict=True)), {}, right=True)
 
 
 # ----------------------------------------------------------------------------------------------------------- for programs

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command
+from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError, listed
 from auscult.methods import METHODS, in_a_line
 
@@ -33,19 +34,14 @@ def fit(parser: ArgumentParser) -> Command:
         "--method", default="spectral_knn", help="what listens (default: spectral_knn, which trains nothing)"
     )
     parser.add_argument(
-        "--backend",
-        choices=("native", "knn_cosine", "knn_euclidean"),
-        default="",
+        "--backend", choices=("native", "knn_cosine", "knn_euclidean"), default="",
         help="what scores; default: the method's own score, or else nearest neighbours",
-    )
+    )  # fmt: skip
     hearing_arguments(parser)
     parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action=_Set,
-        default=[],
+        "--set", metavar="KEY=VALUE", action=_Set, default=[],
         help="a setting of the method; `--method NAME --set help` lists them",
-    )
+    )  # fmt: skip
     parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page on what was learnt: page.html")
     parser.add_argument("--force", action="store_true", help="replace the bundle that is there")
     parser.add_argument("--json", action="store_true", help="bundle.yaml as JSON, for programs")
@@ -60,16 +56,13 @@ def hearing_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--k", type=int, default=1, help="neighbours (default: 1)")
     parser.add_argument(
-        "--seconds",
-        type=float,
-        default=0.0,
+        "--seconds", type=float, default=0.0,
         help="of a window; default: as the shortest recording, stubs apart, 10 at most",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--rate",
-        type=float,
+        "--rate", type=float,
         help="of false alarms per window; default: 0.1, or the smallest that few recordings support",
-    )
+    )  # fmt: skip
     parser.add_argument("--sample-rate", type=int, default=0, help="Hz; default: 16000, or what most recordings have")
     parser.add_argument("--channel", type=_channel, default=0, help="0 = the first (default), 1, ...; or `mean`")
     parser.add_argument(
@@ -184,8 +177,7 @@ def _summary(made: Bundle) -> str:
     if facts["other_files"]:
         lines.append(f"passed over: {facts['other_files']} file(s) that are no recordings")
     if facts["left_out"]:
-        names = [f"{name}: {reason}" for name, reason in facts["left_out"].items()]
-        lines.append(f"left out: {len(names)} recording(s){listed(names)}")
+        lines.append(f"left out: {len(facts['left_out'])} recording(s){with_reasons(facts['left_out'])}")
     if facts["same_sound"]:
         names = [f"{name}: as {other}" for name, other in facts["same_sound"].items()]
         lines.append(f"left out: {len(names)} recording(s) with the same sound as another one{listed(names)}")

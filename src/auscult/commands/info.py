@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from auscult.commands import Command
-from auscult.errors import AuscultError, listed
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
 
 
 def info(parser: ArgumentParser) -> Command:
@@ -62,6 +63,8 @@ def _run(arguments: Namespace) -> int:
 
 def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
     """What bundle.yaml says, a line each; whatever stands in its free parts."""
+    from auscult.detector.manifest import mapping_in, number_in
+
     training, rule, signal = facts["training"], facts["threshold"], facts["signal"]
     rate, seconds = rule.get("rate"), facts["window"] / facts["sample_rate"]
     how = {
@@ -69,22 +72,22 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         "knn_euclidean": "distance to the nearest normal windows",
     }[facts["backend"]]  # fmt: skip
     k = f", k = {facts['k']}" if facts["backend"] != "native" else ""
-    modes = _mapping(training, "units")
+    modes = mapping_in(training, "units")
     versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())
-    minutes = _number(training, "seconds") / 60
+    minutes = number_in(training, "seconds") / 60
     lines = [
         f"bundle      {facts['name']} in {folder}",
         f"digest      {facts['digest']}",
         f"written     {facts['written']}, with {versions}",
         f"listens to  windows of {seconds:g} s at {facts['sample_rate']} Hz, channel {facts['channel']}",
         f"by          {facts['method']}: {how}{k}",
-        f"fitted to   {_number(training, 'recordings'):g} recordings ({minutes:.1f} min), "
-        f"{_number(training, 'windows'):g} windows"
+        f"fitted to   {number_in(training, 'recordings'):g} recordings ({minutes:.1f} min), "
+        f"{number_in(training, 'windows'):g} windows"
         + (f", in {len(modes)} modes: {', '.join(map(str, modes))}" if len(modes) > 1 else ""),
     ]
     if signal["lowest"] > -400:  # kept
         lines.append(f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS")
-    lines.append(f"threshold   {_number(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
+    lines.append(f"threshold   {number_in(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
     if isinstance(rate, float) and 0 < rate < 1:
         day = rate * 86400 * facts["sample_rate"] / facts["hop"]
         lines.append(
@@ -101,17 +104,7 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
             f"{' (--force)' if each['forced'] else ''}; before: {each['parent'][:8]}"
         )
     for title, key in (("left out", "left_out"), ("same sound", "same_sound")):
-        if found := _mapping(training, key):
-            lines.append(f"{title:12}{len(found)}{listed([f'{name}: {why}' for name, why in found.items()], 10)}")
+        if found := mapping_in(training, key):
+            lines.append(f"{title:12}{len(found)}{with_reasons(found, 10)}")
     notes = training.get("notes")
     return lines + [f"note        {note}" for note in (notes if isinstance(notes, list) else [])]
-
-
-def _mapping(facts: dict[str, Any], key: str) -> dict[str, Any]:
-    found = facts.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _number(facts: dict[str, Any], key: str) -> float:
-    found = facts.get(key)
-    return float(found) if isinstance(found, (int, float)) else float("nan")

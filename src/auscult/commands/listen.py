@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auscult.commands import Command
-from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms
+from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms, say
 
 if TYPE_CHECKING:
     from auscult.detector.folder import Bundle
@@ -57,9 +57,6 @@ def _run(arguments: Namespace) -> int:
     from auscult.detector.listen import COLUMNS, Listener
     from auscult.detector.output import Output
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-
     bundle = bundles.load(arguments.bundle)
     source = _source(arguments, bundle)
     output = Output(arguments.out, "auscult listen", (COLUMNS,), bundle.name, bundle.digest, bundle.threshold)
@@ -69,10 +66,10 @@ def _run(arguments: Namespace) -> int:
     try:
         print(f"listening to {source.name}", file=sys.stderr, flush=True)
         with followed_alarms(output, rule, receivers) as listener.written:
-            heard = listener.listen(stop)
+            counts = listener.listen(stop)
     finally:
         output.close()
-    print(f"{heard.windows} windows, {heard.anomalous} of them anomalous: {arguments.out}", file=sys.stderr)
+    print(f"{counts.scored} windows, {counts.anomalous} of them anomalous: {arguments.out}", file=sys.stderr)
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from auscult.commands import Command, print_table
 from auscult.commands.terminal import paint, wrapped
+from auscult.detector.words import clock, counted, reason, rounded, tally
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -27,7 +28,7 @@ COLUMNS = (
 HEADING = ("file", "seconds", "score", "p-value", "decision", "most anomalous", "above")
 DROP = (1, 3, 5, 2, 6)
 """Columns that a narrow terminal does without, the first to go first."""
-VERDICTS = {
+COLOURS = {
     "normal": "green", "ANOMALOUS": "red", "check recording": "yellow", "unusable": "yellow", "unreadable": "yellow",
 }  # fmt: skip
 
@@ -40,7 +41,7 @@ def score(parser: ArgumentParser) -> Command:
     anomalous if more of them are above than normal sound of that length would have (docs/decisions.md).
 
     `check recording` stands where the recording decides and not the machine: its level alone explains the score, or a part
-    is digital silence; `unusable` where nothing is heard, `unreadable` where a file is no whole recording.
+    is digital silence; `unusable` where nothing is done, `unreadable` where a file is no whole recording.
 
     Exit status: 0 if all are normal, 1 if one is anomalous, 2 if one was not judged or something else went wrong.
 
@@ -53,11 +54,9 @@ def score(parser: ArgumentParser) -> Command:
     parser.add_argument("--curve", metavar="CSV", type=Path, help="also write the score of every window to this file")
     parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page to show: page.html")
     parser.add_argument(
-        "--normal",
-        metavar="FOLDER",
-        type=Path,
+        "--normal", metavar="FOLDER", type=Path,
         help="recordings the bundle was fitted to, to show the nearest on the page",
-    )
+    )  # fmt: skip
     parser.add_argument("--exit-zero", action="store_true", help="exit 0 also if a recording is anomalous")
     return _run
 
@@ -65,13 +64,17 @@ def score(parser: ArgumentParser) -> Command:
 def _run(arguments: Namespace) -> int:
     from tqdm import tqdm
 
-    from auscult.detector.places import require_bundle, require_some
+    from auscult.detector.places import require_bundle, require_page, require_some
     from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
     require_bundle(arguments.bundle)
     require_some(arguments.files)
     paths = recordings(arguments.files)
+    if arguments.html is not None:
+        require_page(arguments.html)
+    elif arguments.normal is not None:
+        raise AuscultError("--normal without --html", fix="say --html page.html as well")
     from auscult.detector import bundle as bundles
     from auscult.detector.score import score_and_curve
 
@@ -87,12 +90,12 @@ def _run(arguments: Namespace) -> int:
         bar = stack.enter_context(
             tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=hidden, leave=False)
         )
-        heard = 0.0
+        done = 0.0
 
         def progress(seconds: float) -> None:
-            nonlocal heard
-            heard += seconds
-            bar.set_postfix_str(f"{heard / 60:.1f} min")
+            nonlocal done
+            done += seconds
+            bar.set_postfix_str(f"{done / 60:.1f} min")
 
         for path in paths:
             try:
@@ -123,14 +126,14 @@ def _run(arguments: Namespace) -> int:
 def _complain(bar: Any, path: Path, error: Exception) -> None:
     from auscult.data.audio import printable
 
-    what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "")
-    bar.write(f"error: {printable(path)}: {what}{f'; {fix}' if fix else ''}", file=sys.stderr)
+    problem = "; ".join(filter(None, (reason(error), getattr(error, "fix", ""))))
+    bar.write(f"error: {printable(path)}: {problem}", file=sys.stderr)
 
 
 def _writer(kind: str, stack: ExitStack, bundle: Bundle) -> Callable[[Path, FileScore | None, Exception | None], None]:
     """`write(path, score, error)` for each recording; a table and a JSON list appear when `stack` closes."""
     from auscult.data.audio import printable
-    from auscult.detector.score import UnusableError
+    from auscult.detector.score import verdict_without_score
 
     kept: list[dict[str, Any]] = []
     if kind == "csv":
@@ -141,9 +144,9 @@ def _writer(kind: str, stack: ExitStack, bundle: Bundle) -> Callable[[Path, File
         if found is not None:
             values = asdict(found)
         else:
-            why = str(getattr(error, "what", error))
-            verdict = "unusable" if isinstance(error, UnusableError) else "unreadable"
-            values = {"file": printable(path), "error": why, "fix": getattr(error, "fix", ""), "verdict": verdict}
+            assert error is not None
+            values = {"file": printable(path), "error": reason(error), "fix": getattr(error, "fix", "")}
+            values["verdict"] = verdict_without_score(error)
         if kind == "jsonl":
             print(json.dumps(values), flush=True)
         elif kind == "csv":
@@ -157,7 +160,7 @@ def _writer(kind: str, stack: ExitStack, bundle: Bundle) -> Callable[[Path, File
         if kind == "json":
             print(json.dumps(kept, indent=1))
         elif kind == "table":
-            print_table([HEADING, *map(_row, kept)], DROP, VERDICTS)
+            print_table([HEADING, *map(_row, kept)], DROP, COLOURS)
             print(_summary(kept))
             for note in _notes(kept, bundle):
                 print(wrapped(f"note: {note}"))
@@ -171,7 +174,7 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
         return (values["file"], "", "", "", values["verdict"], "", "")
     return (
         values["file"], f"{values['seconds']:.2f}", f"{values['score']:.6g}", f"{values['p_value']:.3g}",
-        values["verdict"], f"{_time(values['start'])} - {_time(values['end'])}",
+        values["verdict"], f"{clock(values['start'])} - {clock(values['end'])}",
         _above(values),
     )  # fmt: skip
 
@@ -179,24 +182,16 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
 def _above(values: dict[str, Any]) -> str:
     words = f"{values['above']} of {values['windows']}"
     if values["windows"] > 1:
-        words += (
-            f" ({values['expected']:.2g} expected)"
-            if values["expected"] < 10
-            else f" ({values['expected']:.0f} expected)"
-        )
-    if values["windows"] > 1 and values["higher"] and values["verdict"] != "ANOMALOUS":
-        words += f", {values['higher']} above all normal"
+        words += f" ({rounded(values['expected'])} expected)"
+        if values["higher"] and values["verdict"] != "ANOMALOUS":
+            words += f", {values['higher']} above all normal"
     return words
 
 
 def _summary(kept: list[dict[str, Any]]) -> str:
     """`12 recordings: 10 normal, 1 ANOMALOUS, 1 to check`."""
-    counts = {verdict: sum(values["verdict"] == verdict for values in kept) for verdict in VERDICTS}
-    words = {"check recording": "to check"}
-    parts = [
-        paint(f"{count} {words.get(verdict, verdict)}", VERDICTS[verdict]) for verdict, count in counts.items() if count
-    ]
-    return f"{len(kept)} recording{'s' if len(kept) != 1 else ''}: {', '.join(parts)}"
+    parts = [paint(words, COLOURS[verdict]) for verdict, words in tally(values["verdict"] for values in kept)]
+    return f"{counted(len(kept), 'recording')}: {', '.join(parts)}"
 
 
 def _notes(kept: list[dict[str, Any]], bundle: Bundle) -> list[str]:
@@ -215,22 +210,9 @@ def _notes(kept: list[dict[str, Any]], bundle: Bundle) -> list[str]:
     return notes
 
 
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds, 1), 60)
-    return (
-        f"{int(minutes // 60)}:{int(minutes % 60):02d}:{rest:04.1f}"
-        if minutes >= 60
-        else f"{int(minutes)}:{rest:04.1f}"
-    )
-
-
 def _page(out: Path | None, normal: Path | None, bundle: Bundle, stack: ExitStack) -> Callable[..., None]:
     """What takes each recording for the page, which is written when `stack` closes without an error."""
-    from auscult.errors import AuscultError
-
     if out is None:
-        if normal is not None:
-            raise AuscultError("--normal without --html", fix="say --html page.html as well")
         return lambda *recording: None
     from auscult.detector.page.scored import ScorePage
 

@@ -85,10 +85,21 @@ def print_table(
     """
     if sys.stdout.isatty():
         rows = fitting(rows, drop, shutil.get_terminal_size().columns)
+    print("\n".join(aligned(rows, colours or {})))
+
+
+def aligned(rows: Sequence[Sequence[str]], colours: Mapping[str, str], right: bool = False) -> list[str]:
+    """Lines of rows in columns, which but for the first are set to the right if `right`.
+
+    >>> aligned([["file", "score"], ["a.wav", "1.5"]], {}, right=True)
+    ['file   score', 'a.wav    1.5']
+    """
     widths = [max(columns(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
     for row in rows:
-        cells = []
+        cells: list[str] = []
         for cell, width in zip(row, widths, strict=True):
-            colour = "" if colours is None or row is rows[0] else colours.get(cell, "")
-            cells.append(paint(cell, colour) + " " * (width - columns(cell)))
-        print("  ".join(cells).rstrip())
+            room, text = " " * (width - columns(cell)), paint(cell, "" if row is rows[0] else colours.get(cell, ""))
+            cells.append(room + text if right and cells else text + room)
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.commands import Command, print_table
+from auscult.detector.words import rounded
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -110,10 +111,6 @@ def _facts(bundle: Bundle, rule: Threshold, times: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
 def _show(bundle: Bundle, facts: dict[str, dict[str, Any]], times: float, recordings: bool) -> None:
     training, count = bundle.facts["training"], len(bundle.normal)
     print(
@@ -124,10 +121,10 @@ def _show(bundle: Bundle, facts: dict[str, dict[str, Any]], times: float, record
     print(f"a day: {day}")
     rows = [("", "rate", "threshold", "by", "normal above", "false alarms a day")]
     for name, of in facts.items():
-        interval = "not known" if of["low"] is None else f"{_number(of['low'])} to {_number(of['high'])}"
+        interval = "not known" if of["low"] is None else f"{rounded(of['low'])} to {rounded(of['high'])}"
         rows.append((
             name, f"{of['rate']:.3g}", f"{of['threshold']:.6g}", of["by"], f"{of['normal_above']} of {count}",
-            f"{_number(of['per_day'])} ({interval})",
+            f"{rounded(of['per_day'])} ({interval})",
         ))  # fmt: skip
     print_table(rows)
     for of in facts.values():

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auscult.commands import Command
-from auscult.errors import AuscultError, listed
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
 
 if TYPE_CHECKING:
     from auscult.detector.update import Updated
@@ -80,8 +81,5 @@ def _summary(done: Updated) -> str:
     if done.kept:
         lines.append(f"the bundle as it was: {done.kept}")
     if done.left_out:
-        lines.append(
-            f"left out: {len(done.left_out)} recording(s)"
-            f"{listed([f'{name}: {reason}' for name, reason in done.left_out.items()])}"
-        )
+        lines.append(f"left out: {len(done.left_out)} recording(s){with_reasons(done.left_out)}")
     return "\n".join(lines + [f"note: {note}" for note in done.notes])

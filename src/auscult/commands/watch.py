@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from auscult.commands import Command, apart
-from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms
+from auscult.commands.alarming import alarm_options, alarm_setup, followed_alarms, say
 
 if TYPE_CHECKING:
     from auscult.detector.score import FileScore
@@ -64,9 +64,6 @@ def _run(arguments: Namespace) -> int:
     from auscult.detector.score import score_file
     from auscult.detector.watch import Watcher
     from auscult.detector.watch import watch as watch_folder
-
-    def say(line: str) -> None:
-        print(line, flush=True)
 
     bundle = bundles.load(arguments.bundle)
     journal = Journal(arguments.out, bundle.name, bundle.digest, bundle.threshold)

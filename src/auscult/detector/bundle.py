@@ -18,8 +18,9 @@ makes the threshold somewhat low, as in the baselines of the challenge.
 
 from __future__ import annotations
 
-from auscult.detector.fit import FitSettings, fit
+from auscult.detector.fit import fit
 from auscult.detector.folder import Bundle, load, set_threshold
 from auscult.detector.manifest import BACKENDS, FORMAT
+from auscult.detector.settings import FitSettings
 
 __all__ = ["BACKENDS", "FORMAT", "Bundle", "FitSettings", "fit", "load", "set_threshold"]

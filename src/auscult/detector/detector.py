@@ -16,7 +16,7 @@ import json
 import shutil
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
@@ -25,11 +25,12 @@ import numpy as np
 import soundfile
 
 from auscult.detector.arrays import Sound
-from auscult.detector.fit import FitSettings, fit, name_of
-from auscult.detector.folder import Bundle, load
+from auscult.detector.fit import fit, name_of
+from auscult.detector.folder import Bundle, facts_with, load
 from auscult.detector.manifest import file_names, write_manifest
 from auscult.detector.places import require_new_bundle
 from auscult.detector.score import FileScore, curve, score_file
+from auscult.detector.settings import FitSettings
 from auscult.detector.stream import recordings
 from auscult.detector.thresholds import By, choose
 from auscult.errors import AuscultError
@@ -118,9 +119,7 @@ class Detector:
             (part / "model").mkdir()
             for name in file_names(bundle.backend):
                 shutil.copyfile(bundle.folder / name, part / name)
-            write_manifest(
-                part / "bundle.yaml", {**bundle.facts, "name": name_of(out), "threshold": asdict(bundle.rule)}
-            )
+            write_manifest(part / "bundle.yaml", {**facts_with(bundle, bundle.rule), "name": name_of(out)})
             load(part)
 
     # ----------------------------------------------------------------------------------------------------------- scores

@@ -9,11 +9,8 @@ divided by how often: the probability of a false verdict over all of them is `FA
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,8 +20,9 @@ import numpy as np
 from scipy.stats import beta, betabinom
 
 from auscult.detector.manifest import MOST_BYTES, Manifest, check_files, read_manifest
+from auscult.detector.output import rows_of, whole_lines
 from auscult.detector.reading import read_array
-from auscult.detector.thresholds import quantile
+from auscult.detector.thresholds import needed, quantile
 from auscult.errors import AuscultError
 
 FALSE = 0.01
@@ -116,8 +114,8 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     check_files(folder, manifest)
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
     (limit, rate), normals, first = _rule(manifest, folder), _independent(manifest, folder), 0
-    lines = list(_lines(journal))
-    own = [line for line in lines if manifest.digest.startswith(line.get("bundle_digest") or "")]
+    lines = _lines(journal)
+    own = [line for line in lines if manifest.digest.startswith(str(line.get("bundle_digest") or ""))]
     own = [line for line in own if line["bundle"] == manifest.name]
     scored = sorted((line for line in own if line["score"] not in ("", None)), key=lambda line: str(line["time"]))
     if not scored:
@@ -126,7 +124,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     score = np.array([_number(line["score"], journal) for line in scored])
     middle = float(np.median(normal))
     if sum(_windows(manifest, _number(line["seconds"], journal)) > 1 for line in scored) > 0.1 * len(scored):
-        first = normals = max(FIRST, math.ceil(1 / rate - 1e-9))
+        first = normals = max(FIRST, needed(rate) + 1)
         if len(scored) <= first:
             what = f"{len(scored)} recordings, of more than one window each: others are compared with the first {first} of them"
             raise AuscultError(what, str(journal), "come back when there are more")
@@ -198,27 +196,21 @@ def _periods(times: list[str], per: str) -> list[str]:
     return [f"{place // size * size + 1} to {place // size * size + size}" for place in range(len(times))]
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal; one without an end, which is being written, is left out."""
-    what, fix = "this file is not an output of `auscult watch`", "give its --out, .csv or .jsonl"
+
+    def check(row: dict[str, Any]) -> None:
+        date.fromisoformat(str(row["time"])[:10])
+        if missing := [name for name in _COLUMNS if name not in row]:
+            raise KeyError(missing[0])
+
+    fix = "give the --out of `auscult watch`, .csv or .jsonl"
     if not path.is_file():
         raise AuscultError("there is no such file", str(path), fix)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    rows = text[: text.rfind("\n") + 1].split("\n")[:-1]
-    head = next(csv.reader(rows[:1]), []) if path.suffix == ".csv" else []
-    for number, row in enumerate(rows, 1):
-        if head and number == 1:
-            continue
-        try:
-            cells = next(csv.reader([row])) if head else []
-            found = dict(zip(head, cells, strict=True)) if head else json.loads(row)
-            times = [found[name] for name in _COLUMNS][:1]
-            date.fromisoformat(str(times[0])[:10])
-        except (ValueError, KeyError, TypeError, StopIteration, RecursionError, csv.Error):
-            raise AuscultError(f"{what} (line {number})", str(path), fix) from None
-        yield found
-    if len(rows) < 2 and not (rows and not head):
-        raise AuscultError(what if not set(_COLUMNS) <= set(head) else "it has no lines yet", str(path), fix)
+    found = [row for _, row in rows_of(path, whole_lines(path), "auscult watch", check)]
+    if not found:
+        raise AuscultError("there is no line of `auscult watch` in this file yet", str(path), fix)
+    return found
 
 
 def _number(value: Any, path: Path) -> float:

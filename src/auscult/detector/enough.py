@@ -16,6 +16,8 @@ from auscult.evaluation.metrics import Floats
 RATE = 0.1
 """Of false alarms, where none is asked for."""
 PARTS = 5
+DIFFER = "recordings differ:"
+"""How the note of `notes_on_check` begins."""
 _STAMP = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"
     r"[T/_. -]{0,2}([01]\d|2[0-3])[-_.:hH]?([0-5]\d)(?:[-_.:m]?([0-5]\d))?(?!\d)"
@@ -66,7 +68,7 @@ def notes_on_check(above: int, counted: int, rate: float) -> list[str]:
     if above < 1.5 * rate * counted or above - rate * counted < 3:
         return []
     return [
-        f"recordings differ: {above} of {counted} windows are above a threshold taken from recordings of other times, where "
+        f"{DIFFER} {above} of {counted} windows are above a threshold taken from recordings of other times, where "
         f"{rate * counted:.2g} are expected; false alarms will come more often than the rate says: add other days"
     ]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import shlex
 import shutil
 import signal
@@ -17,9 +16,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 
 from auscult.detector.alarms import Event
+from auscult.detector.outbox import Receiver
 from auscult.errors import AuscultError
 
 TIMEOUT = 60.0
@@ -30,7 +29,7 @@ BACK_OFF = 2.0
 """Seconds before the second try; twice as many before each further one."""
 
 
-class Execute:
+class Execute(Receiver):
     """Runs `command` for one event after the other, in a thread of its own.
 
     Raises:
@@ -47,18 +46,10 @@ class Execute:
             raise AuscultError(f"--exec cannot be split into words ({error})", command, fix) from None
         if not self._command or shutil.which(self._command[0]) is None:
             raise AuscultError("--exec names no program that can be run", command, fix)
+        super().__init__()
         self._timeout, self._back_off = timeout, back_off
-        self._waiting: queue.Queue[Event | None] = queue.Queue()
         self._given_up: list[Event] = []
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="exec", daemon=True)
-
-    def start(self, done: Callable[[Event], None], say: Callable[[str], None]) -> None:
-        self._done, self._say = done, say
-        self._thread.start()
-
-    def put(self, event: Event) -> None:
-        self._waiting.put(event)
 
     def close(self, seconds: float) -> None:
         self._waiting.put(None)
@@ -68,18 +59,15 @@ class Execute:
 
     def _work(self) -> None:
         while (event := self._waiting.get()) is not None and not self._abandoned.is_set():
-            try:
-                if not self._arrived(event):
-                    self._given_up.append(event)
-                    continue
-                self._done(event)
-            except (AuscultError, OSError) as error:
-                self._say(f"--exec: alarm {event['id']} arrived, and that cannot be written down: {error}")
+            if not self._delivered(event):
+                self._given_up.append(event)
+                continue
+            self._has_arrived(event)
             for each in self._given_up:  # it works again
                 self._waiting.put(each)
             self._given_up.clear()
 
-    def _arrived(self, event: Event) -> bool:
+    def _delivered(self, event: Event) -> bool:
         for number in range(TRIES):
             problem = self._run(event)
             if not problem:
@@ -92,16 +80,16 @@ class Execute:
 
     def _run(self, event: Event) -> str:
         """Why it did not work; "" = it did."""
-        with tempfile.TemporaryFile() as text:  # a pipe might be full, and nobody read it
-            text.write(json.dumps(event).encode())
-            text.seek(0)
-            try:
+        try:
+            with tempfile.TemporaryFile() as text:  # a pipe might be full, and nobody read it
+                text.write(json.dumps(event).encode())
+                text.seek(0)
                 process = subprocess.Popen(
                     self._command, stdin=text, stdout=sys.__stderr__, env={**os.environ, **_variables(event)},
                     start_new_session=True,
                 )  # fmt: skip
-            except OSError as error:
-                return f"cannot be run ({error.strerror})"
+        except OSError as error:
+            return f"cannot be run ({error.strerror})"
         end = time.monotonic() + self._timeout
         while process.poll() is None:
             if time.monotonic() > end or self._abandoned.is_set():

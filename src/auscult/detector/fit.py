@@ -7,30 +7,28 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from auscult.data.audio import Channel
 from auscult.data.pack import pack_windows
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of, z_scored
-from auscult.detector.manifest import BACKENDS, FORMAT, file_names, write_manifest
+from auscult.detector.manifest import FORMAT, file_names, write_manifest
 from auscult.detector.model import load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.picking import folds
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
 from auscult.detector.references import stretches
+from auscult.detector.settings import FitSettings, checked
 from auscult.detector.thresholds import (
-    check_rate,
     choose,
     left_out_scores,
     notes_on,
@@ -41,44 +39,11 @@ from auscult.detector.verdict import alikeness, effective
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
-from auscult.methods import METHODS, load_method
+from auscult.methods import load_method
 from auscult.pipeline.inputs import training_code
-from auscult.settings.section import near, validated
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.resume import run_key
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a detector is fitted.
-
-    Attributes:
-        method: a name in `METHODS`; `values`: of its settings, where they are not its defaults.
-        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
-            that its `Method` says, as in the pipeline's tables and pages.
-        k: neighbours.
-        rate: of false alarms per window, in (0, 1); None = 0.1, or the smallest that few recordings support.
-        seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
-        channel: the one that is listened to, or "mean".
-        one_mode: sub-folders are days or the like, and no modes of operation.
-        seed: of everything random in training.
-        long_on_cpu: train what takes a CPU days.
-        labels: a table that says which recordings are normal; None = all.
-    """
-
-    method: str = "spectral_knn"
-    values: Mapping[str, Any] = field(default_factory=dict)
-    backend: str = ""
-    k: int = 1
-    rate: float | None = None
-    seconds: float = 0.0
-    sample_rate: int = 0
-    channel: Channel = 0
-    one_mode: bool = False
-    seed: int = 0
-    long_on_cpu: bool = False
-    labels: Path | None = None
 
 
 def fit(
@@ -109,17 +74,15 @@ def fit(
     with atomic_folder(out) as part:
         work = part / "work"
         work.mkdir()
-        normals = gather(
-            folder, work / "windows.s16", asked.seconds, asked.sample_rate, asked.channel, asked.one_mode, asked.labels
-        )
+        normals = gather(folder, work / "windows.s16", asked)
         windows = normals.windows
         recordings = windows.table["group"].nunique()
         if asked.rate is not None:
             require_supported(asked.rate, len(windows.table), recordings)
         states = out.with_name(f".{out.name}.resume")
         # The audio itself: what `train_arm` knows of it is how many windows there are, and of what length.
-        heard = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
-        fitted = learn(normals, method_settings, asked, part / "model", work, heard)
+        resume = states / run_key("", normals.sums, normals.sample_rate, normals.samples, asked.channel)
+        fitted = learn(normals, method_settings, asked, part / "model", work, resume)
         if listen is not None:
             listen(normals, fitted)
         if fitted.backend != "native":
@@ -189,15 +152,12 @@ def learn(
     vectors, own = embed_all(trained, windows.audio)
     if backend == "native" and not settings.trained:
         units = windows.table["unit"].to_numpy(str)
-
-        def fit_to(rows: np.ndarray) -> Callable[[np.ndarray], Floats]:
-            place = work / "part"
-            shutil.rmtree(place, ignore_errors=True)
-            pack_windows(windows.audio[rows], units[rows].tolist(), place / "train", normals.sample_rate, [])
-            again, _ = train(place / "train", place / "model", place / "states", settings, asked, "")
-            return lambda out: embed_all(again, windows.audio[out])[1]
-
-        normal = refitted(windows.table["group"].to_numpy(), units, fit_to, asked.seed)
+        normal = refitted(
+            windows.table,
+            lambda rows, place: pack_windows(windows.audio[rows], units[rows].tolist(), place, normals.sample_rate, []),
+            lambda again, rows: embed_all(again, windows.audio[rows])[1],
+            work / "part", settings, asked,
+        )  # fmt: skip
     else:
         normal = left_out(vectors, own, trained, backend, windows.table, normals.samples, asked.k)
     require_different(normal, str(normals.folder), distances=backend != "native")
@@ -205,24 +165,32 @@ def learn(
 
 
 def refitted(
-    group: np.ndarray, units: np.ndarray, fit_to: Callable[[np.ndarray], Callable[[np.ndarray], Floats]], seed: int
+    table: pd.DataFrame,
+    pack: Callable[[np.ndarray, Path], object],
+    own_scores: Callable[[modelfolder.Trained, np.ndarray], Floats],
+    work: Path,
+    settings: MethodSettings,
+    asked: FitSettings,
 ) -> Floats:
     """Own scores [windows] of a method that is fitted in seconds: each window's when a part of the recordings, its own among
-    them, was left out.
+    them, was left out. Of a single recording, windows are left out.
 
     Args:
-        group, units: of each window, see `windows.Windows`; of a single recording, windows are left out.
-        fit_to: fits the method to windows, by their places, and gives what scores others, by theirs.
+        table: of the windows; pack: packs some of them, by their rows, into a folder; own_scores: of some by a network.
 
     Raises:
         AuscultError: it cannot be fitted to what is left.
     """
+    group, units = table["group"].to_numpy(), table["unit"].tolist()
     owner = group if len(np.unique(group)) > 1 else np.arange(len(group))
-    part = folds(owner, units.tolist(), min(PARTS, len(np.unique(owner))), False, seed)
+    part = folds(owner, units, min(PARTS, len(np.unique(owner))), False, asked.seed)
     scores = np.empty(len(group))
     for number in range(int(part.max()) + 1):
+        shutil.rmtree(work, ignore_errors=True)
+        pack(np.flatnonzero(part != number), work / "train")
+        again, _ = train(work / "train", work / "model", work / "states", settings, asked, "")
         out = np.flatnonzero(part == number)
-        scores[out] = fit_to(np.flatnonzero(part != number))(out)
+        scores[out] = own_scores(again, out)
     return scores
 
 
@@ -245,29 +213,6 @@ def left_out(
 def name_of(out: Path) -> str:
     """What a bundle in the folder `out` is called."""
     return re.sub(r"[^\w.-]+", "-", out.resolve().name)[:100]
-
-
-def checked(asked: FitSettings) -> MethodSettings:
-    """The method's settings; everything asked for is checked before the work.
-
-    Raises:
-        AuscultError: something asked for does not exist, or cannot be.
-    """
-    if asked.method not in METHODS:
-        what = f"there is no method `{asked.method}`{near(asked.method, METHODS)}"
-        raise AuscultError(what, fix=f"use: {', '.join(METHODS)}")
-    settings = validated(
-        load_method(asked.method).settings, {**asked.values, "method": asked.method}, asked.method
-    )  # fmt: skip
-    if settings.lowpass_hz:
-        raise AuscultError("a bundle listens to all it is given", "lowpass_hz", "lower the rate with --sample-rate")
-    if asked.rate is not None:
-        check_rate(asked.rate)
-    if asked.backend and asked.backend not in BACKENDS:
-        raise AuscultError(f"unknown back-end `{asked.backend}`", fix=f"use: {', '.join(BACKENDS)}")
-    if asked.k < 1:
-        raise AuscultError(f"k is {asked.k}, and at least 1 neighbour is wanted", fix="leave out --k")
-    return settings
 
 
 def train(

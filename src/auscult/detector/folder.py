@@ -16,7 +16,7 @@ from auscult.detector.model import check_model, load_network
 from auscult.detector.reading import read_array
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import long_enough
-from auscult.detector.thresholds import By, Threshold, choose, p_values
+from auscult.detector.thresholds import OF_RATE, By, Threshold, choose, notes_on, p_values
 from auscult.detector.verdict import Known
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -67,10 +67,16 @@ class Bundle:
         return self.rule.value
 
     @property
+    def recordings(self) -> int:
+        """How many the threshold comes from."""
+        groups = {each["group"] for each in self.facts.get("references", ()) if not each["labelled"]}
+        stated = self.facts.get("training", {}).get("recordings")
+        return len(groups) or (stated if type(stated) is int and stated > 0 else len(self.normal))
+
+    @property
     def known(self) -> Known:
         count = len(self.normal)
-        recordings = self.facts.get("training", {}).get("recordings", count)
-        independent = self.facts.get("effective") or (recordings if type(recordings) is int else count)
+        independent = self.facts.get("effective") or self.recordings
         alike = tuple((int(windows), low, high) for windows, low, high in self.facts.get("alike", ()))
         return Known(self.rule.rate, count, float(min(max(independent, 1), count)), alike)
 
@@ -122,7 +128,7 @@ def embed(
     (network,) = trained.networks.values()
     (shape,) = trained.shapes.values()
     inputs = Inputs.of(trained.method, trained.settings)
-    if windows.shape[1] < shape.samples and not _heard_alone(trained, windows.shape[1], shape):
+    if windows.shape[1] < shape.samples and not _of_any_length(trained, windows.shape[1], shape):
         windows = np.pad(windows, ((0, 0), (0, shape.samples - windows.shape[1])), mode="symmetric")
     vectors, scores = [np.empty((0, 1), np.float32)], []
     with torch.inference_mode():
@@ -135,7 +141,7 @@ def embed(
     return np.concatenate(vectors[1:] or vectors), np.concatenate(scores) if scores else np.empty(0)
 
 
-def _heard_alone(trained: modelfolder.Trained, samples: int, shape: Shape) -> bool:
+def _of_any_length(trained: modelfolder.Trained, samples: int, shape: Shape) -> bool:
     """Whether a window of so many samples, fewer than the bundle's, is heard as long as it is."""
     settings, spectra = trained.settings, trained.method.mel(trained.settings)
     if settings.fill != "none" or not spectra:
@@ -225,6 +231,15 @@ def _try_window(bundle: Bundle) -> None:
         raise ValueError("a window of noise has no finite score")
 
 
+def facts_with(bundle: Bundle, rule: Threshold) -> dict[str, Any]:
+    """The content of bundle.yaml with another threshold, and with the notes that hold for it."""
+    training = bundle.facts["training"]
+    notes = training.get("notes")
+    kept = [note for note in notes if not OF_RATE.match(str(note))] if isinstance(notes, list) else []
+    notes = [*kept, *notes_on(rule, bundle.recordings, len(bundle.normal))]
+    return {**bundle.facts, "threshold": asdict(rule), "training": {**training, "notes": notes}}
+
+
 def set_threshold(folder: Path | str, rate: float, by: By | None = None) -> Threshold:
     """Choose a bundle's threshold anew, from its left-out scores; bundle.yaml is replaced as a whole.
 
@@ -233,7 +248,7 @@ def set_threshold(folder: Path | str, rate: float, by: By | None = None) -> Thre
     """
     made = load(folder)
     found = choose(made.normal, rate, by)
-    write_manifest(made.folder / "bundle.yaml", {**made.facts, "threshold": asdict(found)})
+    write_manifest(made.folder / "bundle.yaml", facts_with(made, found))
     return found
 
 

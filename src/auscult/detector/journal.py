@@ -104,10 +104,9 @@ class Journal(Output):
             {str(file): times for file, times in found.items() if type(times) is int} if isinstance(found, dict) else {}
         )
 
-    def _row(self, line: str) -> dict[str, Any]:
-        row = super()._row(line)
+    def _check_row(self, row: dict[str, Any]) -> None:
+        super()._check_row(row)
         self._remember(row)
-        return row
 
     def _remember(self, row: dict[str, Any]) -> None:
         key = str(row["file"]), int(row["size"]), int(row["mtime_ns"])

@@ -11,7 +11,8 @@ from auscult.data.audio import Channel
 from auscult.detector.copies import find_shared_sound
 from auscult.detector.normals import Normals
 from auscult.detector.recordings import files_below, labelled, look_at
-from auscult.detector.windows import Windows, cut_windows
+from auscult.detector.windows import Windows, cut_alike
+from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError, listed
 
 
@@ -40,28 +41,11 @@ def gather_faults(where: Path, files: Mapping[str, Path], normals: Normals, chan
         AuscultError: some cannot be read, none can be used, or some hold the same sound as a normal recording.
     """
     found = look_at(files, channel, str(where))
-    left_out: dict[str, str] = {}
-    for name, each in found.items():
-        if each.rate < normals.sample_rate:
-            left_out[name] = (
-                f"recorded at {each.rate} Hz only, and the normal ones are heard at {normals.sample_rate} Hz"
-            )
-        elif each.seconds * normals.sample_rate < normals.samples * (1 - 1e-4):
-            left_out[name] = (
-                f"{each.seconds:.3g} s long, and a window has {normals.samples / normals.sample_rate:.3g} s"
-            )
-    used = {name: each for name, each in found.items() if name not in left_out}
-    windows = None
-    if used:
-        gain = normals.windows.signal.gain
-        windows = cut_windows(used, file, normals.sample_rate, normals.samples, channel, gain)
-        left_out |= windows.left_out
-        left_out |= {name: f"the same sound as {other}" for name, other in windows.same_sound.items()}
-    if windows is None or not len(windows.table):
-        reasons = listed([f"{name}: {reason}" for name, reason in left_out.items()], 10)
-        what = f"none of {len(files)} recording(s) of faults can be used:{reasons}"
+    gain = normals.windows.signal.gain
+    windows = cut_alike(found, file, normals.sample_rate, normals.samples, channel, gain)
+    if not len(windows.table):
+        what = f"none of {len(files)} recording(s) of faults can be used:{with_reasons(windows.left_out, 10)}"
         raise AuscultError(what, str(where), "record faults as the normal sound was: same microphone, place and rate")
-    windows.left_out = left_out
     _refuse_shared(windows, normals, where)
     return windows
 

@@ -26,7 +26,7 @@ from auscult.detector.output import Output
 from auscult.detector.score import judge, remark
 from auscult.detector.sources import CONNECT, Connection, Source, SourceError
 from auscult.detector.stream import cut, to_16_bits
-from auscult.detector.watch import Stop
+from auscult.detector.watch import Counts, Stop
 from auscult.errors import AuscultError
 
 COLUMNS = (
@@ -38,14 +38,6 @@ WAITING = 500
 """Blocks; PyAV's have some thousand samples, a microphone's 0.1 s."""
 SOON, LATEST = 1.0, 60.0
 """Seconds until a source is connected to again, at first and at most."""
-
-
-@dataclass
-class Heard:
-    """Of one run: windows with a score, and those of them that were anomalous."""
-
-    windows: int = 0
-    anomalous: int = 0
 
 
 @dataclass
@@ -67,13 +59,13 @@ class Listener:
     refresh: Callable[[], None] = lambda: None
     written: Callable[[dict[str, Any]], None] = lambda row: None
     soon: float = SOON
-    heard: Heard = field(default_factory=Heard)
+    counts: Counts = field(default_factory=Counts)
 
     _reached: bool = False
     _lost: float | None = None
     _said: str = ""
 
-    def listen(self, stop: Stop) -> Heard:
+    def listen(self, stop: Stop) -> Counts:
         """Until `stop` is set, or the end of a source that has one.
 
         Raises:
@@ -82,7 +74,7 @@ class Listener:
         """
         wait = self.soon
         while not stop.is_set():
-            before = self.heard.windows
+            before = self.counts.scored
             problem = self._connected(stop)
             if stop.is_set() or (problem is None and self.source.ends):
                 break
@@ -93,11 +85,11 @@ class Listener:
             if what != self._said:
                 self._note(f"{what}; trying again")
             self._said = what
-            if self.heard.windows > before:
+            if self.counts.scored > before:
                 wait = self.soon
             stop.wait(wait)
             wait = min(2 * wait, LATEST)
-        return self.heard
+        return self.counts
 
     def _connected(self, stop: Stop) -> SourceError | None:
         """One connection, from its beginning to its end; why it ended, None = so did the source."""
@@ -149,8 +141,8 @@ class Listener:
         verdict = "ANOMALOUS" if anomalous else "normal"
         if found.by_level[0]:
             verdict, note = "check recording", f"check recording: {note}"
-        self.heard.windows += 1
-        self.heard.anomalous += anomalous
+        self.counts.scored += 1
+        self.counts.anomalous += anomalous
         row = self._write(start=float(start[0]), score=score, p_value=p_value, anomalous=anomalous, note=note)
         self.say(f"{start[0]:.1f} s: {score:.6g} (p = {p_value:.3g}) {verdict}{f'; {note}' if note else ''}")
         self.written(row)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -205,3 +206,15 @@ def _names_in(folder: Path) -> list[str]:
             names = [entry.name for entry in islice(entries, 100)]
         found += [prefix + name for name in names if prefix or name != "model" if not _LEFTOVER.fullmatch(name)]
     return sorted(found)
+
+
+def mapping_in(facts: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """From a part of bundle.yaml that is not checked, and that anybody may have written; {} = it holds none."""
+    found = facts.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def number_in(facts: Mapping[str, Any], key: str) -> float:
+    """The same; NaN = it holds none."""
+    found = facts.get(key)
+    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else math.nan

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from auscult.detector.alarms import Event
+from auscult.detector.outbox import Receiver
 from auscult.errors import AuscultError
 
 KEEPALIVE = 30
@@ -55,20 +54,21 @@ class Address:
             AuscultError: no such address, or a password in it.
             OSError: the file cannot be read.
         """
+        # No message repeats the address, not even in part: a password may stand anywhere in a wrong one.
         fix = "use mqtt://[user@]host[:port]/topic, or mqtts:// for TLS"
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise AuscultError(f"--mqtt: {error}", fix=fix) from None
-        if parts.password is not None:  # not repeated: it would stand in a log
+        except ValueError:
+            raise AuscultError("--mqtt is no address of a topic", fix=fix) from None
+        if parts.password is not None:
             what = "--mqtt: a password on the command line can be read by every user of this machine"
             raise AuscultError(what, fix="put it into AUSCULT_MQTT_PASSWORD, or a file: AUSCULT_MQTT_PASSWORD_FILE")
         topic = unquote(parts.path[1:])
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or parts.query or parts.fragment:
-            raise AuscultError("--mqtt is no address of a topic", url, fix)
+            raise AuscultError("--mqtt is no address of a topic", fix=fix)
         if any(mark in topic for mark in "+#\0") or len(topic.encode()) > 60_000:
-            raise AuscultError("--mqtt: a topic to send to has no wildcards (+ or #)", url, fix)
+            raise AuscultError("--mqtt: a topic to send to has no wildcards (+ or #)", fix=fix)
         secret = environment.get("AUSCULT_MQTT_PASSWORD")
         if secret is None and (file := environment.get("AUSCULT_MQTT_PASSWORD_FILE")):
             secret = Path(file).read_text().rstrip("\r\n")
@@ -80,7 +80,7 @@ class Address:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
 
-class Mqtt:
+class Mqtt(Receiver):
     """Sends events to a topic, in a thread of its own.
 
     Args:
@@ -98,6 +98,7 @@ class Mqtt:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError:
             raise AuscultError("MQTT needs paho-mqtt", fix="pip install 'auscult[mqtt]'") from None
+        super().__init__()
         self._address, self._soon, self._seldom = address, soon, seldom
         self._client: Any = Client(CallbackAPIVersion.VERSION2)
         if address.tls:
@@ -107,19 +108,10 @@ class Mqtt:
         self._status = f"{address.topic}/status"
         self._client.will_set(self._status, "offline", 1, True)
         self._client.on_connect, self._client.on_publish = self._connected, self._published
-        self._waiting: queue.Queue[Event] = queue.Queue()
         self._sent: dict[int, Event] = {}
         self._end = 0.0  # of the last wait; 0 = not yet
         self._closing = threading.Event()
         self._refused, self._said = "", ""
-        self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
-
-    def start(self, done: Callable[[Event], None], say: Callable[[str], None]) -> None:
-        self._done, self._say = done, say
-        self._thread.start()
-
-    def put(self, event: Event) -> None:
-        self._waiting.put(event)
 
     def close(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -188,9 +180,5 @@ class Mqtt:
 
     def _published(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         event = self._sent.pop(mid, None)
-        if event is None:
-            return
-        try:
-            self._done(event)
-        except (AuscultError, OSError) as error:
-            self._say(f"--mqtt: alarm {event['id']} arrived, and that cannot be written down: {error}")
+        if event is not None:
+            self._has_arrived(event)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from auscult.data.audio import Channel
 from auscult.detector.folder import sha256_of
 from auscult.detector.recordings import (
     Found,
@@ -20,6 +19,7 @@ from auscult.detector.recordings import (
     look_below,
     odd_levels,
 )
+from auscult.detector.settings import FitSettings
 from auscult.detector.windows import Windows, check_count, cut_windows
 from auscult.errors import AuscultError, listed
 
@@ -63,40 +63,27 @@ class Normals:
         }
 
 
-def gather(
-    folder: Path,
-    file: Path,
-    seconds: float = 0.0,
-    sample_rate: int = 0,
-    channel: Channel = 0,
-    one_mode: bool = False,
-    labels: Path | None = None,
-) -> Normals:
+def gather(folder: Path, file: Path, asked: FitSettings) -> Normals:
     """Look through the recordings below `folder` and cut what can be used of them into windows, which lie in `file`.
-
-    Args:
-        seconds, sample_rate: of a window, Hz; 0 = see `recordings.choose_seconds` and `recordings.choose_rate`.
-        one_mode: sub-folders are days or the like, and no modes of operation.
-        labels: a table that says which recordings are normal, and of which mode (its column `unit`).
 
     Raises:
         AuscultError: recordings missing, unreadable, silent, too short or too few; a mode of one recording.
     """
-    found, other_files = look_below(folder, channel, labels)
+    found, other_files = look_below(folder, asked.channel, asked.labels)
     left_out = odd_levels(found)
-    sample_rate, low = choose_rate(_without(found, left_out), sample_rate, folder)
+    sample_rate, low = choose_rate(_without(found, left_out), asked.sample_rate, folder)
     left_out |= low
-    seconds, short, note = choose_seconds(_without(found, left_out), seconds, folder)
+    seconds, short, note = choose_seconds(_without(found, left_out), asked.seconds, folder)
     left_out |= short
     samples = int(seconds * sample_rate + 1e-6)
     used = _without(found, left_out)
-    windows = cut_windows(used, file, sample_rate, samples, channel)
+    windows = cut_windows(used, file, sample_rate, samples, asked.channel)
     windows.left_out = {**left_out, **windows.left_out}
     windows.notes += [note] if note else []
-    if labels is not None:
-        known = labelled(files_below(folder, "")[0], folder, labels)
+    if asked.labels is not None:
+        known = labelled(files_below(folder, "")[0], folder, asked.labels)
         windows.table["unit"] = [known[name].unit for name in windows.table["name"]]
-    if one_mode:
+    if asked.one_mode:
         windows.table["unit"] = "00"
     check_count(len(windows.table), samples / sample_rate, folder)
     _check_modes(windows.table, folder)

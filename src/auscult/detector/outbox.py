@@ -12,12 +12,13 @@ nothing, for the event is found again, under the same id. Lines of the outbox:
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from auscult.detector.alarms import Alarm, Event, Rule, judgement
 from auscult.detector.output import Lines, Output
@@ -84,19 +85,36 @@ class Outbox:
             self.left.get(line["to"], {}).pop(line["done"], None)
 
 
-class Receiver(Protocol):
-    """Sends events in a thread of its own (execute.py, mqtt.py)."""
+class Receiver:
+    """Sends events in a thread of its own, which `start` begins (execute.py, mqtt.py)."""
 
-    name: str
+    name = ""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[Any] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name=self.name, daemon=True)
 
     def start(self, done: Callable[[Event], None], say: Callable[[str], None]) -> None:
         """Tell `done` of each event that has arrived."""
+        self._done, self._say = done, say
+        self._thread.start()
 
     def put(self, event: Event) -> None:
         """Send it; returns at once."""
+        self._waiting.put(event)
 
     def close(self, seconds: float) -> None:
         """Go on for so long at most, and end."""
+        raise NotImplementedError
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    def _has_arrived(self, event: Event) -> None:
+        try:
+            self._done(event)
+        except (AuscultError, OSError) as error:
+            self._say(f"--{self.name}: alarm {event['id']} arrived, and that cannot be written down: {error}")
 
 
 class Alarms:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -37,14 +37,9 @@ class Lines:
     def close(self) -> None:
         os.close(self.descriptor)
 
-    def read(self) -> list[str]:
-        """All lines that have an end; what follows the last one is cut off."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(self.descriptor, whole)
-            os.fsync(self.descriptor)
-        return content[:whole].decode("utf-8", "replace").split("\n")[:-1]  # not at what else counts as a line's end
+    def read(self) -> Iterator[str]:
+        """All lines that have an end, one by one; what follows the last one is cut off."""
+        return whole_lines(self.path, self.descriptor)
 
     def append(self, line: bytes) -> None:
         """Append one line and wait until the disk has it; on failure nothing of it stays.
@@ -71,6 +66,51 @@ class Lines:
             there = False
         if not there:
             raise AuscultError("the output was moved or removed while in use", str(self.path), "start again")
+
+
+def whole_lines(path: Path, descriptor: int | None = None) -> Iterator[str]:
+    """All lines of a file that have an end, without it, one by one.
+
+    Args:
+        descriptor: of a file that is to be written to; then what follows the last line is cut off.
+    """
+    with open(path, "rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield line[:-1].decode("utf-8", "replace")
+            elif descriptor is not None:
+                os.ftruncate(descriptor, stream.tell() - len(line))
+                os.fsync(descriptor)
+
+
+def rows_of(
+    path: Path, lines: Iterator[str], command: str, check: Callable[[dict[str, Any]], object]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, values by name) of the lines of an output, one by one; of CSV, whose heading names them, every value is text.
+
+    Args:
+        command: that writes it, for messages.
+        check: raises a ValueError, KeyError, TypeError or AttributeError on what is no such line.
+
+    Raises:
+        AuscultError: there is such a line.
+    """
+    columns = None
+    for number, line in enumerate(lines, 1):
+        try:
+            if path.suffix == ".csv":
+                cells = next(csv.reader([line]))
+                if columns is None:
+                    columns = cells
+                    continue
+                row = dict(zip(columns, cells, strict=True))
+            else:
+                row = dict(json.loads(line))
+            check(row)
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, csv.Error) as error:
+            what = f"line {number} is no line of `{command}`"
+            raise AuscultError(what, str(path), "mend the line, or choose another file") from error
+        yield number, row
 
 
 class Output:
@@ -146,11 +186,11 @@ class Output:
     def _check_heading(self) -> None:
         if not self.csv:
             return
-        lines = self._lines.read()
-        if not lines:
+        heading = next(self._lines.read(), None)
+        if heading is None:
             self._lines.append(f"{','.join(self.columns)}\n".encode())
             return
-        known = [form for form in self.forms if ",".join(form) == lines[0]]
+        known = [form for form in self.forms if ",".join(form) == heading]
         if not known:
             raise AuscultError(
                 f"this file is not an output of `{self.command}`", str(self.path), "choose another --out"
@@ -158,19 +198,11 @@ class Output:
         self.columns = known[0]
 
     def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(self._lines.read(), 1):
-            if self.csv and number == 1:
-                continue
-            try:
-                yield number, self._row(line)
-            except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, csv.Error) as error:
-                what = f"line {number} is no line of `{self.command}`"
-                raise AuscultError(what, str(self.path), "mend the line, or choose another --out") from error
+        return rows_of(self.path, self._lines.read(), self.command, self._check_row)
 
-    def _row(self, line: str) -> dict[str, Any]:
-        row = dict(zip(self.columns, next(csv.reader([line])), strict=True)) if self.csv else json.loads(line)
+    def _check_row(self, row: dict[str, Any]) -> None:
+        """Raise what `rows_of` takes for a line of something else."""
         str(row["time"]), row["bundle"]
-        return dict(row)
 
     def _check_bundle(self, number: int, row: dict[str, Any]) -> None:
         digest = row.get("bundle_digest")

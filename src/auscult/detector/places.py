@@ -42,3 +42,15 @@ def require_new_bundle(out: Path, force: bool) -> None:
         raise AuscultError("this exists and is no bundle", str(out), "choose another name")
     if not force:
         raise AuscultError("there is a bundle already", str(out), "choose another name, or replace it with --force")
+
+
+def require_page(out: Path) -> None:
+    """Refuse a place where no page can be written."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise AuscultError("a page is a file whose name ends in .html", str(out), "say --html page.html")
+    if out.is_dir():
+        raise AuscultError("this is a folder, and a page is one file", str(out), "say --html page.html")
+    if not out.parent.is_dir():
+        raise AuscultError("there is no such folder to write the page to", str(out.parent), "make it first")
+    if not os.access(out.parent, os.W_OK):
+        raise AuscultError("the page cannot be written: no permission", str(out.parent), "choose another place")

@@ -18,6 +18,7 @@ from auscult.data.audio import Channel, open_recording, printable
 from auscult.data.own.facts import Facts, facts_of_table
 from auscult.detector.places import require_folder
 from auscult.detector.stream import below
+from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError, listed
 
 LONGEST = 10.0
@@ -218,8 +219,9 @@ def choose_seconds(found: Mapping[str, Found], asked: float, folder: Path) -> tu
     left_out = {name: f"{length:.3g} s long" for name, length in seconds.items() if length < window * (1 - 1e-4)}
     if 2 * len(left_out) > len(found):
         what = f"{len(left_out)} of {len(found)} recordings are shorter than a window of {window:g} s:"
-        lines = listed([f"{name}: {reason}" for name, reason in left_out.items()], 5)
-        raise AuscultError(what + lines, str(folder), f"use fewer --seconds, such as {min(seconds.values()):.3g}")
+        raise AuscultError(
+            what + with_reasons(left_out, 5), str(folder), f"use fewer --seconds, such as {min(seconds.values()):.3g}"
+        )
     if window < SHORTEST:
         what = f"recordings of {window:.3g} s are too short: {SHORTEST:g} s are needed"
         raise AuscultError(what, str(folder), "record for longer")

@@ -65,49 +65,31 @@ class References:
         return found
 
     def plus(self, vectors: np.ndarray, table: pd.DataFrame) -> References:
-        whole = pd.concat([self.table, table[list(self.table)]], ignore_index=True)
-        every = self.vectors if self.backend == "native" else np.concatenate([self.vectors, vectors])
-        return References(every, whole, self.backend, self.k, self.window, self.scaled)
+        """With more of them behind."""
+        together = pd.concat([self.table, table[list(self.table)]], ignore_index=True)
+        if self.backend != "native":
+            vectors = np.concatenate([self.vectors, vectors])
+        return replace(self, vectors=vectors if self.backend != "native" else self.vectors, table=together)
 
 
 def references_of(bundle: Bundle) -> References:
     """The references of a bundle.
 
-    Bundles written before it was kept which windows are of one recording: assumed is that all recordings have equally many, one
-    behind the other, and none shares sound with another. That is right exactly if it gives the left-out scores that the bundle
-    has.
-
     Raises:
-        AuscultError: it does not.
+        AuscultError: it does not say which of them are of one recording.
     """
-    kept = bundle.facts["references"]
     rows = [
         (each["name"], each["number"] + more, each["group"], each["start"] + more * bundle.window, each["labelled"])
-        for each in kept
+        for each in bundle.facts["references"]
         for more in range(each["windows"])
     ]
+    if not rows and bundle.backend != "native":
+        what = "this bundle does not say which windows are of one recording: an older version made it, or they are too many"
+        raise AuscultError(what, str(bundle.folder), "fit again, to the old and the new recordings")
     table = pd.DataFrame(rows, columns=["name", "number", "group", "start", "labelled"])
     own = len(bundle.reference) - sum(update["windows"] for update in bundle.facts["updates"])
     scaled = max(0, own) if z_scored(bundle.trained) else 0
-    if bundle.backend == "native" or kept:
-        return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window, scaled)
-    facts, count = bundle.facts["training"], len(bundle.reference)
-    each, rest = divmod(count, max(1, facts["recordings"]))
-    group, number = np.divmod(np.arange(count), max(1, each))
-    names = [name for name in facts["sha256"] if name not in {**facts["left_out"], **facts.get("same_sound", {})}]
-    if len(names) != facts["recordings"]:
-        names = [f"recording {number}" for number in range(count)]
-    if not rest:
-        columns = {
-            "name": [names[i] for i in group], "number": number, "group": group, "start": number * bundle.window,
-            "labelled": False,
-        }  # fmt: skip
-        assumed = References(bundle.reference, pd.DataFrame(columns), bundle.backend, bundle.k, bundle.window)
-        for way in (replace(assumed, scaled=scaled), assumed):  # the oldest left z-scores as they were
-            if np.allclose(np.sort(way.left_out()), bundle.normal, rtol=1e-5, atol=1e-6):
-                return replace(assumed, scaled=scaled)
-    what = "an older version made this bundle and did not keep which windows are of one recording"
-    raise AuscultError(what, str(bundle.folder), "fit again, to the old and the new recordings")
+    return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window, scaled)
 
 
 def stretches(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -38,6 +38,11 @@ class UnusableError(AuscultError):
     """A recording that can be read, and in which nothing is heard that could be judged."""
 
 
+def verdict_without_score(error: Exception) -> str:
+    """Of a recording that was not scored because of this."""
+    return "unusable" if isinstance(error, UnusableError) else "unreadable"
+
+
 @dataclass
 class FileScore:
     """What a bundle says of a recording: its most anomalous window.
@@ -146,10 +151,11 @@ def score_and_curve(
     elif found.by_level.any() or not judged.all():
         verdict = "check recording"
     start = float(found.start[top])
+    warning = "; ".join(filter(None, (remark(bundle, found), _length(bundle, recording, seconds), *recording.notes)))
     file = FileScore(
         printable(str(path)), seconds, float(found.score[top]), float(bundle.p_values(found.score[top : top + 1])[0]),
         verdict == "ANOMALOUS", start, min(start + bundle.window / bundle.sample_rate, seconds),
-        len(found.score), len(above), _warning(bundle, recording, seconds, found), verdict,
+        len(found.score), len(above), warning, verdict,
         count * bundle.rule.rate, int((above > bundle.normal[-1]).sum()),
     )  # fmt: skip
     return file, found
@@ -164,9 +170,7 @@ def judge(bundle: Bundle, start: Floats, windows: np.ndarray) -> Windows:
     faint, outside = signal.faint(level), signal.outside(level)
     usable = (silence == 0) & ~faint
     score = np.full(len(windows), np.nan)
-    if usable.all():
-        score = bundle.scores(windows)
-    elif usable.any():
+    if usable.any():
         score[usable] = bundle.scores(windows[usable])
     if not np.isfinite(score[usable]).all():
         raise AuscultError("the bundle's score is no number", str(bundle.folder), "fit it again")
@@ -184,21 +188,6 @@ def remark(bundle: Bundle, found: Windows) -> str:
     """What is wrong with the sound of windows, in one line; "" = nothing known."""
     nothing = "nothing but the rounding to 16 bits is heard" if found.faint.all() else ""
     return "; ".join(filter(None, (_silence(found), nothing, _level(found), _clipped(bundle, found))))
-
-
-def _warning(bundle: Bundle, recording: Recording, seconds: float, found: Windows) -> str:
-    """Everything that is wrong with the recording, in one line."""
-    return "; ".join(
-        problem
-        for problem in (
-            _silence(found),
-            _level(found),
-            _clipped(bundle, found),
-            _length(bundle, recording, seconds),
-            *recording.notes,
-        )
-        if problem
-    )
 
 
 def _silence(found: Windows) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -121,15 +120,15 @@ class Stream:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown.
+    """An address as it may be shown: cameras take passwords before the host and in the query.
 
-    >>> without_password("rtsp://user:secret@camera:554/sound"), without_password("a/b.wav")
-    ('rtsp://camera:554/sound', 'a/b.wav')
+    >>> without_password("rtsp://user:secret@camera:554/sound"), without_password("http://camera/sound?pwd=secret")
+    ('rtsp://camera:554/sound', 'http://camera/sound')
+    >>> without_password("rtsp://user:se/cr?et@camera/sound"), without_password("a/b.wav")
+    ('rtsp://camera/sound', 'a/b.wav')
     """
-    parts = urlsplit(address)
-    if "@" not in parts.netloc:
-        return address
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    scheme, mark, rest = address.partition("://")
+    return scheme + mark + rest.rpartition("@")[2].partition("?")[0] if mark else address
 
 
 def _is_pipe(path: str) -> bool:
@@ -186,13 +185,9 @@ class Microphone:
             rate, there = int(facts["default_samplerate"]), int(facts["max_input_channels"])
             channels = there if self._channel == "mean" else min(there, self._channel + 1)
             stream = library.InputStream(
-                device=self._device,
-                channels=channels,
-                samplerate=rate,
-                blocksize=rate // 10,
-                dtype="float32",
+                device=self._device, channels=channels, samplerate=rate, blocksize=rate // 10, dtype="float32",
                 callback=heard,
-            )
+            )  # fmt: skip
             stream.start()
         except (library.PortAudioError, ValueError) as error:
             raise SourceError(f"no microphone ({error})", self.name, f"one of these: {self._inputs()}") from None

@@ -4,6 +4,7 @@ threshold, and p-values."""
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -196,6 +197,12 @@ def require_different(normal: np.ndarray, where: str, distances: bool) -> None:
         what = f"the normal windows are all alike (left-out scores from {normal.min():.3g} to {normal.max():.3g})"
         fix = "record the machine at different times, or listen to another channel (--channel)"
         raise AuscultError(f"{what}: there is nothing to tell apart", where, fix)
+
+
+OF_RATE = re.compile(
+    r"the rate of false alarms is |the threshold comes from |\d+ (recordings|windows) are .*few for a rate "
+)
+"""How notes begin that hold for one rate: these, and that of `enough.default_rate`."""
 
 
 def notes_on(rule: Threshold, recordings: int, windows: int) -> list[str]:

@@ -27,7 +27,7 @@ import pandas as pd
 
 from auscult.data.audio import printable
 from auscult.detector.drift import interval, surprise
-from auscult.detector.enough import cross_fitted, default_rate, notes_on_check
+from auscult.detector.enough import DIFFER, cross_fitted, notes_on_check
 from auscult.detector.fit import embed_all, name_of
 from auscult.detector.folder import Bundle, load, sha256_of
 from auscult.detector.manifest import MOST_BYTES, file_names, write_manifest
@@ -38,9 +38,9 @@ from auscult.detector.references import References, references_of, stretches
 from auscult.detector.score import NOTABLE
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import recordings
-from auscult.detector.thresholds import choose, notes_on, require_different
+from auscult.detector.thresholds import OF_RATE, choose, notes_on, require_different
 from auscult.detector.verdict import alikeness, effective
-from auscult.detector.windows import cut_windows
+from auscult.detector.windows import cut_alike
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
@@ -54,7 +54,7 @@ class Updated:
     """What became of a bundle.
 
     Attributes:
-        bundle: as it is now, `before`: as it was; `kept`: where that lies if the new one took its place.
+        bundle: as it is now; kept: where the old one lies if the new one took its place.
         left_out: recordings that were not taken in, and why.
         notes: what a user should know.
         still_above: share of the new windows above the new threshold, each scored without its own recording; NaN: they are
@@ -62,7 +62,6 @@ class Updated:
     """
 
     bundle: Bundle
-    before: Bundle
     kept: Path | None
     left_out: dict[str, str]
     notes: list[str]
@@ -70,14 +69,17 @@ class Updated:
 
 
 @dataclass
-class _Heard:
-    """New recordings as windows, with their embeddings [n, D] and what each window scored before [n]; `table` as in
-    `References`."""
+class _New:
+    """New recordings as windows, with their embeddings [n, D] and what each window scored before [n]; the table of the windows
+    is one of `References`."""
 
     normals: Normals
-    table: pd.DataFrame
     vectors: np.ndarray
     score: Floats
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.normals.windows.table
 
 
 def update(
@@ -115,12 +117,12 @@ def update(
     with atomic_folder(target) as part:
         work = part / "work.s16"
         files = _unknown(bundle, [Path(path) for path in new], left_out)
-        heard = _heard(bundle, files, work, false_alarms, left_out) if files else None
-        if heard is None or not _new_to(references, heard, left_out):
+        added = _cut(bundle, files, work, false_alarms, left_out) if files else None
+        if added is None or not _without_known(added, references, left_out):
             lines = [f"{name}: {reason}" for name, reason in left_out.items()] or ["there are no recordings"]
             raise AuscultError(f"nothing new:{listed(lines)}", str(folder), "give recordings that it does not know")
-        entry, notes = _compared(bundle, heard, force)
-        facts, still_above = _write(bundle, references, heard, part)
+        entry, notes = _compared(bundle, added, force)
+        facts, still_above = _write(bundle, references, added, part)
         work.unlink()
         if out is not None:
             facts["name"] = name_of(target)
@@ -132,7 +134,7 @@ def update(
             kept = target.with_name(f"{target.name}.{bundle.digest[:8]}")
             with atomic_folder(kept) as copy:
                 shutil.copytree(target, copy, dirs_exist_ok=True)
-    return Updated(load(target), bundle, kept, left_out, notes, still_above)
+    return Updated(load(target), kept, left_out, notes, still_above)
 
 
 # ------------------------------------------------------------------------------------------------------- what is taken in
@@ -153,44 +155,34 @@ def _unknown(bundle: Bundle, paths: Sequence[Path], left_out: dict[str, str]) ->
     return files
 
 
-def _heard(
+def _cut(
     bundle: Bundle, files: Mapping[str, Path], work: Path, labelled: bool, left_out: dict[str, str]
-) -> _Heard | None:
+) -> _New | None:
     """Recordings cut as the bundle's, with its scores; None if nothing of them can be used."""
     folder = Path(os.path.commonpath([path.parent for path in files.values()]))
     refuse_faulty(files, printable(folder))
     found = look_at(files, bundle.channel, printable(folder))
-    seconds = bundle.window / bundle.sample_rate
-    for name, each in found.items():
-        if each.rate < bundle.sample_rate:
-            left_out[name] = f"recorded at {each.rate} Hz, and the bundle listens to {bundle.sample_rate} Hz"
-        elif each.seconds < seconds * (1 - 1e-4):
-            left_out[name] = f"{each.seconds:.3g} s long, and a window is {seconds:g} s"
-    used = {name: each for name, each in found.items() if name not in left_out}
-    if not used:
-        return None
-    windows = cut_windows(used, work, bundle.sample_rate, bundle.window, bundle.channel, bundle.signal.gain)
-    below = [name.partition("/")[2].rpartition("/")[0] for name in windows.table["name"]]
-    windows.table["unit"] = [unit or "00" for unit in below]
+    windows = cut_alike(found, work, bundle.sample_rate, bundle.window, bundle.channel, bundle.signal.gain)
     left_out |= windows.left_out
-    left_out |= {name: f"the same sound as {other}" for name, other in windows.same_sound.items()}
     if not len(windows.table):
         return None
-    sums = {name: sha256_of(each.path) for name, each in used.items() if name not in left_out}
-    normals = Normals(folder, windows, used, sums, bundle.sample_rate, bundle.window, 0)
+    below = [name.partition("/")[2].rpartition("/")[0] for name in windows.table["name"]]
+    windows.table = windows.table.assign(unit=[unit or "00" for unit in below], labelled=labelled)
+    sums = {name: sha256_of(each.path) for name, each in found.items() if name not in left_out}
+    normals = Normals(folder, windows, found, sums, bundle.sample_rate, bundle.window, 0)
     vectors, own = embed_all(bundle.trained, windows.audio)
-    return _Heard(normals, windows.table.assign(labelled=labelled), vectors, bundle.of_embeddings(vectors, own))
+    return _New(normals, vectors, bundle.of_embeddings(vectors, own))
 
 
-def _new_to(references: References, heard: _Heard, left_out: dict[str, str]) -> bool:
+def _without_known(new: _New, references: References, left_out: dict[str, str]) -> bool:
     """Leave out windows that a reference is of, too (a copy in another format); whether others are left.
 
     Only the samples of whole windows can be compared, for the old sound is not kept: a cut that begins elsewhere, or a copy that
     has lost something (MP3), is not recognised.
     """
-    old, names = references.table, heard.table["name"].astype(str).tolist()
-    group = heard.table["group"].to_numpy() + 1 + max(old["group"], default=-1)
-    start, same = heard.table["start"].to_numpy().copy(), references.same(heard.vectors)
+    old, names = references.table, new.table["name"].astype(str).tolist()
+    group = new.table["group"].to_numpy() + 1 + max(old["group"], default=-1)
+    start, same = new.table["start"].to_numpy().copy(), references.same(new.vectors)
     for row in np.flatnonzero(same >= 0).tolist():
         twin, mine = old.iloc[same[row]], group == group[row]
         start[mine] += twin["start"] - start[row]
@@ -198,22 +190,21 @@ def _new_to(references: References, heard: _Heard, left_out: dict[str, str]) -> 
         if all(same[other] >= 0 for other, name in enumerate(names) if name == names[row]):
             left_out[names[row]] = f"the same sound as {twin['name']}"
     keep = same < 0
-    heard.table = heard.table.assign(group=group, start=start)[keep].reset_index(drop=True)
-    heard.normals.windows.table = heard.table
-    heard.vectors, heard.score = heard.vectors[keep], heard.score[keep]
-    heard.normals.sums = {name: digest for name, digest in heard.normals.sums.items() if name not in left_out}
+    new.normals.windows.table = new.table.assign(group=group, start=start)[keep].reset_index(drop=True)
+    new.vectors, new.score = new.vectors[keep], new.score[keep]
+    new.normals.sums = {name: digest for name, digest in new.normals.sums.items() if name not in left_out}
     return bool(keep.any())
 
 
 # ------------------------------------------------------------------------------------------------ whether it is normal sound
-def _compared(bundle: Bundle, heard: _Heard, force: bool) -> tuple[dict[str, Any], list[str]]:
+def _compared(bundle: Bundle, new: _New, force: bool) -> tuple[dict[str, Any], list[str]]:
     """What the manifest says of the update, and notes.
 
     Raises:
         AuscultError: more windows of the new recordings are above the threshold than chance allows, or most of them.
     """
     rate, threshold, notes = bundle.rule.rate, bundle.threshold, []
-    table = heard.table.assign(above=heard.score > threshold)
+    table = new.table.assign(above=new.score > threshold)
     above, false_alarms = int(table["above"].sum()), bool(table["labelled"].iloc[0])
     # Windows of one recording are alike: what is counted are recordings, each by its share of windows.
     shares = table.groupby("group")["above"].mean()
@@ -225,7 +216,7 @@ def _compared(bundle: Bundle, heard: _Heard, force: bool) -> tuple[dict[str, Any
             f"{above} of {len(table)} new windows, of {len(shares)} recordings, score above the threshold: "
             f"{above / len(table):.0%} (95 % interval {low:.0%} to {high:.0%}), where {rate:.0%} of normal ones do"
         )
-    signal = heard.normals.windows.signal
+    signal = new.normals.windows.signal
     for by, word in (
         (signal.highest - bundle.signal.highest, "louder"),
         (bundle.signal.lowest - signal.lowest, "softer"),
@@ -236,26 +227,25 @@ def _compared(bundle: Bundle, heard: _Heard, force: bool) -> tuple[dict[str, Any
             )
     if too_many and not force:
         fix = "is the machine in order? leave out what is no normal sound; if all of it is, say so with --force"
-        raise AuscultError("; ".join(notes), str(heard.normals.folder), fix)
+        raise AuscultError("; ".join(notes), str(new.normals.folder), fix)
     entry = {
         "parent": bundle.digest, "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recordings": int(table["name"].nunique()), "windows": len(table), "above": above, "false_alarms": false_alarms,
         "rate": rate, "threshold_before": threshold, "forced": too_many,
     }  # fmt: skip
-    return entry, notes + heard.normals.windows.notes
+    return entry, notes + new.normals.windows.notes
 
 
 # -------------------------------------------------------------------------------------------------------- the bundle anew
-def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) -> tuple[dict[str, Any], float]:
+def _write(bundle: Bundle, references: References, new: _New, part: Path) -> tuple[dict[str, Any], float]:
     """Write every file but bundle.yaml, whose content is returned; and the share of the new windows that is still above."""
     count, native, rate = len(bundle.normal), bundle.backend == "native", bundle.rule.rate
-    grown, known = references.plus(heard.vectors, heard.table), bundle.facts["training"]
+    grown, known = references.plus(new.vectors, new.table), bundle.facts["training"]
     rows = stretches(grown.table) if len(references.table) else []
-    training, alike = _training(known, heard.normals.facts()), bundle.known.alike
-    before = references.recordings or int(known["recordings"])
+    training, alike = _training(known, new.normals.facts()), bundle.known.alike
     if native:
-        normal = np.concatenate([bundle.normal, heard.score])
-        recordings = before + int(heard.table["group"].nunique())
+        normal = np.concatenate([bundle.normal, new.score])
+        recordings = bundle.recordings + int(new.table["group"].nunique())
     else:
         if not rows or grown.vectors.nbytes > MOST_BYTES["reference.npy"] - 1000:
             what = f"{len(grown.vectors)} windows are more than a bundle can be updated to"
@@ -263,19 +253,20 @@ def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) ->
         np.save(part / "reference.npy", grown.vectors)
         normal, recordings = grown.left_out()[grown.counted], grown.recordings
         group = grown.table.loc[grown.counted, "group"].to_numpy()
-        alike, training["above_by_others"] = alikeness(normal, group), list(cross_fitted(normal, group, rate))
+        alike, check = alikeness(normal, group), cross_fitted(normal, group, rate)
+        training["above_by_others"] = list(check)
+        training["notes"] = [note for note in training["notes"] if not note.startswith(DIFFER)]
+        training["notes"] += notes_on_check(*check, rate)
     require_different(normal, str(bundle.folder), distances=not native)
     rule, independent = choose(normal, rate, bundle.rule.by), effective(len(normal), recordings, alike)
     np.save(part / "normal.npy", np.sort(normal))
     shutil.copytree(bundle.folder / "model", part / "model")
-    stale = {default_rate(bundle.known.effective, before)[1], *notes_on(bundle.rule, before, count)}
-    stale |= set(_on_check(known, rate))
-    training["notes"] = [note for note in training["notes"] if note not in stale]
-    training["notes"] += notes_on(rule, recordings, len(normal)) + _on_check(training, rate)
-    old, new = bundle.signal, heard.normals.windows.signal
+    training["notes"] = [note for note in training["notes"] if not OF_RATE.match(note)]
+    training["notes"] += notes_on(rule, recordings, len(normal))
+    old, added = bundle.signal, new.normals.windows.signal
     signal = SignalRange(
-        gain=old.gain, lowest=min(old.lowest, new.lowest), highest=max(old.highest, new.highest),
-        silence=max(old.silence, new.silence), clipped=max(old.clipped, new.clipped),
+        gain=old.gain, lowest=min(old.lowest, added.lowest), highest=max(old.highest, added.highest),
+        silence=max(old.silence, added.silence), clipped=max(old.clipped, added.clipped),
     )  # fmt: skip
     facts = {
         **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training, "references": rows,
@@ -283,13 +274,6 @@ def _write(bundle: Bundle, references: References, heard: _Heard, part: Path) ->
         "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
     }  # fmt: skip
     return facts, float((normal[count:] > rule.value).mean()) if len(normal) > count else math.nan
-
-
-def _on_check(training: Mapping[str, Any], rate: float) -> list[str]:
-    found = training.get("above_by_others")
-    if not isinstance(found, list) or [type(each) for each in found] != [int, int]:
-        return []
-    return notes_on_check(found[0], found[1], rate)
 
 
 def _training(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -186,14 +186,14 @@ def _correlation(z: Floats, block: np.ndarray, recordings: int) -> tuple[float, 
 def _shares(known: Known, rho: float) -> tuple[Floats, Floats]:
     """Shares of windows above the threshold and above every normal window, in `_POINTS` equally likely normal recordings.
 
-    The second are all zero where the threshold is the highest normal score, or above it.
+    The two are the same where the rate is smaller than what so few independent scores can tell.
     """
     # Points that fill the cube evenly (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018).
     step = 1.2207440846057596 ** -np.arange(1, 4)
     first, second, third = ((0.5 + np.outer(step, np.arange(_POINTS))) % 1).clip(1e-9, 1 - 1e-9)
     weight, top = known.effective + 1, 1 / (known.effective + 1)
     share = betaincinv(known.rate * weight, (1 - known.rate) * weight, first)
-    highest = np.zeros(_POINTS)
+    highest = share
     if top < known.rate:
         highest = share * betaincinv(top * weight, (known.rate - top) * weight, second)
 

@@ -18,30 +18,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from auscult.detector.finished import finished
 from auscult.detector.journal import Journal, State
+from auscult.detector.places import require_folder
+from auscult.detector.words import reason
 from auscult.errors import AuscultError
+
+if TYPE_CHECKING:
+    from auscult.detector.score import FileScore
 
 PATIENCE = 30.0
 """Seconds for which a file must be unchanged before it is taken for whole without proof, or for unreadable: a writer may
 pause."""
 DEATHS = 3
 """How often the program may end while it reads a file, before the file is left out."""
-
-
-class Scored(Protocol):
-    """What is used of `auscult.detector.score.FileScore`."""
-
-    seconds: float
-    score: float
-    p_value: float
-    anomalous: bool
-    start: float
-    end: float
-    warning: str
-    verdict: str
 
 
 class Stop:
@@ -97,12 +89,12 @@ class Watcher:
         written: is told of each line, after it is on the disk.
     """
 
-    score: Callable[[Path], Scored]
+    score: Callable[[Path], FileScore]
     folder: Path
     journal: Journal
     suffixes: Sequence[str]
     patience: float = PATIENCE
-    apart: Callable[[Path], Scored] | None = None
+    apart: Callable[[Path], FileScore] | None = None
     say: Callable[[str], None] = lambda line: None
     clock: Callable[[], float] = time.monotonic
     refresh: Callable[[], None] = lambda: None
@@ -139,7 +131,7 @@ class Watcher:
                 return False
             content = _digest(path) if self.journal.knows(known.state) else ""
         except (OSError, AuscultError) as error:
-            return self._failed(known, _reason(error), "", rested)
+            return self._failed(known, reason(error), "", rested)
         if self.journal.has_content(known.state, content):
             return True  # touched, moved back, or on a drive that was mounted anew
         deaths = self.journal.begin(known.state.file)
@@ -150,7 +142,7 @@ class Watcher:
                 return False
             content = content or _digest(path)
         except OSError as error:
-            return isinstance(error, FileNotFoundError) or self._failed(known, problem or _reason(error), "", rested)
+            return isinstance(error, FileNotFoundError) or self._failed(known, problem or reason(error), "", rested)
         if found is None:
             return self._failed(known, problem, content, rested)
         row = {key: getattr(found, key) for key in ("seconds", "score", "p_value", "anomalous", "start", "end")}
@@ -166,7 +158,7 @@ class Watcher:
         self.written(full)
         return True
 
-    def _scored(self, path: Path, name: str, deaths: int) -> tuple[str, Scored | None]:
+    def _scored(self, path: Path, name: str, deaths: int) -> tuple[str, FileScore | None]:
         """("", score) or (why there is none, None). A file during whose reading the program has ended is read apart."""
         score = self.score
         try:
@@ -180,7 +172,7 @@ class Watcher:
                 return "", found
             return "the score is no finite number", None
         except Exception as error:  # one file must not keep the others waiting, whatever is wrong with it
-            return _reason(error), None
+            return reason(error), None
         finally:
             self.journal.end(name)
 
@@ -209,7 +201,7 @@ class Watcher:
                 if inside == self.folder:
                     raise
                 if not isinstance(error, FileNotFoundError):
-                    self._unreadable(inside, "/", _reason(error))
+                    self._unreadable(inside, "/", reason(error))
                 continue
             for entry in entries:
                 if entry.name.startswith("."):
@@ -225,7 +217,7 @@ class Watcher:
                         self._unreadable(path, "", "a link to a folder, which is not followed")
                 except OSError as error:
                     if path.is_symlink() or not isinstance(error, FileNotFoundError):  # otherwise gone meanwhile
-                        self._unreadable(path, "", _reason(error))
+                        self._unreadable(path, "", reason(error))
 
     def _unreadable(self, path: Path, mark: str, problem: str) -> None:
         """A line about an entry that is no file to be read, once."""
@@ -244,8 +236,7 @@ def watch(watcher: Watcher, interval: float = 1.0, once: bool = False, stop: Sto
     Raises:
         AuscultError: no such folder at the start, or the output cannot be written.
     """
-    if not watcher.folder.is_dir():
-        raise AuscultError("there is no such folder", str(watcher.folder), "give the folder in which recordings arrive")
+    require_folder(watcher.folder, "recordings", "give the folder in which recordings arrive")
     stop, away = stop or Stop(), False
     first = math.inf
     while not stop.is_set():
@@ -282,14 +273,6 @@ def _name(path: Path, folder: Path) -> str:
     """A record is a line of UTF-8, whatever a file system takes for a name; two names never become one."""
     name = path.relative_to(folder).as_posix().replace("\\", "\\\\")
     return name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r").replace("\n", "\\n")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, AuscultError):
-        return error.what
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}"
 
 
 def _digest(path: Path) -> str:

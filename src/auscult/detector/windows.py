@@ -92,6 +92,26 @@ def cut_windows(
     return made
 
 
+def cut_alike(
+    found: Mapping[str, Found], file: Path, sample_rate: int, samples: int, channel: Channel, gain: float
+) -> Windows:
+    """Cut recordings as others were cut before; `left_out` says what does not fit and why. There may be no window at all."""
+    left_out = {}
+    for name, each in found.items():
+        if each.rate < sample_rate:
+            left_out[name] = f"recorded at {each.rate} Hz only, and {sample_rate} Hz are heard"
+        elif each.seconds * sample_rate < samples * (1 - 1e-4):
+            left_out[name] = f"{each.seconds:.3g} s long, and a window has {samples / sample_rate:.3g} s"
+    used = {name: each for name, each in found.items() if name not in left_out}
+    if not used:
+        empty = pd.DataFrame(columns=["name", "number", "start", "unit", "group"])
+        return Windows(np.empty((0, samples), np.int16), empty, SignalRange(gain=gain), left_out)
+    made = cut_windows(used, file, sample_rate, samples, channel, gain)
+    copied = {name: f"the same sound as {other}" for name, other in made.same_sound.items()}
+    made.left_out = {**left_out, **made.left_out, **copied}
+    return made
+
+
 def _filled(blocks: Iterable[np.ndarray], samples: int) -> Iterable[np.ndarray]:
     """The sound without mirroring: a recording that is a window but for the rounding of its rate gets its last sample."""
     length = 0

@@ -31,12 +31,9 @@ def environment(package: str) -> Any:
     except ModuleNotFoundError:
         raise AuscultError("the page needs jinja2", fix="pip install jinja2") from None
     made = Environment(
-        loader=FunctionLoader(lambda name: read(package, name)),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=FunctionLoader(lambda name: read(package, name)), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     made.filters["marked"] = marked
     made.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
     made.policies["json.dumps_kwargs"] = {"sort_keys": False}

@@ -165,14 +165,10 @@ def _within(seconds: float, url: str, headers: dict[str, str], patience: Patienc
     try:
         found = outcome.get(timeout=seconds)
     except Empty:
-        if there.is_set():  # busy
-            return _raised(outcome.get())
-        late.set()
-        raise Trouble(f"no answer within {patience.reach:g} s", answered=False) from None
-    return _raised(found)
-
-
-def _raised(found: requests.Response | BaseException) -> requests.Response:
+        if not there.is_set():
+            late.set()
+            raise Trouble(f"no answer within {patience.reach:g} s", answered=False) from None
+        found = outcome.get()  # busy
     if isinstance(found, BaseException):
         raise found
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,8 +13,11 @@ from auscult.detector.fit import Fitted
 from auscult.detector.folder import Bundle
 from auscult.detector.normals import Normals
 from auscult.detector.page.charts import distribution, scale
-from auscult.detector.page.parts import about, counted, in_words, number, place, require_page, write_page
+from auscult.detector.page.parts import about, in_words, number, place, write_page
 from auscult.detector.page.sounds import alone
+from auscult.detector.places import require_page
+from auscult.detector.thresholds import needed
+from auscult.detector.words import counted
 
 SHOWN = 6
 """Recordings least like the others."""
@@ -69,17 +71,18 @@ class FitPage:
             self.out, "fit.html.j2", bundle=about(bundle), units=facts["units"], notes=facts["notes"],
             left_out=_left_out(facts), unused=f"{unused:.0f} s" if unused > 0.05 * facts["seconds"] else "",
             spread=distribution(at, [], f"How often normal sound has which score; {in_words(at)}"),
-            needed=needed(bundle.rule.rate, facts["recordings"]), number=number, odd=[_shown(bundle, one) for one in self.odd],
+            needed=smaller_rates(bundle.rule.rate, facts["recordings"]), number=number,
+            odd=[_shown(bundle, one) for one in self.odd],
         )  # fmt: skip
 
 
-def needed(rate: float, recordings: int) -> list[tuple[str, str, str]]:
+def smaller_rates(rate: float, recordings: int) -> list[tuple[str, str, str]]:
     """For the rate in force and smaller ones: the rate, false alarms a day at a recording an hour, and recordings missing."""
     found = []
     for each in [rate, *(smaller for smaller in RATES if smaller < rate)]:
-        wanted = math.ceil(1 / each - 1e-9) - 1
-        missing = f"{counted(wanted - recordings, 'more recording')}" if wanted > recordings else "enough"
-        found.append((f"{100 * each:.3g} %", f"{24 * each:.3g}", f"{wanted:,}: {missing}"))
+        count = needed(each)
+        missing = counted(count - recordings, "more recording") if count > recordings else "enough"
+        found.append((f"{100 * each:.3g} %", f"{24 * each:.3g}", f"{count:,}: {missing}"))
     return found
 
 

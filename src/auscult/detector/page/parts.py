@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from auscult import __version__
 from auscult.data.audio import printable
 from auscult.detector.folder import Bundle
+from auscult.detector.manifest import number_in
 from auscult.detector.page.charts import Scale
-from auscult.errors import AuscultError
+from auscult.detector.words import clock, counted
 from auscult.files import atomic_file
 from auscult.pages.rendering import environment, read, shared
 from auscult.pages.spectrogram import STYLE
 
 PACKAGE = "auscult.detector.page"
-SUFFIXES = (".html", ".htm")
 A_DAY = (("every hour", 24), ("every 10 minutes", 144), ("every minute", 1440))
 """How often a recording comes."""
-
-
-def require_page(out: Path) -> None:
-    """Refuse a place where no page can be written, before the work.
-
-    Raises:
-        AuscultError: no name of a page, a folder, or a folder that is not there or not to be written to.
-    """
-    if out.suffix.lower() not in SUFFIXES:
-        raise AuscultError("a page is a file whose name ends in .html", str(out), "say --html page.html")
-    if out.is_dir():
-        raise AuscultError("this is a folder, and a page is one file", str(out), "say --html page.html")
-    if not out.parent.is_dir():
-        raise AuscultError("there is no such folder to write the page to", str(out.parent), "make it first")
-    if not os.access(out.parent, os.W_OK):
-        raise AuscultError("the page cannot be written: no permission", str(out.parent), "choose another place")
 
 
 def write_page(out: Path, template: str, **values: Any) -> Path:
@@ -62,33 +47,15 @@ def number(value: float) -> str:
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """
-    >>> counted(1, "recording"), counted(1200, "recording")
-    ('1 recording', '1,200 recordings')
-    """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def place(start: float, end: float) -> str:
     """Where a window lies: "0:05.0 to 0:15.0"; with hours where there are some."""
     return f"{clock(start)} to {clock(end)}"
 
 
-def clock(seconds: float) -> str:
-    """
-    >>> clock(5.04), clock(3725.0)
-    ('0:05.0', '1:02:05.0')
-    """
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
-
-
 def about(bundle: Bundle) -> dict[str, Any]:
     """What both pages say of a bundle, as text."""
     training = bundle.facts["training"]
-    recordings, seconds = (_known(training.get(key)) for key in ("recordings", "seconds"))
+    recordings, seconds = np.nan_to_num([number_in(training, key) for key in ("recordings", "seconds")]).tolist()
     fitted = datetime.fromtimestamp((bundle.folder / "normal.npy").stat().st_mtime)
     above = int((bundle.normal > bundle.threshold).sum())
     return {
@@ -101,11 +68,6 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "digest": bundle.digest, "method": bundle.method, "score": bundle.backend, "hz": f"{bundle.sample_rate} Hz",
         "channel": "mean of all" if bundle.channel == "mean" else str(bundle.channel),
     }  # fmt: skip
-
-
-def _known(value: Any) -> float:
-    """A number of a file that anybody may have written."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
 
 
 def in_words(at: Scale) -> str:

@@ -13,9 +13,11 @@ import numpy as np
 
 from auscult.detector.folder import Bundle
 from auscult.detector.page.charts import MARKS, Scale, distribution, mark, over_recordings, over_time, scale
-from auscult.detector.page.parts import about, counted, in_words, number, place, require_page, short_names, write_page
-from auscult.detector.page.sounds import Normal, NormalSounds, alone, beside, heard
-from auscult.detector.score import FileScore, UnusableError, Windows
+from auscult.detector.page.parts import about, in_words, number, place, short_names, write_page
+from auscult.detector.page.sounds import Normal, NormalSounds, alone, beside, windows_at
+from auscult.detector.places import require_page
+from auscult.detector.score import FileScore, Windows, verdict_without_score
+from auscult.detector.words import LABELS, counted, reason, rounded, tally
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 
@@ -28,7 +30,6 @@ LONG = 8
 """Windows from which on the scores within a recording are drawn."""
 ORDER = ("ANOMALOUS", "check recording", "unusable", "unreadable", "normal")
 """Of the list, the worst first."""
-LABELS = {"check recording": "to check"}
 
 
 @dataclass
@@ -72,10 +73,9 @@ class ScorePage:
             verdict = found.verdict if found.verdict in ORDER else "check recording"
             self.rows.append(Row(path, verdict, found, "", windows.start, windows.score))
             return
-        verdict = "unusable" if isinstance(error, UnusableError) else "unreadable"
-        what, fix = str(getattr(error, "what", error)), str(getattr(error, "fix", ""))
-        empty = np.empty(0)
-        self.rows.append(Row(path, verdict, None, f"{what}; {fix}" if fix else what, empty, empty))
+        assert error is not None
+        problem = "; ".join(filter(None, (reason(error), getattr(error, "fix", ""))))
+        self.rows.append(Row(path, verdict_without_score(error), None, problem, np.empty(0), np.empty(0)))
 
     def write(self) -> Path:
         """Write the page.
@@ -88,15 +88,15 @@ class ScorePage:
             row.name = name
         worst = sorted(self.rows, key=lambda row: row.key)
         alarms, left = self._alarms(worst)
-        scored = [row for row in self.rows if row.found]
-        at = scale(self.bundle.threshold, self.bundle.normal, [row.found.score for row in scored if row.found])
+        scores = [row.found.score for row in self.rows if row.found]
+        at = scale(self.bundle.threshold, self.bundle.normal, scores)
         return write_page(
             self.out, "score.html.j2", bundle=about(self.bundle), folder=folder, summary=summary(self.rows),
             counts=Counter(row.verdict for row in self.rows), labels=LABELS, verdicts=ORDER,
             rows=[self._listed(row) for row in worst], recordings=self._recordings(at), curves=self._curves(worst),
-            beyond=sum(row.found.score > at.high for row in scored if row.found), number=number, alarms=alarms, left=left,
-            normal=self.normal, spread=self._spread(at), keys=_keys({row.verdict for row in scored}),
-            many=any(len(row.start) > 1 for row in scored), anomalous=sum(row.verdict == "ANOMALOUS" for row in scored),
+            beyond=sum(score > at.high for score in scores), number=number, alarms=alarms, left=left,
+            normal=self.normal, spread=self._spread(at), keys=_keys({row.verdict for row in self.rows}),
+            many=any(len(row.start) > 1 for row in self.rows),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------------ list, charts
@@ -149,7 +149,7 @@ class ScorePage:
 
     def _pictures(self, row: Row, found: FileScore) -> str:
         try:
-            (window,) = heard(self.bundle, row.path, [round(found.start * self.bundle.sample_rate)])
+            (window,) = windows_at(self.bundle, row.path, [round(found.start * self.bundle.sample_rate)])
             if not len(window):
                 raise AuscultError("it is shorter than it was")
             normal = self.normal.nearest(window) if self.normal else None
@@ -159,7 +159,7 @@ class ScorePage:
             captions = (caption, escape(self._of_normal(normal)))
             return beside(self.bundle, window, normal, self.normal.next_to(normal), captions)
         except (AuscultError, OSError) as error:  # it was there a moment ago
-            return f"<p>Not shown: {escape(str(getattr(error, 'what', error)))}.</p>"
+            return f"<p>Not shown: {escape(reason(error))}.</p>"
 
     def _of_normal(self, normal: Normal) -> str:
         words = f"{normal.name}, {place(normal.start, normal.start + len(normal.window) / self.bundle.sample_rate)}"
@@ -169,12 +169,8 @@ class ScorePage:
 
 
 def summary(rows: list[Row]) -> str:
-    """ "42 recordings: 39 normal, 2 ANOMALOUS, 1 to check, 0 unreadable" """
-    count = Counter(row.verdict for row in rows)
-    named = [("normal", "normal"), ("ANOMALOUS", "ANOMALOUS"), ("check recording", "to check")]
-    named += [("unusable", "unusable")] if count["unusable"] else []
-    parts = [f"{count[verdict]:,} {name}" for verdict, name in [*named, ("unreadable", "unreadable")]]
-    return f"{counted(len(rows), 'recording')}: {', '.join(parts)}"
+    """ "42 recordings: 39 normal, 2 ANOMALOUS, 1 to check" """
+    return f"{counted(len(rows), 'recording')}: {', '.join(words for _, words in tally(row.verdict for row in rows))}"
 
 
 def why(found: FileScore, bundle: Bundle) -> str:
@@ -187,16 +183,12 @@ def why(found: FileScore, bundle: Bundle) -> str:
         side = "above" if found.score > bundle.threshold else "not above"
         parts = [f"{side} the threshold of {number(bundle.threshold)}", usual]
     else:
-        expected = getattr(found, "expected", bundle.rule.rate * found.windows)
         parts = [
-            f"{found.above:,} of {found.windows:,} windows above the threshold, {_rounded(expected)} expected of normal sound",
+            f"{found.above:,} of {found.windows:,} windows above the threshold, "
+            f"{rounded(found.expected)} expected of normal sound",
             f"in its most anomalous one, {usual}",
         ]
     return "; ".join([*parts, found.warning] if found.warning else parts)
-
-
-def _rounded(count: float) -> str:
-    return f"{count:,.0f}" if count >= 10 else f"{count:.1g}"
 
 
 def _keys(verdicts: set[str]) -> list[tuple[str, str]]:

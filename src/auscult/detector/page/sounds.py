@@ -14,15 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from auscult.data.audio import open_recording, printable
 from auscult.detector.folder import Bundle, metric_of, sha256_of
+from auscult.detector.manifest import mapping_in
+from auscult.detector.places import require_folder
 from auscult.detector.stream import below, rounded
-from auscult.errors import AuscultError
 from auscult.features import LOG_MELS
 from auscult.features.logmel import LogMel, log_mel
 from auscult.pages.differences import LOUDER, Patch, band_edges, best_shift, difference, patch_of, place_in_words
@@ -41,7 +41,7 @@ LIMIT_DB = 12.0
 TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac"}
 
 
-def heard(bundle: Bundle, path: Path, starts: Sequence[int]) -> list[np.ndarray]:
+def windows_at(bundle: Bundle, path: Path, starts: Sequence[int]) -> list[np.ndarray]:
     """The windows float32 [window] of a recording that begin at these samples, shorter where it ends before.
 
     Raises:
@@ -87,12 +87,10 @@ class NormalSounds:
     """
 
     def __init__(self, bundle: Bundle, folder: Path) -> None:
-        if not folder.is_dir():
-            raise AuscultError(
-                "there is no such folder", str(folder), "give the one the bundle was fitted to: --normal"
-            )
+        require_folder(folder, "recordings", "give the one the bundle was fitted to: --normal")
         self.bundle = bundle
-        self._sums = _named(bundle, "sha256")
+        training = bundle.facts["training"]
+        self._sums = mapping_in(training, "sha256")
         self._files: dict[str, list[tuple[str, Path]]] = {}
         for path in below(folder)[0]:
             whole = printable(path.relative_to(folder).as_posix())
@@ -102,7 +100,7 @@ class NormalSounds:
         self.by_spectrum = bundle.backend == "native" or not self._rows
         self._spectra: list[tuple[int, np.ndarray]] = []
         if not self._rows:
-            unused = {**_named(bundle, "left_out"), **_named(bundle, "same_sound")}
+            unused = {**mapping_in(training, "left_out"), **mapping_in(training, "same_sound")}
             self._rows = [(name, 0) for name in self._sums if name not in unused]
 
     def nearest(self, window: np.ndarray) -> Normal | None:
@@ -127,7 +125,7 @@ class NormalSounds:
             there = [row for row, (name, _) in enumerate(self._rows) if _last(name) in self._files]
             chosen = there[:: -(-len(there) // CANDIDATES) or 1]
             self._spectra = [
-                (row, mel(self.bundle, self._heard(row))) for row in chosen if self._path(self._rows[row][0])
+                (row, mel(self.bundle, self._window(row))) for row in chosen if self._path(self._rows[row][0])
             ]
         own = mel(self.bundle, window)
         error = {row: _unlike(self.bundle, own, other) for row, other in self._spectra}
@@ -141,17 +139,17 @@ class NormalSounds:
                 continue
             if self._path(name):
                 start = number * self.bundle.window / self.bundle.sample_rate
-                return Normal(name, start, self._heard(row), len(missing), row)
+                return Normal(name, start, self._window(row), len(missing), row)
             missing[name] = None
             if len(missing) >= TRIES:
                 break
         return None
 
-    def _heard(self, row: int) -> np.ndarray:
+    def _window(self, row: int) -> np.ndarray:
         name, number = self._rows[row]
         path = self._path(name)
         assert path is not None
-        return heard(self.bundle, path, [number * self.bundle.window])[0]
+        return windows_at(self.bundle, path, [number * self.bundle.window])[0]
 
     def _path(self, name: str) -> Path | None:
         """The very recording that the bundle was fitted to, wherever it lies in the folder by now; None = it is not there."""
@@ -174,12 +172,6 @@ def places_of(bundle: Bundle) -> list[tuple[str, int]]:
     """(recording, number) of each window of normal sound, in the order of the bundle's reference embeddings; [] = not known."""
     rows = bundle.facts["references"]
     return [(each["name"], each["number"] + more) for each in rows for more in range(each["windows"])]
-
-
-def _named(bundle: Bundle, key: str) -> dict[str, Any]:
-    """What bundle.yaml, which anybody may have written, says of recordings by their names."""
-    found = bundle.facts["training"].get(key)
-    return found if isinstance(found, dict) else {}
 
 
 # ------------------------------------------------------------------------------------------------------------- the pictures
