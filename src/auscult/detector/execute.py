@@ -93,7 +93,7 @@ class Execute:
     def _run(self, event: Event) -> str:
         """Why it did not work; "" = it did."""
         with tempfile.TemporaryFile() as text:  # a pipe might be full, and nobody read it
-            text.write(json.dumps(event).encode())
+            text.write(json.dumps(event).encode() + b"\n")  # so that `cat >> file` makes lines
             text.seek(0)
             try:
                 process = subprocess.Popen(
