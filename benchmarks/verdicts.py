@@ -103,7 +103,8 @@ def _valve(
     vectors, group = np.concatenate(heard), np.repeat(np.arange(len(heard)), [len(each) for each in heard])
     mean, deviation = vectors.mean(0), vectors.std(0).clip(min=1e-6)
     vectors = ((vectors - mean) / deviation).astype(np.float32)
-    detector = Detector(left_out_scores(vectors, group, np.zeros(len(group)), 1, 1, "euclidean"), group)
+    left_out = left_out_scores(vectors, group, np.zeros(len(group)), 1, 1, "euclidean", scaled=len(vectors))
+    detector = Detector(left_out, group)
 
     def verdicts(clips: np.ndarray) -> tuple[bool, bool]:
         sound = np.concatenate([windows(parts[clip]) for clip in clips])

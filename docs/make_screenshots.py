@@ -27,7 +27,6 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
-import vl_convert
 from PIL import Image, ImageChops
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
@@ -157,6 +156,8 @@ def mlflow_pictures(store: str, study: str, run: str) -> None:
 
 
 def dvc_picture(revisions: list[str]) -> None:
+    import vl_convert
+
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["dvc", "plots", "diff", *revisions, "--out", folder, "-q"], check=True)
         page = Path(folder) / "index.html"

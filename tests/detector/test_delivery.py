@@ -64,7 +64,7 @@ class Told:
 # ------------------------------------------------------------------------------------------------------------- --exec
 def test_a_command_gets_the_event_and_no_shell_sees_it(tmp_path: Path) -> None:
     told, out, nasty = Told(), tmp_path / "out.txt", "$(touch owned); `id` 'x' \"y\".wav"
-    code = "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n' + os.environ['AUSCULT_RECORDING'] + '\\n')"
+    code = "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read() + os.environ['AUSCULT_RECORDING'] + '\\n')"
     receiver = told.follow(Execute(f'{sys.executable} -c "{code}" {out}'))
     receiver.put(event("1", nasty)), receiver.put(event("2"))
     receiver.close(20)

@@ -56,21 +56,28 @@ def columns(text: str) -> int:
 
 def fitting(rows: Sequence[Sequence[str]], drop: Sequence[int], width: int) -> list[list[str]]:
     """Rows (the heading first) as narrow as `width`: the first column is shortened in the middle, as far as that is enough, and
-    before it is cut below `SHORTEST` letters, columns go in the order of `drop`.
+    before it is cut below `SHORTEST` letters, or two names become one, columns go in the order of `drop`.
 
     >>> rows = [["file", "seconds", "verdict"], ["a/long/name/of/a/recording.wav", "10.00", "normal"]]
     >>> fitting(rows, [1], 40)[1]
     ['a/long/nam...rding.wav', '10.00', 'normal']
     >>> fitting(rows, [1], 25)[1]
     ['a/long/...ng.wav', 'normal']
+    >>> fitting([*rows, ["a/long/name/of/a/recorting.wav", "10.00", "normal"]], [1], 32)[2]
+    ['a/long/nam...orting.wav', 'normal']
     """
-    kept = list(range(len(rows[0])))
-    for column in [*drop, -1]:
-        rest = sum(max(columns(row[i]) for row in rows) + 2 for i in kept[1:])
-        if column < 0 or width - rest >= min(SHORTEST, max(columns(row[0]) for row in rows)):
-            break
-        kept.remove(column)
-    return [[shortened(row[0], max(width - rest, SHORTEST)), *(row[i] for i in kept[1:])] for row in rows]
+    names = [row[0] for row in rows]
+    least = min(SHORTEST, max(map(columns, names)))
+    kept, ways = list(range(len(rows[0]))), []
+    for column in [-1, *drop]:
+        if column >= 0:
+            kept.remove(column)
+        room = width - sum(max(columns(row[i]) for row in rows) + 2 for i in kept[1:])
+        ways.append((room, kept[1:], [shortened(name, max(room, SHORTEST)) for name in names]))
+    wide = [way for way in ways if way[0] >= least] or ways[-1:]
+    apart = [way for way in wide if len(set(way[2])) == len(set(names))] or wide
+    _, others, shown = apart[0]
+    return [[name, *(row[i] for i in others)] for name, row in zip(shown, rows, strict=True)]
 
 
 def print_table(

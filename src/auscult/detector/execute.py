@@ -82,7 +82,7 @@ class Execute(Receiver):
         """Why it did not work; "" = it did."""
         try:
             with tempfile.TemporaryFile() as text:  # a pipe might be full, and nobody read it
-                text.write(json.dumps(event).encode())
+                text.write(json.dumps(event).encode() + b"\n")  # so that `cat >> file` makes lines
                 text.seek(0)
                 process = subprocess.Popen(
                     self._command, stdin=text, stdout=sys.__stderr__, env={**os.environ, **_variables(event)},
