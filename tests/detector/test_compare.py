@@ -60,6 +60,12 @@ def compared(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> compare.C
     )
 
 
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default and one more candidate, where it does not matter which there are."""
+    monkeypatch.setattr(compare, "light", lambda others: light(others)[:2])
+
+
 def heard(plant: Path, folder: str) -> np.ndarray:
     return np.stack([soundfile.read(file, dtype="int16")[0] for file in sorted((plant / folder).glob("*.wav"))])
 
@@ -152,6 +158,7 @@ def test_where_nothing_is_changed_nothing_is_noticed(
             assert set(row.noticed.values()) == {0.0}
 
 
+@pytest.mark.usefixtures("two")
 def test_faults_that_sound_normal_are_a_tie(plant: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     for number in range(6):
@@ -176,6 +183,7 @@ def test_every_declared_candidate_exists_and_the_default_is_the_first() -> None:
     assert [trial.name for trial in light(["ae", "twfr_gmm"])][len(trials) :] == ["ae"]
 
 
+@pytest.mark.usefixtures("two")
 def test_days_are_left_out_whole(plant: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for day in range(4):
@@ -192,6 +200,7 @@ def test_days_are_left_out_whole(plant: Path, tmp_path: Path) -> None:
     assert shares["day 3"] > max(shares[f"day {day}"] for day in range(3))
 
 
+@pytest.mark.usefixtures("two")
 def test_of_many_windows_some_are_drawn_evenly(plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "MOST", 40)
     found = compare.compare(plant / "normal", tmp_path, FitSettings(seconds=1.0))
@@ -200,6 +209,7 @@ def test_of_many_windows_some_are_drawn_evenly(plant: Path, tmp_path: Path, monk
     assert any("40 of 120 windows are used" in note for note in found.normals.windows.notes)
 
 
+@pytest.mark.usefixtures("two")
 def test_few_recordings_get_the_rate_that_they_support(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(2):
@@ -216,6 +226,7 @@ def refused(words: str, *arguments: object, **more: object) -> None:
     assert words in str(caught.value), str(caught.value)
 
 
+@pytest.mark.usefixtures("two")
 def test_what_cannot_be_compared(plant: Path, tmp_path: Path) -> None:
     rng, work = np.random.default_rng(1), tmp_path / "work"
     work.mkdir()
@@ -249,6 +260,7 @@ def test_what_cannot_be_compared(plant: Path, tmp_path: Path) -> None:
     refused("pump at night.flac: as 07.wav", normal, work, asked, faults=tmp_path / "twin")
 
 
+@pytest.mark.usefixtures("two")
 def test_one_fault_of_another_rate_is_left_out_by_name(plant: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     write(tmp_path / "f" / "slow.wav", noise(rng, 4.0, rate=8000), rate=8000)

@@ -70,13 +70,13 @@ def test_where_nothing_moves_one_journal_in_a_hundred_says_so_at_most(
     fitted: Bundle, tmp_path: Path, windows: int
 ) -> None:
     rng, said = np.random.default_rng(windows), 0
-    for _ in range(150):
+    for _ in range(60):
         with_normal(fitted, rng.gamma(4, size=60))  # the few normal recordings differ, too
         rows = days(rng, 12, 25)
         for each in rows:
             each["seconds"] = 0.25 + 0.25 * windows
         said += bool(drift(fitted.folder, journal(tmp_path / "j.csv", rows)).since)
-    assert said / 150 <= FALSE + 3 * np.sqrt(FALSE / 150)
+    assert said / 60 <= FALSE + 3 * np.sqrt(FALSE / 60)
 
 
 def test_what_moves_is_found_with_its_day(fitted: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

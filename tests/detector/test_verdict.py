@@ -26,13 +26,16 @@ def drawn(rng: np.random.Generator, recordings: int, windows: int, rho: float) -
     return scores
 
 
+DRAWS = 30
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.7, 0.95])
 @pytest.mark.parametrize("several", [False, True])
 def test_false_alarms_per_recording_stay_below_the_rate(rho: float, several: bool) -> None:
     """Threshold and recordings are drawn anew; training recordings have one window, or twelve, by which likeness is measured."""
     rng = np.random.default_rng(int(100 * rho) + several)
     shares: dict[int, list[float]] = {n: [] for n in (1, 3, 12, 80)}
-    for _ in range(60):
+    for _ in range(DRAWS):
         heard = drawn(rng, 40, 12 if several else 1, rho)
         group = np.repeat(np.arange(40), heard.shape[1])
         normal = np.sort(heard.reshape(-1))
@@ -44,7 +47,7 @@ def test_false_alarms_per_recording_stay_below_the_rate(rho: float, several: boo
             called = [anomalous(row[row > threshold], n, n, normal, known) for row in drawn(rng, 20, n, rho)]
             shares[n].append(float(np.mean(called)))
     found = {n: float(np.mean(each)) for n, each in shares.items()}
-    error = {n: 2.5 * float(np.std(each)) / np.sqrt(60) for n, each in shares.items()}
+    error = {n: 2.5 * float(np.std(each)) / np.sqrt(DRAWS) for n, each in shares.items()}
     assert found[1] == pytest.approx(0.1, abs=error[1] + 0.01)  # the rule of one window is the threshold's
     assert all(found[n] <= 0.1 + error[n] for n in shares), found
 

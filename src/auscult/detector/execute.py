@@ -85,7 +85,7 @@ class Execute(Receiver):
                 text.write(json.dumps(event).encode() + b"\n")  # so that `cat >> file` makes lines
                 text.seek(0)
                 process = subprocess.Popen(
-                    self._command, stdin=text, stdout=sys.__stderr__, env={**os.environ, **_variables(event)},
+                    self._command, stdin=text, stdout=sys.__stderr__, env={**_environment(), **_variables(event)},
                     start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
@@ -97,6 +97,11 @@ class Execute(Receiver):
                 return f"killed after {self._timeout:g} s" if time.monotonic() > end else "killed at the end"
             time.sleep(0.02)
         return f"exit status {process.returncode}" if process.returncode else ""
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what is the broker's alone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AUSCULT_MQTT_PASSWORD")}
 
 
 def _variables(event: Event) -> dict[str, str]:
