@@ -25,8 +25,11 @@ import auscult.training.loop
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
+from auscult.errors import AuscultError
+from auscult.files import atomic_file
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
+from auscult.settings.params import load_profile
 from auscult.settings.profile import Profile
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Data
@@ -48,6 +51,27 @@ def command(commands: Mapping[str, Callable[[], None]]) -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(f"usage: {Path(sys.argv[0]).name} {{{','.join(commands)}}} [--help] ...")
     commands[sys.argv.pop(1)]()
+
+
+def valve_clips() -> Path:
+    """Where the 200 real clips of the profile `dcase2023_valve` lie, which are used in place.
+
+    Raises:
+        AuscultError: they do not.
+    """
+    root = Path(__file__).parents[1]
+    folder = root / str(load_profile("dcase2023_valve", root / "profiles").source["path"])
+    if not folder.is_dir():
+        fix = "put them there, or set `source.path` of the profile"
+        raise AuscultError("the valve clips are not there", str(folder), fix)
+    return folder
+
+
+def write_table(table: pd.DataFrame, path: Path, digits: int = 1) -> None:
+    """Of one row per system, as a whole, and shown."""
+    with atomic_file(path) as part:
+        table.to_csv(part, index=False, float_format=f"%.{digits}f", lineterminator="\n")
+    print(table.to_string(index=False, float_format=f"%.{digits}f"))
 
 
 # ------------------------------------------------------------------------------------------------------------------ the table

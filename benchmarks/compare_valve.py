@@ -28,9 +28,7 @@ from auscult.detector.compare import compare
 from auscult.detector.score import score_file
 from auscult.detector.settings import FitSettings
 from auscult.detector.trials import Trial
-from auscult.errors import AuscultError
-from auscult.files import atomic_file
-from auscult.settings.params import load_profile
+from common import valve_clips, write_table
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "compare_valve.csv"
@@ -102,9 +100,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=TABLE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    root = ROOT / str(load_profile("dcase2023_valve", ROOT / "profiles").source["path"])
-    if not root.is_dir():
-        raise AuscultError("the valve clips are not there", str(root), "put them there, or set `source.path`")
+    root = valve_clips()
     official = pd.read_csv(root / "provenance.csv")
     clips = official["official_name"].str.extract(r"_test_(?P<kind>normal|anomaly)_.*(?P<pattern>pat_\d\d)")
     clips["file"] = [(root / path).resolve() for path in official["path"]]
@@ -112,10 +108,7 @@ def main() -> None:
     for number in range(arguments.splits):
         rows += split(number, clips)
         print(f"{number + 1} of {arguments.splits} splits", file=sys.stderr)
-    table = summed_up(pd.DataFrame(rows))
-    with atomic_file(arguments.csv) as part:
-        table.to_csv(part, index=False, float_format="%.1f", lineterminator="\n")
-    print(table.to_string(index=False))
+    write_table(summed_up(pd.DataFrame(rows)), arguments.csv)
 
 
 if __name__ == "__main__":

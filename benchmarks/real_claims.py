@@ -134,7 +134,10 @@ def tables(found: pd.DataFrame) -> str:
     text = []
     for group, rows in found.groupby("group", sort=False):
         columns = list(dict.fromkeys(zip(rows["backend"], rows["metric"], strict=True)))
-        cells = {(one.part, one.backend, one.metric): words(one) for one in rows.itertuples()}
+        cells = {
+            (one.part, one.backend, one.metric): words(one.difference, one.low, one.high, one.verdict)
+            for one in rows.itertuples()
+        }
         lines = [[part, *(cells[part, *column] for column in columns)] for part in dict.fromkeys(rows["part"])]
         heads = [f"{METRICS[metric]}, {backend_name(backend)}" for backend, metric in columns]
         text += [
@@ -145,13 +148,12 @@ def tables(found: pd.DataFrame) -> str:
     return "\n".join(text)
 
 
-def words(one: object) -> str:
+def words(difference: float, low: float, high: float, verdict: str) -> str:
     """
-    >>> from types import SimpleNamespace
-    >>> words(SimpleNamespace(difference=1.25, low=0.5, high=2.0, verdict="better"))
+    >>> words(1.25, 0.5, 2.0, "better")
     '+1.25 [0.50, 2.00] better'
     """
-    return f"{one.difference:+.2f} [{one.low:.2f}, {one.high:.2f}] {one.verdict}"  # type: ignore[attr-defined]
+    return f"{difference:+.2f} [{low:.2f}, {high:.2f}] {verdict}"
 
 
 if __name__ == "__main__":

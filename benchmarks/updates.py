@@ -33,11 +33,10 @@ from scipy.signal import iirpeak, lfilter
 from auscult.detector.bundle import Bundle, fit
 from auscult.detector.score import score_file
 from auscult.detector.update import update
-from auscult.files import atomic_file
+from common import valve_clips, write_table
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "updates.csv"
-VALVE = Path("/work/shared/real/dcase2023_valve/valve")
 RATE = 16000
 SYSTEMS = ("as it was", "updated", "false alarms", "false alarms as if all", "fitted anew")
 
@@ -73,14 +72,15 @@ def synthetic(folder: Path, draw: int, moved: float) -> dict[str, list[Path]]:
 
 def valve(folder: Path, draw: int) -> dict[str, list[Path]]:
     """Links to the clips, so that a folder holds what is fitted to."""
-    normal = sorted([*VALVE.glob("train/*.wav"), *VALVE.glob("test/*_normal_*.wav")])
+    clips = valve_clips() / "valve"
+    normal = sorted([*clips.glob("train/*.wav"), *clips.glob("test/*_normal_*.wav")])
     order = np.random.default_rng([draw, 7]).permutation(len(normal))
     chosen = {"old": order[:40], "new": order[40:70], "later": order[70:]}
     parts = {name: [normal[place] for place in places] for name, places in chosen.items()}
     (folder / "old").mkdir(parents=True)
     for path in parts["old"]:
         (folder / "old" / path.name).symlink_to(path)
-    return {**parts, "faults": sorted(VALVE.glob("test/*_anomaly_*.wav"))}
+    return {**parts, "faults": sorted(clips.glob("test/*_anomaly_*.wav"))}
 
 
 def measured(parts: dict[str, list[Path]], folder: Path) -> list[dict[str, object]]:
@@ -130,7 +130,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
-    sounds = ["synthetic, moved", "synthetic, same", *(["valve"] if VALVE.is_dir() else [])]
+    valve_clips()  # before the work: they may not be there
+    sounds = ["synthetic, moved", "synthetic, same", "valve"]
     for draw in range(arguments.draws):
         for sound in sounds:
             with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
@@ -139,10 +140,7 @@ def main() -> None:
                 rows += [{"sound": sound, **row} for row in measured(parts, folder)]
         print(f"\r{draw + 1} of {arguments.draws} draws", end="", file=sys.stderr)
     print(file=sys.stderr)
-    table = summed_up(pd.DataFrame(rows))
-    with atomic_file(arguments.csv) as part:
-        table.to_csv(part, index=False, float_format="%.4f", lineterminator="\n")
-    print(table.to_string(index=False, float_format="%.3f"))
+    write_table(summed_up(pd.DataFrame(rows)), arguments.csv, digits=4)
 
 
 if __name__ == "__main__":

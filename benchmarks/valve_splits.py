@@ -28,7 +28,6 @@ import torch
 
 from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
-from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import evaluate
 from auscult.features import FRONTENDS, frames
 from auscult.files import atomic_file
@@ -37,6 +36,7 @@ from auscult.methods.base import Batch, Shape
 from auscult.scoring.table import knobs, scored
 from auscult.settings.params import load_profile
 from auscult.settings.schema import Data, Score
+from common import valve_clips
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "valve_splits.csv"
@@ -68,11 +68,7 @@ class Clips:
 def read(folder: Path) -> Clips:
     """Decode all clips into `folder`, and tell from their official names what they are."""
     profile = load_profile("dcase2023_valve", ROOT / "profiles")
-    root = ROOT / str(profile.source["path"])
-    if not root.is_dir():
-        raise AuscultError(
-            "the valve clips are not there", str(root), "put them there, or set `source.path` of the profile"
-        )
+    root = valve_clips()
     index, _ = build_manifest(profile, root, workers=1)
     frontends = sorted({load_method(name).mel(load_method(name).settings()) for name, _, _ in SYSTEMS.values()})
     tables, mels = [], []

@@ -31,9 +31,8 @@ from auscult.detector.thresholds import left_out_scores, quantile
 from auscult.detector.verdict import Known, alikeness, anomalous, effective
 from auscult.errors import AuscultError
 from auscult.features import exact_spectrogram
-from auscult.files import atomic_file
 from auscult.scoring.knn import nearest
-from auscult.settings.params import load_profile
+from common import valve_clips, write_table
 from valve_splits import ROOT, TRAINED
 
 TABLE = ROOT / "metrics" / "verdicts.csv"
@@ -163,8 +162,9 @@ def summed_up(splits: Iterator[list[tuple[str, int, str, bool, bool]]]) -> pd.Da
     shares: dict[tuple[str, int, str], list[tuple[float, float]]] = defaultdict(list)
     for number, split in enumerate(splits, 1):
         table = pd.DataFrame(split, columns=["sound", "length", "recordings", "any", "count"])
-        for (sound, length, recordings), of in table.groupby(["sound", "length", "recordings"]):  # type: ignore[misc]
-            shares[str(sound), int(length), str(recordings)].append((100 * of["any"].mean(), 100 * of["count"].mean()))
+        means = 100 * table.groupby(["sound", "length", "recordings"])[["any", "count"]].mean()
+        for sound, length, recordings, *both in means.reset_index().itertuples(index=False):
+            shares[sound, length, recordings].append((both[0], both[1]))
         print(f"\r{number} splits", end="", file=sys.stderr)
     print(file=sys.stderr)
     rows = []
@@ -178,15 +178,14 @@ def summed_up(splits: Iterator[list[tuple[str, int, str, bool, bool]]]) -> pd.Da
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=int, default=40)
-    source = ROOT / str(load_profile("dcase2023_valve", ROOT / "profiles").source["path"])
-    parser.add_argument("--clips", type=Path, default=source)
+    parser.add_argument("--clips", type=Path, help="default: those of the profile `dcase2023_valve`")
     parser.add_argument("--csv", type=Path, default=TABLE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    table = pd.concat([summed_up(valve(arguments.clips, arguments.splits)), summed_up(noise(arguments.splits))])
-    with atomic_file(arguments.csv) as part:
-        table.to_csv(part, index=False, float_format="%.1f", lineterminator="\n")
-    print(table.to_string(index=False, float_format="%.1f"))
+    table = pd.concat(
+        [summed_up(valve(arguments.clips or valve_clips(), arguments.splits)), summed_up(noise(arguments.splits))]
+    )
+    write_table(table, arguments.csv)
 
 
 if __name__ == "__main__":

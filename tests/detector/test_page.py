@@ -27,7 +27,8 @@ from auscult.detector.score import score_and_curve
 from auscult.detector.thresholds import quantile
 from auscult.errors import AuscultError
 from auscult.pages.differences import band_edges, patch_of
-from support.browser import WHY_NOT, available, browser, contrasts, requests, unreadable, wait
+from support.accessible import Accessible
+from support.browser import WHY_NOT, available, browser, requests, unreadable, wait
 from support.trees import noise, write
 
 CLIPS = Path(__file__).parents[3] / "shared" / "real" / "dcase2023_valve" / "valve"
@@ -447,15 +448,8 @@ def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         assert {address for address in requests(found) if not address.startswith(("file:", "data:", "blob:"))} == set()
 
 
-def test_it_can_be_read_without_eyes_or_mouse(driver: Any) -> None:
-    assert unreadable(driver) == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out(driver: Any, theme: str) -> None:
-    ratios = contrasts(driver, theme)
-    assert len(ratios) == 12
-    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+class TestAccessible(Accessible):
+    """Of this page."""
 
 
 def test_recordings_are_found_and_sorted(driver: Any) -> None:

@@ -117,8 +117,8 @@ def _stamp(name: str) -> datetime | None:
     found = _STAMP.search(name)
     if found is None:
         return None
-    numbers = [int(part or 0) for part in found.groups()]
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
     try:
-        return datetime(*numbers)  # type: ignore[arg-type]
+        return datetime(year, month, day, hour, minute, second)
     except ValueError:  # the 31st of June
         return None

@@ -15,8 +15,10 @@ import json
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,7 @@ class Outbox:
             self.left.get(line["to"], {}).pop(line["done"], None)
 
 
-class Receiver:
+class Receiver(ABC):
     """Sends events in a thread of its own, which `start` begins (execute.py, mqtt.py)."""
 
     name = ""
@@ -103,12 +105,13 @@ class Receiver:
         """Send it; returns at once."""
         self._waiting.put(event)
 
+    @abstractmethod
     def close(self, seconds: float) -> None:
         """Go on for so long at most, and end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _work(self) -> None:
-        raise NotImplementedError
+        """What its thread does until `close`."""
 
     def _has_arrived(self, event: Event) -> None:
         try:
@@ -143,7 +146,7 @@ class Alarms:
             self.outbox.follow(rule, output.count)
         left = {name: dict(events) for name, events in self.outbox.left.items()}
         for each in self._receivers:
-            each.start(lambda event, name=each.name: self.outbox.done(event, name), say)  # type: ignore[misc]
+            each.start(partial(self.outbox.done, to=each.name), say)
             for event in left.pop(each.name, {}).values():
                 each.put(event)
         for name, events in left.items():

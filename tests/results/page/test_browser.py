@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from support.browser import WHY_NOT, available, browser, contrasts, drawn, requests, unreadable, wait
+from support.accessible import Accessible
+from support.browser import WHY_NOT, available, browser, drawn, requests, wait
 
 pytestmark = pytest.mark.skipif(not available(), reason=WHY_NOT)
 
@@ -126,15 +127,8 @@ def test_sounds_and_pictures_load(driver: Any) -> None:
     wait(driver, "Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)")
 
 
-def test_it_can_be_read_without_eyes_or_mouse(driver: Any) -> None:
-    assert unreadable(driver) == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out(driver: Any, theme: str) -> None:
-    ratios = contrasts(driver, theme)
-    assert len(ratios) == 12
-    assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+class TestAccessible(Accessible):
+    """Of this page."""
 
 
 def test_the_menu_has_room(driver: Any) -> None:
