@@ -18,7 +18,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ class Alarms:
             self.outbox.follow(rule, output.count)
         left = {name: dict(events) for name, events in self.outbox.left.items()}
         for each in self._receivers:
-            each.start(partial(self.outbox.done, to=each.name), say)
+            each.start(self._done_by(each.name), say)
             for event in left.pop(each.name, {}).values():
                 each.put(event)
         for name, events in left.items():
@@ -156,6 +155,9 @@ class Alarms:
             self.add(row)
         if self.alarm.on:
             say(f"an alarm is on since {self.alarm.on['time']}")
+
+    def _done_by(self, name: str) -> Callable[[Event], None]:
+        return lambda event: self.outbox.done(event, name)
 
     def add(self, row: dict[str, Any]) -> None:
         """The next line of the output."""
