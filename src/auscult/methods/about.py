@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from auscult.features import LOG_MELS
 from auscult.methods import load_method
+from auscult.settings.reading import Loader
 
 _NOT_OF_A_BUNDLE = ("method", "lowpass_hz")
 _FRONTEND = f"What it hears: one of the spectra {', '.join(LOG_MELS)}."
@@ -38,7 +39,7 @@ class Key(NamedTuple):
 def declared(method: str) -> dict[str, Any]:
     """What a method's file says below `---` in its docstring; {} if nothing."""
     text = files("auscult.methods").joinpath(f"{method}.py").read_text(encoding="utf-8")
-    return yaml.safe_load((ast.get_docstring(ast.parse(text)) or "").partition("\n---\n")[2]) or {}
+    return yaml.load((ast.get_docstring(ast.parse(text)) or "").partition("\n---\n")[2], Loader) or {}
 
 
 def keys(method: str) -> list[Key]:

@@ -16,6 +16,7 @@ import yaml
 
 from auscult.files import atomic_file, digest
 from auscult.settings.paths import Paths, project_root
+from auscult.settings.reading import Loader
 
 SRC = Path(__file__).parents[2]
 LATER = ("embed", "score", "evaluate", "submission", "backends", "tables")
@@ -42,7 +43,7 @@ def stamp(root: Path = Path()) -> None:
 
 def _params(root: Path) -> dict[str, Any]:
     """What params.yaml says of arms; whoever reads it whole checks it."""
-    content = yaml.safe_load((root / "params.yaml").read_bytes())
+    content = yaml.load((root / "params.yaml").read_bytes(), Loader)
     return {key: value for key, value in content.items() if key not in LATER}
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from auscult.results.page.context import Context
+from auscult.settings.reading import Loader
 
 PACKAGES = ("auscult", "torch", "numpy", "scipy", "pandas", "scikit-learn", "plotly")
 
@@ -62,9 +63,7 @@ def data_digests(root: Path, profile: str) -> list[tuple[str, str]]:
     path = root / "dvc.lock"
     if not path.is_file():
         return []
-    # The C parser: the lock of a project with many arms is large.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages: dict[str, Any] = (yaml.load(path.read_text(encoding="utf-8"), loader) or {}).get("stages", {})
+    stages: dict[str, Any] = (yaml.load(path.read_text(encoding="utf-8"), Loader) or {}).get("stages", {})
     found = []
     for stage in ("download", "manifest", "features"):
         for out in stages.get(stage, {}).get("outs", []):
