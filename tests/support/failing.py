@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Sequence
+
 import torch
 
 from auscult.errors import AuscultError
 from auscult.training import distributed
+from auscult.training.arm import Networks
 
 
 def fails(how: str) -> None:
@@ -17,3 +23,19 @@ def fails(how: str) -> None:
             raise ZeroDivisionError("at last")
     torch.distributed.barrier()
     raise AuscultError("this process", fix="should not have come here")
+
+
+def killed_in_the_second(networks: Networks, names: Sequence[str]) -> None:
+    """For `Networks.side_by_side`: the process that has not the first network is killed when the other has finished."""
+    first = next(iter(networks.sets))
+    if first in names:
+        for name in names:
+            networks.fit(name)
+    else:
+        while first in networks.unfinished():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse_machine(machine: str) -> None:
+    raise AuscultError("the first clip is silent", machine, "record it again")

@@ -18,7 +18,8 @@ class Train(Section):
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"."""
     threads: Positive = 2
-    """CPU threads. Part of the result: sums in another order differ in the last bit."""
+    """CPU threads, of one network or of so many at once: an arm with a network per machine type trains them side by side. Part
+    of the result: sums in another order differ in the last bit."""
     processes: Literal["all"] | Positive = 1
     """Processes of this machine that train one network together, one per GPU ("all" = every GPU). Not a reason to train again:
     results differ in the last bits alone, and from dropout."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import resource
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
 from auscult.files import digest
 from auscult.methods import load_method
-from auscult.methods.base import Method, Shape
+from auscult.methods.base import Method, Network, Shape
 from auscult.settings.training import MethodSettings, Train
-from auscult.training import distributed, modelfolder
+from auscult.training import distributed, launch, modelfolder
 from auscult.training.batches import too_short
 from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed, withheld
 from auscult.training.device import pick_device, prepare
@@ -66,7 +68,9 @@ def train_arm(
     known = withheld(store.index, getattr(settings, "withheld", ()))
     class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
-    history, seconds = [], 0.0
+    sets: dict[str, TrainingSet] = {}
+    history: list[dict[str, Any]] = []
+    seconds = 0.0
     unreadable = _unreadable(method, settings, store)
     for name, clips in method.groups(known, settings).items():
         if unreadable:
@@ -86,19 +90,71 @@ def train_arm(
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
         trained.classes[name], trained.shapes[name] = classes, shape
-        training_set = TrainingSet(store, clips.index.to_numpy(), labels, shape)
-        for phase in method.trainings(settings):
-            previous = trained.networks.get(name)
-            trained.networks[name], epochs, spent = fit(
-                name, method, phase, train, seed, training_set, states, previous
-            )
-            history += [{"scope": f"{name} ({phase.name})" if phase.name else name, **row} for row in epochs]
-            seconds += spent
+        sets[name] = TrainingSet(store, clips.index.to_numpy(), labels, shape)
+    networks = Networks(settings, train, seed, sets, states)
+    unfinished = networks.unfinished()
+    for name in sorted(sets.keys() - set(unfinished)):
+        distributed.say(f"{name}: was finished before, and is taken from its saved state")
+    if device.type == "cpu" and settings.trained and distributed.size() == 1:
+        networks = networks.side_by_side(unfinished)
+    for name in sets:
+        trained.networks[name], epochs, spent = networks.fit(name)
+        history += epochs
+        seconds += spent
     if distributed.rank() == 0:
         columns = None if history else ["scope", "epoch", "train_loss"]
         modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
         states.finish()
     return _cost(seconds, device)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of an arm that can be trained, by name. None depends on another."""
+
+    settings: MethodSettings
+    train: Train
+    seed: int
+    sets: dict[str, TrainingSet]
+    states: ResumeFolder
+
+    def fit(self, name: str) -> tuple[Network, list[dict[str, Any]], float]:
+        """All phases of one network: what it has become, its history, seconds."""
+        method, network = load_method(self.settings.method), None
+        history, seconds = [], 0.0
+        for phase in method.trainings(self.settings):
+            network, epochs, spent = fit(
+                name, method, phase, self.train, self.seed, self.sets[name], self.states, network
+            )
+            history += [{"scope": f"{name} ({phase.name})" if phase.name else name, **row} for row in epochs]
+            seconds += spent
+        assert network is not None
+        return network, history, seconds
+
+    def unfinished(self) -> list[str]:
+        return [name for name in self.sets if "finished" not in (self.states.load(name) or {})]
+
+    def side_by_side(self, names: Sequence[str]) -> Networks:
+        """Train several of them at once, each in a process and with its share of the threads; small ones gain next to
+        nothing from threads of their own. What comes out lies in the saved states, where `fit` finds it finished.
+
+        How many threads a network has follows from `train.threads` and the number of networks alone, and so does the result.
+        """
+        at_once = min(self.train.threads, len(self.sets))
+        if at_once < 2:
+            return self
+        shared = replace(self, train=self.train.model_copy(update={"threads": self.train.threads // at_once}))
+        torch.set_num_threads(shared.train.threads)
+        if len(names) > 1:
+            parts = [names[number::at_once] for number in range(min(at_once, len(names)))]
+            launch.side_by_side(_fit_some, [(shared, part) for part in parts])
+        return shared
+
+
+def _fit_some(networks: Networks, names: Sequence[str]) -> None:
+    prepare(torch.device("cpu"), networks.train)
+    for name in names:
+        networks.fit(name)
 
 
 def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> str:
@@ -141,9 +197,8 @@ def _too_long(method: Method, settings: MethodSettings, train: Train, device: to
 
 def _cost(seconds: float, device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
-    peak = (
-        torch.cuda.max_memory_allocated(device) if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    here, started = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak = torch.cuda.max_memory_allocated(device) if cuda else max(here.ru_maxrss, started.ru_maxrss) * 1024
     return {
         "train_seconds": round(seconds, 2),
         "peak_memory_mib": round(peak / 2**20, 1),

@@ -113,10 +113,20 @@ def spawn(work: Work, arguments: tuple[Any, ...], count: int, device: str = "cpu
         AuscultError: one of them failed, or this process was stopped by SIGTERM.
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DistributedDataParallel's hints on speed
+    _processes(work, [arguments] * count, device)
+
+
+def side_by_side(work: Work, parts: Sequence[tuple[Any, ...]]) -> None:
+    """Call `work(*part)` for each of `parts` in a new process of its own that knows nothing of the others; errors as `spawn`."""
+    _processes(work, parts, "")
+
+
+def _processes(work: Work, parts: Sequence[tuple[Any, ...]], device: str) -> None:
+    count = len(parts)
     context = torch.multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder, _stopped_by_sigterm():
         group = _Group(count, device, Path(folder), os.getpid())
-        workers = [context.Process(target=_work, args=(number, group, work, arguments)) for number in range(count)]
+        workers = [context.Process(target=_work, args=(number, group, work, part)) for number, part in enumerate(parts)]
         try:
             _start(workers)
             running = list(workers)
@@ -199,7 +209,8 @@ def _who(number: int, count: int) -> str:
 # ------------------------------------------------------------------------------------------------------ one of the processes
 @dataclass(frozen=True)
 class _Group:
-    """How many processes there are, on which kind of device, their private folder, and the launcher's process id."""
+    """How many processes there are, on which kind of device ("" = each by itself, no group), their private folder, and the
+    launcher's process id."""
 
     count: int
     device: str
@@ -210,7 +221,9 @@ class _Group:
 def _work(number: int, group: _Group, work: Work, arguments: tuple[Any, ...]) -> None:
     """What process `number` does; its failure goes into a file, for the launcher to print once."""
     _end_with_parent(group.launcher)
-    if number:  # process 0 alone speaks
+    if not group.device:
+        os.environ["TQDM_POSITION"] = str(number)  # a bar each, below the other
+    elif number:  # process 0 alone speaks
         log = os.open(group.folder / f"{number}.log", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -238,6 +251,9 @@ def _work(number: int, group: _Group, work: Work, arguments: tuple[Any, ...]) ->
 @contextmanager
 def _joined(device: str, gpu: int, **meeting: Any) -> Iterator[None]:
     """In the process group, on the GPU of this number if the device is one."""
+    if not device:
+        yield
+        return
     if device != "cuda":
         with distributed.group("gloo", timeout=TIMEOUT, **meeting):
             yield

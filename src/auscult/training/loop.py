@@ -119,7 +119,6 @@ def fit(
     found = resume.load(job.name) or {}
     _check_equal(job, resume, found)
     if "finished" in found:
-        distributed.say(f"{job.name}: was finished before, and is taken from its saved state")
         network = phase.build(data.shape)
         network.load_saved(found["finished"])
         return _to_device(network, job).eval(), found["history"], found["seconds"]

@@ -1,0 +1,41 @@
+"""Networks of one arm trained side by side: the bytes of one after the other, however many there are at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auscult.errors import AuscultError
+from auscult.methods.ae import AeSettings
+from auscult.settings.training import Train
+from auscult.training import arm, launch
+from auscult.training.arm import train_arm
+from support import failing
+
+SETTINGS = AeSettings(epochs=2, batch_size=16, frontend="osscl")
+
+
+def train(packed: Path, out: Path, threads: int) -> bytes:
+    how = Train(threads=threads, device="cpu", checkpoint_seconds=0)
+    train_arm(SETTINGS, "unit", how, 1, packed / "train", out / "model", out / "resume", "code")
+    return (out / "model" / "weights.safetensors").read_bytes()
+
+
+def test_the_same_bytes_and_a_killed_process_loses_only_its_own_epoch(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arm, "_fit_some", failing.killed_in_the_second)
+    with pytest.raises(AuscultError, match=r"(?s)process 1 of 2.*SIGKILL.*run the same command again"):
+        train(packed, tmp_path / "beside", threads=2)
+    assert not (tmp_path / "beside" / "model").exists()
+    monkeypatch.undo()
+    again = train(packed, tmp_path / "beside", threads=2)
+    printed = capfd.readouterr().err
+    assert "fan: was finished before" in printed
+    assert again == train(packed, tmp_path / "straight", threads=1)
+
+
+def test_a_failure_is_told_as_it_is() -> None:
+    with pytest.raises(AuscultError, match=r"(?s)the first clip is silent.*fan"):
+        launch.side_by_side(failing.refuse_machine, [("fan",), ("fan",)])
