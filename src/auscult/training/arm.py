@@ -24,6 +24,7 @@ from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
 from auscult.training.resume import ResumeFolder, run_key
+from auscult.training.supplement import Noises, classed, folders
 
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
@@ -55,8 +56,15 @@ def train_arm(
     device = pick_device(train.device)
     prepare(device, train)
     method = load_method(settings.method)
-    store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
-    data = digest(features / "index.parquet", features / "facts.json")
+    supplements = tuple(folders(features, settings.supplement))
+    clean = supplements[0] if settings.supplement.clean else None
+    condition = Condition(lowpass_hz=settings.lowpass_hz)
+    store = ClipStore(features, device, train.resident_fraction, condition, settings.input, clean)
+    noises = None
+    if settings.supplement.noise_probability:
+        noise = ClipStore(supplements[-1], device, train.resident_fraction, condition, settings.input)
+        noises = Noises(store, noise, settings.supplement)
+    data = digest(*(each / name for each in (features, *supplements) for name in ("index.parquet", "facts.json")))
     key = run_key(
         code, settings.model_dump(mode="json"), train.decisive(), seed, class_label, device.type, data,
     )  # fmt: skip
@@ -64,6 +72,7 @@ def train_arm(
     if distributed.rank() == 0:
         states.remove_old()
     known = withheld(store.index, getattr(settings, "withheld", ()))
+    known = classed(known, store.clips) if clean else known
     class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
@@ -86,7 +95,7 @@ def train_arm(
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
         trained.classes[name], trained.shapes[name] = classes, shape
-        training_set = TrainingSet(store, clips.index.to_numpy(), labels, shape)
+        training_set = TrainingSet(store, clips.index.to_numpy(), labels, shape, noises)
         for phase in method.trainings(settings):
             previous = trained.networks.get(name)
             trained.networks[name], epochs, spent = fit(
