@@ -56,12 +56,15 @@ def train_arm(
     device = pick_device(train.device)
     prepare(device, train)
     method = load_method(settings.method)
-    supplements = tuple(folders(features, settings.supplement))
-    clean = supplements[0] if settings.supplement.clean else None
     condition = Condition(lowpass_hz=settings.lowpass_hz)
-    store = ClipStore(features, device, train.resident_fraction, condition, settings.input, clean)
+    store = ClipStore(features, device, train.resident_fraction, condition, settings.input)
+    unreadable = _unreadable(method, settings, store)
+    supplements = () if unreadable else tuple(folders(features, settings.supplement))
+    clean = settings.supplement.clean and bool(supplements)
+    if clean:
+        store = ClipStore(features, device, train.resident_fraction, condition, settings.input, supplements[0])
     noises = None
-    if settings.supplement.noise_probability:
+    if settings.supplement.noise_probability and supplements:
         noise = ClipStore(supplements[-1], device, train.resident_fraction, condition, settings.input)
         noises = Noises(store, noise, settings.supplement)
     data = digest(*(each / name for each in (features, *supplements) for name in ("index.parquet", "facts.json")))
@@ -76,7 +79,6 @@ def train_arm(
     class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
-    unreadable = _unreadable(method, settings, store)
     for name, clips in method.groups(known, settings).items():
         if unreadable:
             trained.skipped[name] = unreadable
