@@ -103,7 +103,7 @@ def test_every_command_is_registered() -> None:
     assert listed == there
     others = {
         "run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "updates", "verdicts",
-        "evening", "compare_valve",
+        "evening", "compare_valve", "fault_retention",
     }  # fmt: skip
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
 

@@ -106,7 +106,7 @@ def test_recordings_that_went_bad_after_the_manifest(project: Path) -> None:
 def test_a_channel_that_no_recording_has(project: Path) -> None:
     run_stage(project, "manifest")
     params = yaml.safe_load((project / "params.yaml").read_text())
-    params["data"]["channel"] = 1
+    params["data"]["input"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     assert "has 1 channel(s), so no channel 1 (counted from 0)" in failing(project, "features")
 

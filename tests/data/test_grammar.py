@@ -155,8 +155,17 @@ def test_2022(path: str, name: Name) -> None:
             Name("ToyCarEmu", "00", "train", 0, "source", "v1pat_A_v2pat_none"),
         ),
         # 2025's third folder: declared, whatever its recordings are called
-        ("bearing/supplemental/section_00_machine_0000_.wav", Name("bearing", "", "supplemental", None)),
-        ("bearing/supplemental/section_00_noise_0099_.wav", Name("bearing", "", "supplemental", None)),
+        (
+            "bearing/supplemental/section_00_machine_0000_.wav",
+            Name("bearing", "00", "supplemental", None, kind="machine"),
+        ),
+        (
+            "fan/supplemental/section_00_source_clean_0000_m-n_W.wav",
+            Name("fan", "00", "supplemental", None, attributes="m-n_W", kind="machine"),
+        ),
+        ("bearing/supplemental/section_00_noise_0099_.wav", Name("bearing", "00", "supplemental", None, kind="noise")),
+        ("bearing/supplemental/section_00_hall_0099.wav", Name("bearing", "00", "supplemental", None)),
+        ("bearing/supplemental/somebody's.wav", Name("bearing", "", "supplemental", None)),
     ],
 )
 def test_2024_to_2026(path: str, name: Name) -> None:

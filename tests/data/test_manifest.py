@@ -402,10 +402,16 @@ def test_supplemental_recordings_are_neither(
         for kind in ("machine", "noise")
         for number in (0, 1)
     ]
-    clips, _ = tables(named_tree(names + more), tiny_profile(grammar="dcase2023", **P_ATTRIBUTES))
-    assert len(clips) == len(names)
-    assert not clips["path"].str.contains("supplemental").any()
-    assert "4 supplemental recording(s) left out" in capsys.readouterr().out
+    more.append("bearing/supplemental/whatever.wav")
+    clips, labels = tables(named_tree(names + more), tiny_profile(grammar="dcase2023", **P_ATTRIBUTES))
+    beside = clips[clips["partition"] == "supplemental"]
+    assert sorted(beside["path"]) == sorted(more[:-1])
+    assert all(kind in path for kind, path in zip(beside["kind"], beside["path"], strict=True))
+    rest = clips[clips["partition"] != "supplemental"]
+    assert len(rest) == len(names)
+    assert (rest["kind"] == "").all()
+    assert not set(labels["clip_id"]) & set(beside["clip_id"])
+    assert "1 supplemental recording(s) left out" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------------ evaluation labels

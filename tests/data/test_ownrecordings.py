@@ -456,7 +456,7 @@ def test_what_an_owner_may_not_expect_is_said(mine: Path, tmp_path: Path, capsys
     fetch(own(mine), tmp_path / "raw")
     said = capsys.readouterr().out
     assert "sample rates: 14 x 16000 Hz, 1 x 44100 Hz; all become 16000 Hz" in said
-    assert "channels: 14 x 1, 1 x 2; `data.channel`" in said
+    assert "channels: 14 x 1, 1 x 2; `data.input`" in said
     assert "1 recording(s) exceed full scale" in said
     assert "the rest of 1 recording(s) is too short" in said
     assert "no anomalies, so no AUC: other 00" in said

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
         "train_clips": 5, "test_normal": 3, "test_anomaly": 3, "snr_db": 6.0, "severity": 1.0,
     },
     "sets": {"dev": "dev"}, "eval_labels": "", "holdout": 0.0, "machines": ["fan", "valve"],
-    "sample_rate": 16000, "clip_seconds": 1.0,
+    "sample_rate": 16000, "clip_seconds": 1.0, "inputs": [],
     "class_label": "unit", "rules": {"scheme": "dcase2020"},
     "overrides": {
         "os_scl": {"epochs": 2, "batch_size": 8}, "stgram_mfn": {"epochs": 2, "batch_size": 8, "schedule_delay": 0},

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 PROFILE: dict[str, Any] = {
     "name": "tiny", "dataset": "tiny", "title": "seeded noise", "licence": "none",
     "source": {"kind": "local", "path": "recordings"}, "grammar": "dcase2020", "sets": {"dev": "."},
-    "machines": [], "eval_labels": "", "holdout": 0.0, "sample_rate": 16000, "clip_seconds": 1.0, "class_label": "unit",
+    "machines": [], "eval_labels": "", "holdout": 0.0, "sample_rate": 16000, "clip_seconds": 1.0, "inputs": [],
+    "class_label": "unit",
     "rules": {"scheme": "dcase2020"},
     "overrides": {
         "os_scl": {"epochs": 1, "batch_size": 4, "valid_fraction": 0.0, "selection": "last"},

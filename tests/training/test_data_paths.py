@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import auscult.data.store
+import auscult.data.resident
 import auscult.training.embed
 import auscult.training.loop
 from auscult.data.store import ClipStore
@@ -54,12 +54,12 @@ def test_resident_streamed_and_read_ahead_give_the_same_bytes(
     plain = made(case, packed, tmp_path / "plain")
     assert "data set" not in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr(auscult.data.store, "free_memory", lambda device: 10**9)
-        patch.setattr(auscult.data.store, "PIECE", 100_000)  # three clips
+        patch.setattr(auscult.data.resident, "free_memory", lambda device: 10**9)
+        patch.setattr(auscult.data.resident, "PIECE", 100_000)  # three clips
         assert made(case, packed, tmp_path / "resident") == plain
         assert "kept on the device" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr(auscult.data.store, "free_memory", lambda device: 1000)
+        patch.setattr(auscult.data.resident, "free_memory", lambda device: 1000)
         for module in (auscult.training.loop, auscult.training.embed):
             patch.setattr(module, "depth", lambda device, prefetch: 3)
         assert made(case, packed, tmp_path / "ahead") == plain
@@ -76,7 +76,7 @@ def test_arrays_share_the_room(
         (1_000_000, ["audio"]),
         (500_000, ["audio", "osscl"]),
     ):
-        monkeypatch.setattr(auscult.data.store, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(auscult.data.resident, "free_memory", lambda device, free=free: free)
         store = ClipStore(packed / "train", "cpu", 0.5)
         assert store.streamed("osscl", True) == streamed, free
         assert store.streamed("osscl", True) == streamed  # decided once, and said once
@@ -89,7 +89,7 @@ def test_arrays_share_the_room(
 
 
 def test_only_what_a_method_reads_is_moved(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auscult.data.store, "free_memory", lambda device: 10**9)
+    monkeypatch.setattr(auscult.data.resident, "free_memory", lambda device: 10**9)
     store = ClipStore(packed / "train", "cpu", 0.5)
     rows = np.arange(len(store))
     for machine in (rows[:10], rows[10:]):  # networks of several machine types share the arrays
@@ -118,7 +118,7 @@ def test_no_more_windows_exist_than_a_batch_holds(
     name: str, resident: bool, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All windows of the 20 clips would be 20 x 28 x 5 x 128 values; the stored arrays themselves are read, not copied."""
-    monkeypatch.setattr(auscult.data.store, "free_memory", lambda device: 10**9 if resident else None)
+    monkeypatch.setattr(auscult.data.resident, "free_memory", lambda device: 10**9 if resident else None)
     method, settings = load_method(name), small(name).model_copy(update={"frontend": "osscl"})
     store = ClipStore(packed / "train", "cpu", 0.5)
     rows = np.arange(len(store))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from auscult.data.store import free_memory
+from auscult.data.resident import free_memory
 from auscult.settings.training import Train
 from auscult.training.batches import depth
 from auscult.training.device import prepare

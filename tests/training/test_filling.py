@@ -153,10 +153,12 @@ def test_training_sees_every_window_of_sound_and_no_other(
     seen: list[tuple[int, int]] = []
     original = Loader.__call__
 
-    def listen(self: Loader, clips: np.ndarray, first: np.ndarray | None = None, raw: Any = None) -> Batch:
+    def listen(
+        self: Loader, clips: np.ndarray, first: np.ndarray | None = None, raw: Any = None, rng: Any = None
+    ) -> Batch:
         if first is not None:
             seen.extend(zip(clips.tolist(), first.tolist(), strict=True))
-        return original(self, clips, first, raw)
+        return original(self, clips, first, raw, rng)
 
     monkeypatch.setattr(Loader, "__call__", listen)
     trained(chosen, packs["mixed"], tmp_path)

@@ -25,18 +25,9 @@ from auscult.errors import AuscultError, listed
 from auscult.settings.profile import Profile
 
 CLIPS = [
-    "clip_id",
-    "path",
-    "dataset",
-    "set",
-    "partition",
-    "machine",
-    "unit",
-    "domain",
-    "attributes",
-    "seconds",
-    "channels",
-]
+    "clip_id", "path", "dataset", "set", "partition", "kind", "machine", "unit", "domain", "attributes", "seconds", "channels",
+]  # fmt: skip
+NAMED = ["partition", "kind", "machine", "unit", "domain", "attributes"]
 LABELS = ["clip_id", "set", "machine", "unit", "anomaly", "domain"]
 
 
@@ -59,7 +50,7 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
     """Read every recording's name and header below `root`, or the table of arrays there.
 
     Returns:
-        clips: columns `CLIPS`; `domain` and `attributes` are filled for training clips only. Sorted by set, machine,
+        clips: columns `CLIPS`; `domain` and `attributes` are not filled for test clips. Sorted by set, machine,
             partition, unit, clip_id.
         labels: columns `LABELS`, test clips whose label is known, by their name or by the profile's `eval_labels`.
 
@@ -88,7 +79,7 @@ def build_manifest(profile: Profile, root: Path, workers: int = 0) -> tuple[pd.D
 def _of_arrays(profile: Profile, root: Path) -> pd.DataFrame:
     """The table that the download stage left beside the arrays (arrays/source.py)."""
     nothing_heard = {"seconds": 0.0, "channels": 0, "rate": 0}
-    return pd.read_parquet(root / "clips.parquet").assign(dataset=profile.dataset, **nothing_heard)
+    return pd.read_parquet(root / "clips.parquet").assign(dataset=profile.dataset, kind="", **nothing_heard)
 
 
 def _of_recordings(profile: Profile, root: Path, workers: int) -> pd.DataFrame:
@@ -113,7 +104,7 @@ def _find(profile: Profile, root: Path) -> tuple[Found, list[str]]:
     """Every recording of the profile's machines, sorted by path; and a message for each misnamed one."""
     read = GRAMMARS[profile.grammar]
     found: Found = []
-    bad, seen, supplemental = [], 0, 0
+    bad, seen, unknown = [], 0, 0
     for set_name, folder in profile.sets.items():
         base = root / folder
         if not base.is_dir():
@@ -129,14 +120,14 @@ def _find(profile: Profile, root: Path) -> tuple[Found, list[str]]:
             except ValueError as error:
                 bad.append(f"{printable(base / below)}: {error}")
                 continue
-            if name.partition == "supplemental":
-                supplemental += 1
+            if name.partition == "supplemental" and not name.kind:
+                unknown += 1
             elif not profile.machines or name.machine in profile.machines:
                 found.append((set_name, (PurePosixPath(folder) / below).as_posix(), name))
     if not seen:
         raise AuscultError(f"no recordings ({', '.join(SUFFIXES)}) found", str(root), "mend `source` or `sets`")
-    if supplemental:
-        tqdm.write(f"{supplemental} supplemental recording(s) left out: neither training nor test clips")
+    if unknown:
+        tqdm.write(f"{unknown} supplemental recording(s) left out: their names tell neither `machine` nor `noise`")
     return found, bad
 
 
@@ -226,7 +217,7 @@ def _table(found: Found, headers: np.ndarray, profile: Profile) -> pd.DataFrame:
         "path": [path for _, path, _ in found],
         "dataset": [profile.dataset] * len(found),
         "set": [set_name for set_name, _, _ in found],
-        **{c: [getattr(name, c) for name in names] for c in ("partition", "machine", "unit", "domain", "attributes")},
+        **{c: [getattr(name, c) for name in names] for c in NAMED},
         **{c: headers[c] for c in ("seconds", "channels", "content", "rate")},
         "anomaly": np.array([np.nan if name.anomaly is None else name.anomaly for name in names], np.float64),
     })  # fmt: skip
@@ -240,7 +231,7 @@ def _with_ids(table: pd.DataFrame, arrays: bool) -> pd.DataFrame:
     """
     more = ["domain", "attributes"] if arrays else []
     keys = ["tested", "set", "machine", "unit", *more, "path"]
-    order = table.assign(tested=table["partition"] == "test").sort_values(keys)
+    order = table.assign(tested=table["partition"].map({"train": 0, "test": 1, "supplemental": 2})).sort_values(keys)
     ids = (order["content"] + order.groupby("content").cumcount()).astype("int64")
     if not ids.is_unique:
         raise AuscultError(
@@ -257,7 +248,8 @@ def _check(table: pd.DataFrame, profile: Profile) -> None:
         )
     train = table[table["partition"] == "train"]
     problems = []
-    for machine, clips in table.groupby("machine", sort=True):
+    test = table[table["partition"] == "test"]
+    for machine, clips in test.groupby("machine", sort=True):
         known = set(train.loc[train["machine"] == machine, "unit"])
         for unit in sorted(set(clips["unit"]) - known):
             problems.append(f"{machine} unit {unit}: test clips but not one training clip")
@@ -265,7 +257,7 @@ def _check(table: pd.DataFrame, profile: Profile) -> None:
         fix = "every unit needs normal training clips; remove its test clips or add training clips"
         fix += ", or lower `holdout`" if profile.holdout else ""
         raise AuscultError(f"classes that appear only in the test set:{listed(problems)}", fix=fix)
-    if len(train) == len(table):
+    if test.empty:
         fix = "add test recordings, or let `holdout` of the profile keep a part of the normal ones for testing"
         raise AuscultError("there is not one test clip", f"profile {profile.name}", fix)
 

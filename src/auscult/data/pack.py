@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +14,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from auscult.data.audio import RecordingError, decode
+from auscult.data.audio import Channel, RecordingError, decode
 from auscult.data.parallel import in_threads
-from auscult.data.store import ARRAYS, to_float
+from auscult.data.store import ARRAYS, INPUTS, to_float
 from auscult.errors import AuscultError, listed
 from auscult.features import FRONTENDS, frames, spectrogram
+from auscult.features.cancel import SHORTEST, heard
 from auscult.files import atomic_folder
 from auscult.settings.profile import Profile
 from auscult.settings.schema import Data
@@ -29,31 +30,75 @@ INDEX = ["clip_id", "set", "machine", "unit", "domain", "attributes", "valid"]
 def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Data, frontends: list[str]) -> None:
     """Decode `clips` (rows of the manifest, one partition) below `root` and compute `frontends`, into folder `out`.
 
-    Arrays of features are one front-end, `arrays`, and no other can be computed.
+    Arrays of features are one front-end, `arrays`, and no other can be computed. Each of the profile's `inputs` has a folder
+    of its own.
 
     Raises:
-        AuscultError: unknown front-end; every undecodable, truncated or non-finite recording at once. `out` is then absent.
+        AuscultError: unknown front-end or channel; every undecodable, truncated or non-finite recording, or one without a second
+            channel where two are heard, at once. `out` is then absent.
     """
     if profile.arrays:
         _pack_arrays(clips, root, out)
         return
     _check(frontends, "features.frontends")
-    samples = round(profile.clip_seconds * profile.sample_rate)
+    channel = _channel(profile, data)
     with atomic_folder(out) as part:
         bad: list[str] = []
+        silent: list[str] = []
         index = clips.drop(columns="path").assign(valid=0)
         with tqdm(total=len(clips), desc=f"decode {out.name}", unit="clip") as bar:
             for machine, rows in clips.groupby("machine", sort=True):
                 recordings = [
                     (root / path, seconds) for path, seconds in zip(rows["path"], rows["seconds"], strict=True)
                 ]
-                results = _decode_all(recordings, part / "audio" / f"{machine}.npy", samples, profile, data, bar)
-                bad += [error for _, error in results if error]
-                index.loc[rows.index, "valid"] = [valid for valid, _ in results]
+                outs = [part / name / "audio" / f"{machine}.npy" for name in profile.inputs or ("",)]
+                results = _decode_all(recordings, outs, profile, channel, data.workers, bar)
+                bad += [error for _, error, _ in results if error]
+                silent += [str(path) for (path, _), (_, _, near) in zip(recordings, results, strict=True) if near]
+                index.loc[rows.index, "valid"] = [valid for valid, _, _ in results]
         if bad:
             raise AuscultError(f"{len(bad)} recording(s) cannot be decoded:{listed(bad)}", fix="mend or remove them")
-        facts = {"sample_rate": profile.sample_rate, "samples": samples, "channel": data.channel}
+        if silent:
+            tqdm.write(
+                f"warning: {len(silent)} recording(s) with a silent near channel, heard as they are:{listed(silent, 5)}"
+            )
+        facts: dict[str, Any] = {"sample_rate": profile.sample_rate, "samples": _samples(profile)}
+        facts |= {INPUTS: profile.inputs} if profile.inputs else {"channel": channel}
         _finish(part, index, facts, frontends, data.workers)
+
+
+def _channel(profile: Profile, data: Data) -> Channel:
+    """The channel that is heard where the profile has no `inputs`.
+
+    Raises:
+        AuscultError: the input takes two channels.
+    """
+    known: dict[int | str, Channel] = {"near": 0, "far": 1, "mean": "mean"}
+    if isinstance(data.input, str) and data.input not in known and not profile.inputs:
+        fix = "name it under `inputs` of the profile, whose recordings then need a near and a far channel"
+        raise AuscultError(f"`{data.input}` is made of two channels, and one is heard", f"profile {profile.name}", fix)
+    return known.get(data.input, data.input)  # type: ignore[arg-type]
+
+
+def _samples(profile: Profile) -> int:
+    return round(profile.clip_seconds * profile.sample_rate)
+
+
+def _decode(path: Path, profile: Profile, channel: Channel) -> tuple[np.ndarray, int, bool]:
+    """One recording as int16 [inputs, samples] (without `inputs` of the profile one, by `channel`), its valid length, and
+    whether its near channel is silent."""
+    rate, samples = profile.sample_rate, _samples(profile)
+    if not profile.inputs:
+        audio, valid = decode(path, rate, samples, channel)
+        return audio[None], valid, False
+    (near, valid), (far, _) = (decode(path, rate, samples, number) for number in (0, 1))
+    if valid < SHORTEST and {"w1", "ss"} & set(profile.inputs):
+        raise RecordingError(f"{valid} samples, and `w1` and `ss` take {SHORTEST}", path, "remove it")
+    pair = torch.from_numpy(np.stack([near, far])[:, :valid]).double() / 32768
+    out = np.zeros((len(profile.inputs), samples), np.int16)
+    for row, name in zip(out, profile.inputs, strict=True):
+        row[:valid] = (heard(pair, name) * 32768).round().clamp(-32768, 32767).numpy()
+    return out, valid, not near.any()
 
 
 def _check(frontends: list[str], where: str) -> None:
@@ -97,33 +142,38 @@ def pack_windows(windows: np.ndarray, units: list[str], out: Path, sample_rate: 
 def _finish(folder: Path, index: pd.DataFrame, facts: dict[str, Any], frontends: list[str], workers: int) -> None:
     index[INDEX].to_parquet(folder / "index.parquet", index=False)
     (folder / "facts.json").write_text(json.dumps(facts) + "\n")
-    for frontend in frontends:
-        _compute(folder, frontend, index, facts["sample_rate"], workers)
+    for place in facts.get(INPUTS, [""]):
+        for frontend in frontends:
+            _compute(folder / place, frontend, index, facts["sample_rate"], workers)
 
 
 def _decode_all(
-    recordings: list[tuple[Path, float]], out: Path, samples: int, profile: Profile, data: Data, bar: tqdm
-) -> list[tuple[int, str]]:
-    """Write `recordings` (path, seconds by the manifest) to `out`, int16 [clips, samples].
+    recordings: list[tuple[Path, float]], outs: list[Path], profile: Profile, channel: Channel, workers: int, bar: tqdm
+) -> list[tuple[int, str, bool]]:
+    """Write `recordings` (path, seconds by the manifest) to `outs`, one file for each input, int16 [clips, samples].
 
     Returns:
-        Of each recording the valid length, and what is wrong with it ("" = nothing).
+        Of each recording the valid length, what is wrong with it ("" = nothing), and whether its near channel is silent.
     """
-    with _array_file(out, (len(recordings), samples), np.int16) as write:
+    samples = _samples(profile)
+    with ExitStack() as files:
+        shape = (len(recordings), samples)
+        writers = [files.enter_context(_array_file(out, shape, np.int16)) for out in outs]
 
-        def one(row: int) -> tuple[int, str]:
+        def one(row: int) -> tuple[int, str, bool]:
             path, seconds = recordings[row]
             try:
-                audio, valid = decode(path, profile.sample_rate, samples, data.channel)
+                audio, valid, silent = _decode(path, profile, channel)
                 # The header of a WAV that was cut since then has been quietly read as that of a shorter clip.
                 if valid < min(samples, int(seconds * profile.sample_rate)):
                     raise RecordingError(f"cut short: {seconds:g} s when the manifest was made", path)
             except AuscultError as problem:
-                return 0, f"{path}: {problem.what}"
-            write(row, audio)
-            return valid, ""
+                return 0, f"{path}: {problem.what}", False
+            for write, values in zip(writers, audio, strict=True):
+                write(row, values)
+            return valid, "", silent
 
-        return in_threads(one, range(len(recordings)), data.workers, bar)
+        return in_threads(one, range(len(recordings)), workers, bar)
 
 
 def _compute(folder: Path, frontend: str, index: pd.DataFrame, sample_rate: int, workers: int) -> None:
@@ -163,7 +213,7 @@ def _array_file(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> 
 
     Written with `pwrite`, not through a memory map: there a disk that fills up kills the process (SIGBUS) without a word.
     """
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
     with open(path, "wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}

@@ -5,6 +5,7 @@ features/<partition>/facts.json             sample rate (Hz), samples per clip, 
 features/<partition>/audio/<machine>.npy    int16   [clips, samples]
 features/<partition>/<front-end>/<machine>.npy   float32 [clips, mels, frames]   dB
 
+Of two channels each input that is heard has its audio and front-ends below features/<partition>/<input>/.
 Clips that are arrays of features have one front-end, `arrays`, float32 [clips, rows, columns], and no audio.
 """
 
@@ -12,8 +13,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,16 +20,19 @@ import numpy as np
 import pandas as pd
 import torch
 
+from auscult.data.resident import PackedArray, Room
 from auscult.errors import AuscultError
 from auscult.features import FRONTENDS, frames, spectrogram
 
 if TYPE_CHECKING:  # whoever asks for a condition imports it: the generator behind it concerns nobody else
     from auscult.data.condition import Condition
 
+SUPPLEMENTAL = "supplemental"
+"""Folder below a training partition: recordings of the machine alone and the noise alone, each packed like a partition."""
+INPUTS = "inputs"
+"""What facts.json calls the inputs of two channels that are kept."""
 ARRAYS = "arrays"
 """The front-end of clips that are arrays of features, whose values it leaves as they are."""
-PIECE = 2**28
-"""Bytes copied to the device at once."""
 
 
 def to_float(audio: torch.Tensor) -> torch.Tensor:
@@ -59,6 +61,8 @@ class ClipStore:
     the first; otherwise each batch is gathered from the memory map. Both ways give the same values. A CPU reads from the
     memory map, which is in main memory as far as it fits, once.
 
+    Of two channels an input is `heard`; "" = the first that is kept. The clips of a packed folder `beside` follow the others.
+
     Under a `condition` the waveforms are changed as they are read, and every log-mel is computed from the changed ones;
     what is stored is left alone.
 
@@ -66,6 +70,7 @@ class ClipStore:
         index: one row per clip, in storage order (see pack.py).
         samples, sample_rate: length (samples) and rate (Hz) of every clip; 0 where clips are arrays.
         arrays: (rows, columns) of clips that are arrays; None for audio.
+        clips: those that are not from `beside`.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class ClipStore:
         device: str | torch.device = "cpu",
         resident_fraction: float = 0.0,
         condition: Condition | None = None,
+        heard: str = "",
+        beside: Path | None = None,
     ) -> None:
         if not (folder / "index.parquet").is_file():
             raise AuscultError("no packed features here", str(folder), "run: dvc repro features")
@@ -81,12 +88,19 @@ class ClipStore:
         facts = json.loads((folder / "facts.json").read_text())
         self.sample_rate, self.samples = facts["sample_rate"], facts["samples"]
         self.arrays: tuple[int, int] | None = tuple(facts[ARRAYS]) if ARRAYS in facts else None
-        self.index = pd.read_parquet(folder / "index.parquet")
+        kept = facts.get(INPUTS, [])
+        self._absent = _why_not(heard, kept)
+        place = heard or (kept[0] if kept else "")
+        self._folders = [(each / place, pd.read_parquet(each / "index.parquet")) for each in (folder, beside) if each]
+        self.clips = len(self._folders[0][1])
+        self.index = (
+            self._folders[0][1] if beside is None else pd.concat([i for _, i in self._folders], ignore_index=True)
+        )
         valid = self.index["valid"].to_numpy(np.int64, copy=True)
         self._valid = torch.from_numpy(valid).to(self.device) if len(valid) and valid.min() < self.samples else None
         self._repeats = False
         self._room = Room(self.device, resident_fraction)
-        self._arrays: dict[str, _Array] = {}
+        self._arrays: dict[str, PackedArray] = {}
         self._condition = condition if condition is not None and condition.changes else None
         if self._condition is not None and self.arrays:
             fix = "leave out the arm, or its `condition` and `lowpass_hz`"
@@ -114,6 +128,8 @@ class ClipStore:
 
     def cannot_give(self, frontend: str, wave: bool) -> str:
         """Why a method cannot read its front-end ("" = none) or waveforms from these clips; "" if it can."""
+        if self._absent:
+            return self._absent
         if self.arrays is None:
             return f"it reads arrays (`frontend: {ARRAYS}`), and these clips are audio" if frontend == ARRAYS else ""
         if wave or frontend not in ("", ARRAYS):
@@ -139,6 +155,10 @@ class ClipStore:
         """Samples of each clip before the zeros that fill it up, int64 [len(rows)]; None where no clip of all has any."""
         return None if self._valid is None else self._valid[self._sent(rows)]
 
+    def filled(self, rows: torch.Tensor) -> torch.Tensor | None:
+        """As `valid`, but None also where the shorter clips are heard again behind their end."""
+        return None if self._repeats else self.valid(rows)
+
     def mel(
         self,
         rows: torch.Tensor,
@@ -153,9 +173,13 @@ class ClipStore:
         """
         if self._is_stored(frontend):
             return raw[frontend] if raw and frontend in raw else self._array(frontend).take(rows, first, width)
-        whole = spectrogram(
-            self.wave(rows, raw), frontend, self.sample_rate, None if self._repeats else self.valid(rows)
-        )
+        return self.spectrum(self.wave(rows, raw), rows, frontend, first, width)
+
+    def spectrum(
+        self, wave: torch.Tensor, rows: torch.Tensor, frontend: str, first: torch.Tensor | None = None, width: int = 0
+    ) -> torch.Tensor:
+        """As `mel`, of these waveforms of the clips `rows`."""
+        whole = spectrogram(wave, frontend, self.sample_rate, self.filled(rows))
         if first is None:
             return whole
         columns = self._sent(first)[:, None] + torch.arange(width, device=self.device)
@@ -179,118 +203,24 @@ class ClipStore:
         }  # fmt: skip
 
     def _is_stored(self, frontend: str) -> bool:
-        return self._condition is None and not self._repeats and (self.folder / frontend).is_dir()
+        return self._condition is None and not self._repeats and self._folders[0][0].joinpath(frontend).is_dir()
 
     def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers.to(self.device, non_blocking=True)
 
-    def _array(self, kind: str) -> _Array:
+    def _array(self, kind: str) -> PackedArray:
         if kind not in self._arrays:
-            self._arrays[kind] = _Array(self.folder / kind, self.index["machine"], self.device)
+            self._arrays[kind] = PackedArray(
+                [(place / kind, index["machine"]) for place, index in self._folders], self.device
+            )
             self._room.offer(kind, self._arrays[kind])
         return self._arrays[kind]
 
 
-class Room:
-    """What the arrays of one store may take of a device's memory, all together.
-
-    Args:
-        fraction: of the memory that is free when the first array comes.
-    """
-
-    def __init__(self, device: torch.device, fraction: float) -> None:
-        self.device, self.fraction = device, fraction
-        self.free: int | None = None
-        self.left = 0.0
-
-    def offer(self, kind: str, array: _Array) -> None:
-        """Put an array on the device if there is room, and say on stderr what was done."""
-        if not self.fraction:
-            return
-        if self.free is None:
-            self.free = free_memory(self.device)
-            self.left = self.fraction * (self.free or 0)
-        if self.free is None:
-            return
-        fits = array.nbytes <= self.left
-        if fits:
-            self.left -= array.nbytes
-            array.settle()
-        print(
-            f"data set: {array.nbytes / 1e9:.2f} GB of {kind} {'kept on the device' if fits else 'streamed from disk'}"
-            f" ({self.left / 1e9:.2f} GB {'are left' if fits else 'were left'} of {self.fraction:g} x"
-            f" {self.free / 1e9:.2f} GB free there)",
-            file=sys.stderr,
-        )
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on a GPU; None for a CPU, whose memory the data set's memory map takes as it can."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-
-
-class _Array:
-    """The per-machine arrays of one kind as one array over the rows of the index."""
-
-    def __init__(self, folder: Path, machines: pd.Series, device: torch.device) -> None:
-        part_of_row, names = pd.factorize(machines, sort=True)
-        self.device = device
-        self._parts = [_mapped(folder / f"{name}.npy") for name in names]
-        row_in_part = machines.groupby(part_of_row).cumcount()
-        self._place = torch.from_numpy(np.stack([part_of_row, row_in_part], axis=1).astype(np.int64))  # [clips, 2]
-        self.shape = (len(machines), *self._parts[0].shape[1:])
-        self.nbytes = sum(part.nbytes for part in self._parts)
-        self.resident: torch.Tensor | None = None
-
-    def settle(self) -> None:
-        """Move to the device, in pieces: never a second whole copy in host memory."""
-        resident = torch.empty(self.shape, dtype=self._parts[0].dtype, device=self.device)
-        piece = max(1, PIECE // max(1, resident[:1].nbytes))
-        for rows in torch.arange(len(resident)).split(piece):
-            resident[rows[0] : rows[-1] + 1] = self._whole(rows, pin=False).to(self.device)
-        self.resident, self._parts = resident, []  # the memory map's pages are not needed any more
-
-    def take(self, rows: torch.Tensor, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
-        """[len(rows), ...] on the device; with `first` the windows [len(rows), mels, width]."""
-        if self.resident is None:
-            return self.host(rows, first, width).to(self.device, non_blocking=True)
-        where = rows.to(self.device, non_blocking=True)
-        if first is None:
-            return self.resident[where]
-        return self.resident.unfold(2, width, 1)[where, :, first.to(self.device, non_blocking=True)]
-
-    def host(self, rows: torch.Tensor, first: torch.Tensor | None, width: int, pin: bool = False) -> torch.Tensor:
-        """As `take`, from the memory map into host memory."""
-        rows = rows.cpu()
-        return self._whole(rows, pin) if first is None else self._windows(rows, first.cpu(), width, pin)
-
-    def _whole(self, rows: torch.Tensor, pin: bool) -> torch.Tensor:
-        place = self._place[rows]
-        numbers = place[:, 0].unique().tolist()
-        if len(numbers) == 1 and not pin:
-            # Indexing would go through the samples one by one; this copies whole clips.
-            return torch.index_select(self._parts[numbers[0]], 0, place[:, 1])
-        out = torch.empty((len(rows), *self.shape[1:]), dtype=self._parts[0].dtype, pin_memory=pin)
-        if len(numbers) == 1:
-            return torch.index_select(self._parts[numbers[0]], 0, place[:, 1], out=out)
-        for number in numbers:  # one gather per machine, not per clip
-            mine = (place[:, 0] == number).nonzero()[:, 0]
-            out[mine] = torch.index_select(self._parts[number], 0, place[mine, 1])
-        return out
-
-    def _windows(self, rows: torch.Tensor, first: torch.Tensor, width: int, pin: bool) -> torch.Tensor:
-        """[len(rows), mels, width]: gathered through a strided view, so no window is ever stored."""
-        out = torch.empty((len(rows), self.shape[1], width), dtype=self._parts[0].dtype, pin_memory=pin)
-        place = self._place[rows]
-        for number in place[:, 0].unique().tolist():
-            mine = (place[:, 0] == number).nonzero()[:, 0]
-            out[mine] = self._parts[number].unfold(2, width, 1)[place[mine, 1], :, first[mine]]
-        return out
-
-
-def _mapped(path: Path) -> torch.Tensor:
-    """A file as a tensor that nobody may write to. Mapped for reading: a private, writable map counts against the memory of
-    the machine, and one that is larger is refused."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it is not writable
-        return torch.from_numpy(np.load(path, mmap_mode="r"))
+def _why_not(heard: str, kept: list[str]) -> str:
+    """Why an input cannot be heard of clips of which `kept` are; "" if it can."""
+    if not heard or heard in kept:
+        return ""
+    if not kept:
+        return f"it hears `{heard}` of two channels, and these clips have one (`inputs` of the profile)"
+    return f"it hears `{heard}`, and of these clips {', '.join(kept)} are kept (`inputs` of the profile)"

@@ -80,7 +80,7 @@ def data_stages() -> dict[str, Stage]:
             "desc": "one decode to memory-mapped int16, and the log-mel front-ends",
             "cmd": command("features"),
             "deps": [code_of("features"), f"{DATA}/raw", f"{DATA}/manifest/clips.parquet"],
-            "params": ["data.profile", "data.channel", "features", {PROFILE: ["sample_rate", "clip_seconds"]}],
+            "params": ["data.profile", "data.input", "features", {PROFILE: ["inputs", "sample_rate", "clip_seconds"]}],
             "outs": [f"{FEATURES}/train", f"{FEATURES}/test"],
         },
     }

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from auscult.settings.rules import MetricRules
-from auscult.settings.section import Fraction, Section
+from auscult.settings.section import Fraction, Input, Section
 
 
 class Profile(Section):
@@ -33,6 +33,9 @@ class Profile(Section):
     holdout: Fraction = 0.0
     """Part of the normal training clips, chosen by the hash of their content, that becomes normal test clips: for
     recordings that come without a test set."""
+    inputs: tuple[Input, ...] = ()
+    """Recordings of two channels, near and far: which inputs are made of them, each kept by itself. Empty = one channel is
+    heard (`data.input`)."""
     sample_rate: Annotated[int, Field(ge=0)] = 16000
     clip_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Longer clips keep their first part. Shorter ones have zeros behind them; a method's `fill` says what it hears."""

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from auscult.scoring import NEIGHBOURS, SweepEntry, backends
-from auscult.settings.section import Positive, Section, near
+from auscult.settings.section import Input, Positive, Section, near
 from auscult.settings.training import Train
 
 
@@ -19,8 +19,9 @@ from auscult.settings.training import Train
 class Data(Section):
     profile: str
     """Name of a file in profiles/."""
-    channel: Literal["mean"] | Annotated[int, Field(ge=0)] = 0
-    """How several channels become one: their mean, or the channel of this index (0 = first)."""
+    input: Input | Annotated[int, Field(ge=0)] = "near"
+    """How several channels become one. Where the profile has `inputs`: what arms hear that say nothing else. Elsewhere the
+    channel of this index (0 = first; `near` and `far` are 0 and 1), or the `mean` of all."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Threads or processes that generate, read and decode; 0 = one per core."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,8 @@ class Section(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Input = Literal["near", "far", "mean", "difference", "w1", "ss"]
+"""What is heard of a near and a far channel (features/cancel.py)."""
 
 
 def near(word: str, words: list[str]) -> str:

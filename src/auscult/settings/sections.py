@@ -12,6 +12,21 @@ from pydantic import Field
 from auscult.settings.section import Fraction, Positive, Section
 
 
+class SupplementSettings(Section):
+    """Recordings of the machine alone and of the noise alone, which come beside the training clips since 2025."""
+
+    clean: bool = False
+    """The machine alone joins the training clips."""
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Chance that noise alone of the same machine type is added to a training clip."""
+    snr: Annotated[tuple[float, ...], Field(min_length=1)] = (5.0, 10.0, 15.0, 20.0)
+    """Power of the clip over that of the added noise, dB: one of these, drawn."""
+
+    @property
+    def used(self) -> bool:
+        return self.clean or self.noise_probability > 0
+
+
 class ArcFaceSettings(Section):
     scale: Annotated[float, Field(gt=0)] = 30.0
     margin: Annotated[float, Field(ge=0)] = 0.7
@@ -116,6 +131,7 @@ class DlclSettings(Section):
 
 
 SHARED: dict[str, type[Section]] = {
+    "supplement": SupplementSettings,
     "encoder": EncoderSettings,
     "specaug": SpecAugSettings,
     "lora": LoraSettings,

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from auscult.settings.section import Fraction, Positive, Section
+from auscult.settings.section import Fraction, Input, Positive, Section
+from auscult.settings.sections import SupplementSettings
 
 
 class Train(Section):
@@ -80,6 +81,9 @@ class MethodSettings(Section):
     """What is heard of a recording that is shorter than the profile's clips: "none" = the recording alone (windows and pooled
     frames are its own; whole clips are batched by length); "repeat" = its waveform again and again; "zeros" = zeros, which are
     stored behind it. Where all clips are whole, the same."""
+    input: Literal[""] | Input = ""
+    """What is heard of two channels, where the profile has `inputs`; "" = as `data.input` says."""
+    supplement: SupplementSettings = SupplementSettings()
     lowpass_hz: Annotated[float, Field(ge=0)] = 0.0
     """Every clip, in training and test, is low-passed at this frequency; 0 = as recorded."""
     epochs: Annotated[int, Field(ge=0)] = 0

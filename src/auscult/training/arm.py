@@ -26,6 +26,7 @@ from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
 from auscult.training.resume import ResumeFolder, run_key
+from auscult.training.supplement import Noises, classed, folders
 
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
@@ -57,8 +58,18 @@ def train_arm(
     device = pick_device(train.device)
     prepare(device, train)
     method = load_method(settings.method)
-    store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
-    data = digest(features / "index.parquet", features / "facts.json")
+    condition = Condition(lowpass_hz=settings.lowpass_hz)
+    store = ClipStore(features, device, train.resident_fraction, condition, settings.input)
+    unreadable = _unreadable(method, settings, store)
+    supplements = () if unreadable else tuple(folders(features, settings.supplement))
+    clean = settings.supplement.clean and bool(supplements)
+    if clean:
+        store = ClipStore(features, device, train.resident_fraction, condition, settings.input, supplements[0])
+    noises = None
+    if settings.supplement.noise_probability and supplements:
+        noise = ClipStore(supplements[-1], device, train.resident_fraction, condition, settings.input)
+        noises = Noises(store, noise, settings.supplement)
+    data = digest(*(each / name for each in (features, *supplements) for name in ("index.parquet", "facts.json")))
     key = run_key(
         code, settings.model_dump(mode="json"), train.decisive(), seed, class_label, device.type, data,
     )  # fmt: skip
@@ -66,12 +77,12 @@ def train_arm(
     if distributed.rank() == 0:
         states.remove_old()
     known = withheld(store.index, getattr(settings, "withheld", ()))
+    known = classed(known, store.clips) if clean else known
     class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
     trained = Trained(method, settings, {}, {}, {}, {})
     sets: dict[str, TrainingSet] = {}
     history: list[dict[str, Any]] = []
     seconds = 0.0
-    unreadable = _unreadable(method, settings, store)
     for name, clips in method.groups(known, settings).items():
         if unreadable:
             trained.skipped[name] = unreadable
@@ -90,7 +101,7 @@ def train_arm(
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
         trained.classes[name], trained.shapes[name] = classes, shape
-        sets[name] = TrainingSet(store, clips.index.to_numpy(), labels, shape)
+        sets[name] = TrainingSet(store, clips.index.to_numpy(), labels, shape, noises)
     networks = Networks(settings, train, seed, sets, states)
     unfinished = networks.unfinished()
     for name in sorted(sets.keys() - set(unfinished)):

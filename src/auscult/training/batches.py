@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from auscult.features import frontend as front_end
 from auscult.methods.base import Batch, Method
 from auscult.settings.training import MethodSettings
 from auscult.training.ahead import ahead
+from auscult.training.supplement import Noises
 
 Wanted = tuple[np.ndarray, np.ndarray | None]
 """Clips (positions among a network's own), and the first frame of the window of each; None = whole clips."""
@@ -55,6 +57,7 @@ class Loader:
         labels: class of each, int64 [clips], in training and validation; batches then hold the clips' positions, too.
         candidates: classes each may belong to, bool [clips, classes], in embedding.
         depth: batches read ahead, where the store does not have the data on the device.
+        noises: what is added to clips in training; None = nothing.
 
     Attributes:
         lengths: samples that are heard of each clip, int64 [clips]: its own with `fill: none`, otherwise those of all.
@@ -70,6 +73,7 @@ class Loader:
         labels: np.ndarray | None = None,
         candidates: np.ndarray | None = None,
         depth: int = 0,
+        noises: Noises | None = None,
     ) -> None:
         self.store = store = store.repeating() if settings.fill == "repeat" else store
         self.rows, self.labels, self.candidates = rows, labels, candidates
@@ -82,16 +86,29 @@ class Loader:
         self.frames = frames_of(store, self.lengths, frontend)
         self.own_lengths = settings.fill == "none"
         self.kinds = store.streamed(frontend, self.inputs.wave)
-        self.depth = depth
+        self.depth, self.noises = depth, noises
 
-    def __call__(self, clips: np.ndarray, first: np.ndarray | None = None, raw: Raw | None = None) -> Batch:
+    def __call__(
+        self,
+        clips: np.ndarray,
+        first: np.ndarray | None = None,
+        raw: Raw | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Batch:
         """The batch of `clips`, whole, and with `fill: none` of one length; or of a window of each, which starts at the frame
-        `first`. `raw` as in the store."""
+        `first`. `raw` as in the store. With `rng` noise is added, if there is any to add."""
         store, where = self.store, torch.from_numpy(self.rows[clips])
         start, width = (None, 0) if first is None else (torch.from_numpy(first), self.window)
+        noisy = None
+        if self.noises is not None and rng is not None:
+            noisy = self.noises.mixed(store.wave(where, raw), store.filled(where), self.rows[clips], rng)
         batch = self.inputs.batch(
-            wave=lambda: store.wave(where, raw),
-            mel=lambda frontend: store.mel(where, frontend, start, width, raw),
+            wave=lambda: store.wave(where, raw) if noisy is None else noisy,
+            mel=lambda frontend: (
+                store.mel(where, frontend, start, width, raw)
+                if noisy is None
+                else store.spectrum(noisy, where, frontend, start, width)
+            ),
             label=None if self.labels is None else self._sent(self.labels[clips]),
             clip=None if self.labels is None else self._sent(clips),
             target=None if self.target is None else self._sent(self.target[clips]),
@@ -115,16 +132,24 @@ class Loader:
         each = (self.frames[clips] - self.window) // hop + 1 if self.window else np.ones(len(clips), np.int64)
         return np.concatenate([[0], np.cumsum(each)])
 
-    def each(self, wanted: Iterable[Wanted]) -> Iterator[Batch]:
-        """The batches of many (clips, first), in their order; arrays that are not on the device are read ahead."""
-        for (clips, first), raw in ahead(wanted, self._gather, self.store.device, self.depth if self.kinds else 0):
-            yield self(clips, first, raw)
+    def each(self, wanted: Iterable[Wanted], seed: tuple[int | str, ...] = ()) -> Iterator[Batch]:
+        """The batches of many (clips, first), in their order; arrays that are not on the device are read ahead.
 
-    def _gather(self, wanted: Wanted) -> Raw:
+        Args:
+            seed: of the noise that is added, together with the number of the batch; () = none is.
+        """
+        noisy = self.noises is not None and bool(seed)
+        kinds = self.store.streamed("", True) if noisy else self.kinds
+        gather = partial(self._gather, kinds)
+        read = ahead(wanted, gather, self.store.device, self.depth if kinds else 0)
+        for number, ((clips, first), raw) in enumerate(read):
+            yield self(clips, first, raw, np.random.default_rng(seed_of(*seed, number)) if noisy else None)
+
+    def _gather(self, kinds: list[str], wanted: Wanted) -> Raw:
         clips, first = wanted
         start, width = (None, 0) if first is None else (torch.from_numpy(first), self.window)
         pin = self.store.device.type == "cuda"
-        return self.store.gather(self.kinds, torch.from_numpy(self.rows[clips]), start, width, pin)
+        return self.store.gather(kinds, torch.from_numpy(self.rows[clips]), start, width, pin)
 
     def _sent(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.store.device, non_blocking=True)

@@ -74,7 +74,7 @@ def embed_arm(
             if condition is not None and partition == "test":
                 lowpass = min((hz for hz in (lowpass_hz, condition.lowpass_hz) if hz), default=0.0)
                 applied = Condition(condition.snr_db, lowpass, condition.seed)
-            store = ClipStore(folder, device, condition=applied)
+            store = ClipStore(folder, device, condition=applied, heard=trained.settings.input)
             started = time.monotonic()
             prefetch = depth(device, train.prefetch)
             vectors, index = embed(trained, store, batch_size, train.precision, partition, prefetch)

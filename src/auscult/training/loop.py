@@ -29,6 +29,7 @@ from auscult.training.loss import Loss, training_loss
 from auscult.training.resume import ResumeFolder
 from auscult.training.schedule import Plan
 from auscult.training.state import TrainingState
+from auscult.training.supplement import Noises
 
 History = list[dict[str, float]]
 """A row per epoch: its number, last learning rate, and the mean of every part of the loss."""
@@ -43,12 +44,14 @@ class TrainingSet:
         rows: of the store, that are this network's clips, int64 [clips].
         labels: class of each, int64 [clips].
         shape: number of classes, and sizes of a clip.
+        noises: that are added to clips in training; None = none are.
     """
 
     store: ClipStore
     rows: np.ndarray
     labels: np.ndarray
     shape: Shape
+    noises: Noises | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,8 @@ def _job(name: str, method: Method, phase: Phase, train: Train, seed: int, data:
     window, hop = method.window(settings, data.shape.frames), method.hop(settings)
     if settings.trained:
         _check_clips(name, settings, len(train_clips), len(valid_clips))
-    load = Loader(method, settings, store, data.rows, data.labels, depth=depth(store.device, train.prefetch))
+    ahead = depth(store.device, train.prefetch)
+    load = Loader(method, settings, store, data.rows, data.labels, depth=ahead, noises=data.noises)
     starts = load.window_starts(train_clips, hop)
     plan = Plan(settings, count(int(starts[-1]), settings.batch_size))
     return Job(
@@ -251,7 +255,8 @@ def _one_epoch(job: Job, state: TrainingState, loss: Loss, epoch: int, bar: tqdm
     order = np.random.default_rng(seed_of(job.seed, job.name, 1, epoch)).permutation(int(job.starts[-1]))
     parts = list(itertools.islice(batches(order, settings.batch_size), plan.batches(epoch)))
     totals: dict[str, Tensor] = {}
-    for step, batch in enumerate(job.load.each(job.wanted(items) for items in parts)):
+    wanted = (job.wanted(items) for items in parts)
+    for step, batch in enumerate(job.load.each(wanted, (job.seed, job.name, 5, epoch))):
         lr = plan.lr(epoch, step)
         update = plan.updates(epoch, step)
         if step % settings.accumulate == 0:

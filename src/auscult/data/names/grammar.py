@@ -17,8 +17,8 @@ from auscult.data.names.encoding import attributes_in
 class Name:
     """The facts in one path. `anomaly` is 0, 1, or None where the name does not tell (unlabelled evaluation clips).
 
-    `partition` is train, test or supplemental: recordings of 2025 that hold the machine alone or the noise alone. They are
-    declared here so that nobody takes them for misnamed, and the manifest leaves them out.
+    `partition` is train, test or supplemental: recordings of 2025 that hold the machine alone or the noise alone, as `kind` says
+    ("machine", "noise"; "" where the name does not tell).
     """
 
     machine: str
@@ -27,6 +27,7 @@ class Name:
     anomaly: int | None
     domain: str = "unknown"
     attributes: str = ""
+    kind: str = ""
 
 
 Grammar = Callable[[PurePosixPath], Name]
@@ -76,10 +77,10 @@ def dcase2023(path: PurePosixPath) -> Name:
 
     For 2023 to 2026, and the most lenient: the tail after the number is one opaque attribute string; the word `test` may be
     missing and the words may come in any order (2024's RoboticArm), so the partition is the folder's. What lies in
-    `supplemental/` (2025) may be called anything.
+    `supplemental/` (2025), `section_00_<machine|noise>_0000_<attributes>.wav`, may be called anything.
     """
     if len(path.parts) > 2 and path.parts[1] == "supplemental":
-        return Name(path.parts[0], "", "supplemental", None)
+        return supplemental(path)
     machine, partition = _folders(path)
     return _sectioned(path, machine, partition, section(path.stem))
 
@@ -164,6 +165,18 @@ def _sectioned(
     if partition == "train" and words.anomaly is None and not unlabelled_train:
         raise ValueError("a training clip that is not called normal")
     return _checked(Name(machine, words.unit, partition, words.anomaly, words.domain, words.attributes))
+
+
+_KINDS = {"machine": "machine", "clean": "machine", "noise": "noise"}
+
+
+def supplemental(path: PurePosixPath) -> Name:
+    """A recording of the machine alone or the noise alone."""
+    match = re.fullmatch(r"section_(\d+)((?:_[A-Za-z]+)*)_\d+(?:_(.*))?", path.stem)
+    unit, words, attributes = match.groups("") if match else ("", "", "")
+    kinds = {_KINDS[word] for word in words.split("_") if word in _KINDS}
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    return Name(path.parts[0], unit, "supplemental", None, attributes=attributes, kind=kind)
 
 
 _DOMAIN_FOLDERS = ("source_test", "target_test")

@@ -254,7 +254,7 @@ def _summary(
         lines.append(f"sample rates: {_counts(rates, ' Hz')}; all become {profile.sample_rate} Hz")
     channels = Counter(one.sound.channels for one, _ in plan)
     if set(channels) != {1}:
-        lines.append(f"channels: {_counts(channels)}; `data.channel` says which is used (0 = the first, or `mean`)")
+        lines.append(f"channels: {_counts(channels)}; `data.input` says which is used (0 = the first, or `mean`)")
     for machine, gain in gains.items():
         if gain != 1:
             lines.append(

@@ -14,7 +14,7 @@ from auscult.data.synthetic.blocks import Grid, decibel, grid_of, wobble
 from auscult.data.synthetic.condition import Fault, condition, unit_steps
 from auscult.data.synthetic.machine import MachineType, Operation, sound
 from auscult.data.synthetic.rotating import FAN, PUMP, TOY_CAR
-from auscult.data.synthetic.source import Partition, SyntheticSource
+from auscult.data.synthetic.source import FarMicrophone, Partition, SyntheticSource
 from auscult.data.synthetic.streams import FloatArray, key_of, normals, uniforms
 from auscult.data.synthetic.strokes import MAX_EVENTS_PER_SECOND, SLIDER, TOY_CONVEYOR, VALVE
 
@@ -47,7 +47,8 @@ class Parts:
     """A clip before it becomes integers; full scale is 1.
 
     Attributes:
-        machine, background: [clips, samples]; their sum is the clip. gain_db, snr_db: as drawn, [clips].
+        machine, background: [clips, samples], or with a far microphone [clips, 2, samples]; their sum is the clip.
+        gain_db, snr_db: as drawn, [clips].
         faults: kind per clip, "" for none.
     """
 
@@ -58,15 +59,19 @@ class Parts:
     faults: list[str]
 
 
+def _every(partition: Partition) -> int:
+    return 2 if partition in ("test_normal", "test_anomaly") else 10
+
+
 def domain_of(partition: Partition, index: int) -> str:
-    """Domain of a clip where there are two: every tenth training clip and every second test clip is target."""
-    every = 10 if partition == "train" else 2
+    """Domain of a clip where there are two: every second test clip, and every tenth of the others, is target."""
+    every = _every(partition)
     return "target" if index % every == every - 1 else "source"
 
 
 def setting_of(partition: Partition, index: int) -> int:
     """Number of the operating point: 1-3 in the source domain, 4-5 in the target domain."""
-    turn = index // (10 if partition == "train" else 2)
+    turn = index // _every(partition)
     return 4 + turn % 2 if domain_of(partition, index) == "target" else 1 + (turn + index) % 3
 
 
@@ -146,30 +151,62 @@ def render(
     # Below 0 dB the background is the louder part: it takes the reference level, so that the sum keeps its headroom.
     full = decibel(gain_db[:, None] + REFERENCE_DBFS + min(0.0, source.snr_db))
     run *= full / reference_rms(source.version, source.seed, machine, unit, source.sample_rate)
-    background = factory(grid, keys, BACKGROUND_DB, 0.7 * shift) * full * decibel(-snr_db[:, None])
+    level = full * decibel(-snr_db[:, None])
+    background = factory(grid, keys, BACKGROUND_DB, 0.7 * shift) * level
+    if source.far is not None:
+        # Streams of their own: the near channel is the mono clip, to the bit.
+        own_keys = [key_of(source.version, source.seed, machine, unit, partition, index, "far") for index in indices]
+        own = factory(grid, own_keys, BACKGROUND_DB, 0.7 * shift) * level
+        run, background = far_too(source.far, grid, own_keys, run, background, own)
     return Parts(run, background, gain_db, snr_db, names)
+
+
+def far_too(
+    far: FarMicrophone, grid: Grid, keys: list[int], machine: FloatArray, background: FloatArray, own: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Machine and background at both microphones, [clips, 2, samples], from what the near one hears and `own` background.
+
+    Each way to the far microphone has a delay and a smooth colour of its own.
+    """
+    ways = uniforms(keys, "nuisance", 2 * (1 + PLACE_TERMS))
+    there = _moved(machine, grid, ways[:, : 1 + PLACE_TERMS], far.delay_ms) * decibel(far.machine_db)
+    noise = _moved(background, grid, ways[:, 1 + PLACE_TERMS :], -far.noise_delay_ms) * np.sqrt(far.shared)
+    noise = (noise + own * np.sqrt(1.0 - far.shared)) * decibel(far.noise_db)
+    return np.stack([machine, there], axis=1), np.stack([background, noise], axis=1)
+
+
+def _moved(wave: FloatArray, grid: Grid, draws: FloatArray, delay_ms: float) -> FloatArray:
+    """`wave` [clips, samples] later by `delay_ms`, its spectrum coloured by `draws` [clips, 1 + PLACE_TERMS] as on any way to a
+    microphone. Circular over a run with silence behind the clip: nothing of an end is heard at the beginning."""
+    padded = np.zeros((len(wave), grid.length))
+    padded[:, : wave.shape[1]] = wave
+    turn = np.exp(-2j * np.pi * grid.frequency * delay_ms / 1000.0)
+    return grid.to_signal(grid.to_spectrum(padded) * decibel(way_to_microphone(grid, draws)) * turn)[:, : wave.shape[1]]
 
 
 def generate_clips(
     source: SyntheticSource, machine: str, unit: str, partition: Partition, indices: Sequence[int]
 ) -> NDArray[np.int16]:
-    """Clips `indices` of one unit and partition, int16 [len(indices), source.samples].
+    """Clips `indices` of one unit and partition, int16 [clips, source.samples], or with a far microphone [clips, 2, samples].
 
     Each clip depends on the source's parameters, the machine, the unit, the partition and its index alone: not on the
     other indices, their order, or the clip counts.
 
     Args:
-        partition: "train", "test_normal" or "test_anomaly". Indices are 0 or more; they need not lie below the clip counts.
+        partition: an entry of `PARTITIONS`. Indices are 0 or more; they need not lie below the clip counts.
 
     Raises:
         AuscultError: unknown machine, unit or partition, or a negative index.
     """
     source.require(machine, unit, partition)
     source.require_indices(indices)
-    out = np.empty((len(indices), source.samples), dtype=np.int16)
+    channels = () if source.far is None else (2,)
+    out = np.empty((len(indices), *channels, source.samples), dtype=np.int16)
     step = max(1, BLOCK_SAMPLES // source.samples)
     for start in range(0, len(indices), step):
         parts = render(source, machine, unit, partition, indices[start : start + step])
-        clip = np.rint((parts.machine + parts.background) * 32768.0)
+        # Both are made where one is left out: a clip of the machine alone has the machine's level.
+        clip = {"machine": parts.machine, "noise": parts.background}.get(partition, parts.machine + parts.background)
+        clip = np.rint(clip * 32768.0)
         out[start : start + step] = np.clip(clip, -32768, 32767)
     return out

@@ -10,7 +10,8 @@ import pydantic
 from auscult.errors import AuscultError, listed
 
 VERSIONS = (1,)
-Partition = Literal["train", "test_normal", "test_anomaly"]
+Partition = Literal["train", "test_normal", "test_anomaly", "machine", "noise"]
+"""Training and test clips; and in "machine" and "noise" one of the two alone, as the challenge of 2025 has them."""
 PARTITIONS: tuple[str, ...] = get_args(Partition)
 MACHINES = ("fan", "pump", "slider", "valve", "ToyCar", "ToyConveyor")
 MAX_SPEED_SHIFT = 2.0
@@ -35,6 +36,22 @@ class UnitSets(pydantic.BaseModel, frozen=True, extra="forbid"):
         return self
 
 
+class FarMicrophone(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """A second channel, from a microphone further away, beside that of the clips (render.py).
+
+    Attributes:
+        machine_db: level of the machine there over that at the near microphone; its sound arrives `delay_ms` later.
+        noise_db: level of the background there over that at the near microphone; it arrives `noise_delay_ms` earlier.
+        shared: part of the background's power there that is the near one's background, the rest is of its own.
+    """
+
+    machine_db: float = -12.0
+    delay_ms: float = 3.0
+    noise_db: float = 0.0
+    noise_delay_ms: float = 1.0
+    shared: float = pydantic.Field(default=0.9, ge=0, le=1)
+
+
 class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Parameters of the synthetic machines; docs/synthetic.md describes them.
 
@@ -48,6 +65,8 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
         snr_db: machine over background, mean over clips, dB.
         severity: size of the faults; 0 is no fault, 1 moves a unit about as far as units of a type lie apart.
         domain_shift: 0 = one domain; else the distance of the target domain's operating points.
+        far: a second microphone; None = mono.
+        machine_clips, noise_clips: of the machine alone and of the background alone, per unit.
         unattributed: machine types whose names say `noAttribute` instead of the operating point, as some do since 2024.
     """
 
@@ -63,6 +82,9 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
     snr_db: float
     severity: float
     domain_shift: float = 0.0
+    far: FarMicrophone | None = None
+    machine_clips: int = 0
+    noise_clips: int = 0
     unattributed: tuple[str, ...] = ()
 
     @property
@@ -81,6 +103,12 @@ class SyntheticSource(pydantic.BaseModel, frozen=True, extra="forbid"):
         for name in ("train_clips", "test_normal", "test_anomaly"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.machine_clips < 0 or self.noise_clips < 0:
+            raise ValueError("machine_clips and noise_clips must be 0 or more")
+        if (self.machine_clips or self.noise_clips) and not self.domain_shift:
+            raise ValueError(
+                "machine_clips and noise_clips need a domain_shift: names of one domain have no folder for them"
+            )
         if not 8000 <= self.sample_rate <= 192_000:
             raise ValueError(f"sample_rate must lie in 8000 to 192000 Hz, not {self.sample_rate}")
         if not 1.0 <= self.clip_seconds <= 600.0:

@@ -42,6 +42,8 @@ def file_name(source: SyntheticSource, machine: str, unit: str, partition: Parti
         return f"{label}_id_{unit}_{index:08d}.wav"
     part = "train" if partition == "train" else "test"
     domain, setting = domain_of(partition, index), setting_of(partition, index)
+    if partition in ("machine", "noise"):
+        return f"section_{unit}_{partition}_{index:04d}_.wav"
     attributes = "noAttribute" if machine in source.unattributed else f"spd_{setting}"
     return f"section_{unit}_{domain}_{part}_{label}_{index:04d}_{attributes}.wav"
 
@@ -52,12 +54,15 @@ def jobs(source: SyntheticSource, root: Path) -> Iterator[Job]:
         "train": source.train_clips,
         "test_normal": source.test_normal,
         "test_anomaly": source.test_anomaly,
+        "machine": source.machine_clips,
+        "noise": source.noise_clips,
     }
+    folders = {"train": "train", "machine": "supplemental", "noise": "supplemental"}
     for machine, units in source.machines.items():
         for name, ids in (("dev", units.dev), ("eval", units.eval)):
             for unit in ids:
                 for partition, count in counts.items():
-                    folder = root / name / machine / ("train" if partition == "train" else "test")
+                    folder = root / name / machine / folders.get(partition, "test")
                     for start in range(0, count, CLIPS_PER_JOB):
                         stop = min(start + CLIPS_PER_JOB, count)
                         yield Job(source, folder, machine, unit, partition, start, stop)
@@ -69,19 +74,19 @@ def write_job(job: Job) -> int:
     clips = generate_clips(job.source, job.machine, job.unit, job.partition, indices)
     for index, clip in zip(indices, clips, strict=True):
         path = job.folder / file_name(job.source, job.machine, job.unit, job.partition, index)
-        soundfile.write(path, clip, job.source.sample_rate, subtype="PCM_16")
+        soundfile.write(path, clip.T, job.source.sample_rate, subtype="PCM_16")
     return len(indices)
 
 
 def bytes_needed(source: SyntheticSource) -> int:
     """Size of the tree in bytes: samples and WAV headers."""
     units = sum(len(sets.dev) + len(sets.eval) for sets in source.machines.values())
-    clips = units * (source.train_clips + source.test_normal + source.test_anomaly)
-    return clips * (2 * source.samples + 44)
+    clips = source.train_clips + source.test_normal + source.test_anomaly + source.machine_clips + source.noise_clips
+    return units * clips * (2 * source.samples * (1 if source.far is None else 2) + 44)
 
 
 def write_tree(source: SyntheticSource, root: Path, workers: int = 0, progress: bool = True) -> None:
-    """Write every clip of `source` under `root` as 16-bit mono WAV.
+    """Write every clip of `source` under `root` as 16-bit WAV.
 
     One domain: `<root>/<dev|eval>/<machine>/train/normal_id_00_00000000.wav` and `.../test/{normal,anomaly}_id_...wav`, as
     in the 2020 data (training clips of evaluation units are the "additional training" set). Two domains
