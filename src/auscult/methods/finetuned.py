@@ -15,20 +15,19 @@ from torch.nn.functional import cross_entropy, normalize
 
 from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
-from auscult.losses.arcface import ArcFace, margin_nll
+from auscult.losses.arcface import margin_nll
 from auscult.methods.base import Batch, Shape
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
 from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.models.specaug import Rows, spec_augment
 from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
-class FineTuneSettings(MethodSettings):
+class FineTuneSettings(ClassifierSettings):
     fill: Literal["none", "repeat", "zeros"] = "repeat"
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["attentive", "class_token"] = "attentive"
@@ -81,7 +80,8 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
         self.register_buffer("slot", slot)
         self.register_buffer("member", member)
-        self.arcface = ArcFace(settings.embedding, len(places) + extra, settings.arcface.scale, settings.arcface.margin)
+        names = [shape.names[c] for c in places] if shape.names else ()
+        self.arcface = arcface_head(settings, len(places) + extra, names)
 
     def _check(self) -> None:
         name, e = self.settings.encoder.name, self.encoder

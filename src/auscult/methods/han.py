@@ -78,8 +78,6 @@ class HanSettings(FineTuneSettings):
     unattributed: Literal["contrast", "pseudo", "class"] = "contrast"
     """Clips without attributes, where attributes make the classes: are seen by the dual-level contrastive loss alone; are
     clustered after a training without them, and the clusters are classes of a second one; or are one class per unit."""
-    withheld: tuple[str, ...] = ()
-    """Machine types whose clips are trained on as if nobody had written their attributes down (Fig. 7 c, d)."""
     pseudo_labels: Positive = 16
     """Clusters per unit, for "pseudo"."""
     chunk_seconds: float = 2.0

@@ -16,10 +16,20 @@ from auscult.data.store import ClipStore
 from auscult.files import digest
 from auscult.methods import load_method
 from auscult.methods.base import Method, Shape
+from auscult.settings.sections import LabelSettings
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, modelfolder
 from auscult.training.batches import too_short
-from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed, withheld
+from auscult.training.classes import (
+    ClassLabel,
+    Known,
+    class_list,
+    class_scheme,
+    completed,
+    labels_of,
+    unattributed,
+    withheld,
+)
 from auscult.training.device import pick_device, prepare
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.modelfolder import Trained
@@ -31,7 +41,7 @@ LONG = 1e12
 
 def train_arm(
     settings: MethodSettings,
-    class_label: ClassLabel,
+    known: ClassLabel | Known,
     train: Train,
     seed: int,
     features: Path,
@@ -45,7 +55,8 @@ def train_arm(
     tables explain the empty cells.
 
     Args:
-        class_label: what makes a class of a clip, as profiles say it; a method whose settings have `classes` may ask for more.
+        known: what makes a class of a clip, as profiles say it, and the clusters of clips without attributes; a method whose
+            settings have `classes` may ask for more.
         resume: where states of all trainings are kept.
         code: digest of the code that the weights depend on (pipeline/inputs.py): states of other code are not continued.
 
@@ -56,29 +67,33 @@ def train_arm(
     prepare(device, train)
     method = load_method(settings.method)
     store = ClipStore(features, device, train.resident_fraction, Condition(lowpass_hz=settings.lowpass_hz))
-    data = digest(features / "index.parquet", features / "facts.json")
+    known = known if isinstance(known, Known) else Known(known)
+    clusters = [known.clusters] if known.clusters is not None and known.clusters.is_file() else []
+    data = digest(features / "index.parquet", features / "facts.json", *clusters)
     key = run_key(
-        code, settings.model_dump(mode="json"), train.decisive(), seed, class_label, device.type, data,
+        code, settings.model_dump(mode="json"), train.decisive(), seed, known.label, device.type, data,
     )  # fmt: skip
     states = ResumeFolder(resume, key)
     if distributed.rank() == 0:
         states.remove_old()
-    known = withheld(store.index, getattr(settings, "withheld", ()))
-    class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
+    labels = getattr(settings, "labels", LabelSettings())
+    index = withheld(store.index, labels.withheld)
+    scheme = class_scheme(index, getattr(settings, "classes", ""), known.label)
+    index, scheme = completed(index, scheme, labels, known.clusters)
     trained = Trained(method, settings, {}, {}, {}, {})
     history, seconds = [], 0.0
     unreadable = _unreadable(method, settings, store)
-    for name, clips in method.groups(known, settings).items():
-        if unreadable:
-            trained.skipped[name] = unreadable
-            distributed.say(f"network `{name}` is left out: {unreadable}")
+    for name, clips in method.groups(index, settings).items():
+        if refused := unreadable or _unclustered(clips, labels):
+            trained.skipped[name] = refused
+            distributed.say(f"network `{name}` is left out: {refused}")
             continue
-        classes = class_list(clips, class_label)
-        labels = labels_of(clips, class_label, classes)
+        classes = class_list(clips, scheme)
+        of_clips = labels_of(clips, scheme, classes)
         mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
         sizes = (len(classes), mels, frames, store.samples, store.sample_rate)
         shape = Shape(*sizes, unattributed(classes), tuple(classes))
-        counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+        counts = dict(zip(classes, np.bincount(of_clips, minlength=len(classes)).tolist(), strict=True))
         short = too_short(method, settings, store, clips.index.to_numpy())
         reason = _untrainable(method, settings, counts, frames) or short or _too_long(method, settings, train, device)
         if reason:
@@ -86,7 +101,7 @@ def train_arm(
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
         trained.classes[name], trained.shapes[name] = classes, shape
-        training_set = TrainingSet(store, clips.index.to_numpy(), labels, shape)
+        training_set = TrainingSet(store, clips.index.to_numpy(), of_clips, shape)
         for phase in method.trainings(settings):
             previous = trained.networks.get(name)
             trained.networks[name], epochs, spent = fit(
@@ -99,6 +114,14 @@ def train_arm(
         modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
         states.finish()
     return _cost(seconds, device)
+
+
+def _unclustered(clips: pd.DataFrame, labels: LabelSettings) -> str:
+    """Why some of these clips have no class; "" if all have one."""
+    few = int(clips["attributes"].isna().sum())
+    return (
+        f"{few} clip(s) without attributes are in no cluster: `{labels.embeddings}` was left out on them" if few else ""
+    )
 
 
 def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> str:
