@@ -95,7 +95,8 @@ def train_arm(
         shape = Shape(*sizes, unattributed(classes), tuple(classes))
         counts = dict(zip(classes, np.bincount(of_clips, minlength=len(classes)).tolist(), strict=True))
         short = too_short(method, settings, store, clips.index.to_numpy())
-        reason = _untrainable(method, settings, counts, frames) or short or _too_long(method, settings, train, device)
+        reason = _untrainable(method, settings, counts, frames) or short
+        reason = reason or _too_long(method, settings, train, device, len(clips))
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")
@@ -148,11 +149,12 @@ def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int
     return method.untrainable(settings, counts)
 
 
-def _too_long(method: Method, settings: MethodSettings, train: Train, device: torch.device) -> str:
+def _too_long(method: Method, settings: MethodSettings, train: Train, device: torch.device, clips: int) -> str:
     """Why this is no training for a CPU; "" if it is one, or if it is asked for."""
-    if device.type != "cpu" or train.long_on_cpu or not settings.train_steps:
+    if device.type != "cpu" or train.long_on_cpu:
         return ""
     batches = settings.train_steps * (settings.accumulate if settings.step == "update" else 1)
+    batches = batches or settings.epochs * clips // settings.batch_size
     weights = method.encoder_size(settings)
     if batches * settings.batch_size * weights < LONG:
         return ""
