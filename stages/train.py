@@ -12,6 +12,7 @@ from auscult.settings.paths import resume_folder
 from auscult.settings.project import Project
 from auscult.training import distributed, launch
 from auscult.training.arm import train_arm
+from auscult.training.classes import Known
 from auscult.training.modelfolder import write_cost
 
 
@@ -22,7 +23,7 @@ def train(project: Project, arm: str, seed: int) -> None:
             "what this arm depends on is not written down", str(paths.inputs(arm)), "run: dvc repro digests"
         )
     cost = train_arm(
-        project.arm(arm), project.profile.class_label, project.section("train"), seed,
+        project.arm(arm), Known(project.profile.class_label, paths.clusters(arm, seed)), project.section("train"), seed,
         paths.features("train"), paths.model(arm, seed), resume_folder(), digest(paths.inputs(arm))[:16],
     )  # fmt: skip
     if distributed.rank() == 0:

@@ -47,6 +47,24 @@ def test_golden_sub_centres() -> None:
     assert absolute_error(logits, stored["logits_sub3_m0.7"]) < 3e-5
 
 
+def test_classes_may_have_different_numbers_of_centres() -> None:
+    """Against the largest of each class by itself; a single centre keeps its whole gradient."""
+    counts = [1, 3, 2]
+    head = ArcFace(8, 3, 30.0, 0.5, counts).double()
+    x = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = head.weight.split(counts)
+    each = [functional.cosine_similarity(x[:, None], of[None], dim=2).amax(1) for of in rows]
+    torch.testing.assert_close(head.cosine(x), torch.stack(each, 1))
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    ours = torch.autograd.grad(functional.cross_entropy(head(x, labels), labels), head.weight)[0]
+    logits = torch.stack(each, 1)
+    own = functional.one_hot(labels, 3).bool()
+    logits = torch.where(own, add_margin(logits, 0.5), logits)
+    theirs = torch.autograd.grad(functional.cross_entropy(30.0 * logits, labels), head.weight)[0]
+    torch.testing.assert_close(ours, theirs)
+    assert set(head.state_dict()) == {"weight"}
+
+
 def test_golden_gradients() -> None:
     stored = golden("arcface")
     head = loaded(stored["W"], 0.4)

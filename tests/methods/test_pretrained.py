@@ -145,7 +145,7 @@ def test_han_takes_attributes_for_classes_where_the_profile_says_units(
 def test_withheld_attributes_make_no_classes(shift: tuple[Profile, Path], tmp_path: Path) -> None:
     """As if nobody had written them down, in training; the clips and their places stay."""
     plain = modelfolder.load(trained(settings("han"), shift, tmp_path / "a"))
-    hidden = modelfolder.load(trained(settings("han", withheld=("fan",)), shift, tmp_path / "b"))
+    hidden = modelfolder.load(trained(settings("han", labels={"withheld": ("fan",)}), shift, tmp_path / "b"))
     of_fan = [name for name in plain.classes["all"] if name.startswith("fan/")]
     units = sorted({name.rsplit("/", 1)[0] for name in of_fan})
     assert len(of_fan) > len(units)

@@ -11,7 +11,7 @@ import torch
 
 from auscult.errors import AuscultError
 from auscult.training import distributed
-from auscult.training.arm import Networks
+from auscult.training.networks import Networks
 
 
 def fails(how: str) -> None:

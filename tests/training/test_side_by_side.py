@@ -9,7 +9,7 @@ import pytest
 from auscult.errors import AuscultError
 from auscult.methods.ae import AeSettings
 from auscult.settings.training import Train
-from auscult.training import arm, launch
+from auscult.training import launch, networks
 from auscult.training.arm import train_arm
 from support import failing
 
@@ -25,7 +25,7 @@ def train(packed: Path, out: Path, threads: int) -> bytes:
 def test_the_same_bytes_and_a_killed_process_loses_only_its_own_epoch(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arm, "_fit_some", failing.killed_in_the_second)
+    monkeypatch.setattr(networks, "fit_some", failing.killed_in_the_second)
     with pytest.raises(AuscultError, match=r"(?s)process 1 of 2.*SIGKILL.*run the same command again"):
         train(packed, tmp_path / "beside", threads=2)
     assert not (tmp_path / "beside" / "model").exists()

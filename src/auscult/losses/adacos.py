@@ -42,13 +42,11 @@ class SubClusterAdaCos(nn.Module):
             targets: [B, C] share of each class in the clip, rows summing to one; read by the scale alone.
         """
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            cosine = functional.linear(functional.normalize(x), functional.normalize(self.weight))  # [B, C * n]
+            cosine = cosines(x, self.weight)  # [B, C * n]
             if self.training:
                 self.scale.copy_(self.next_scale(cosine.detach(), targets))
-            logits = self.scale.clone() * cosine  # a copy: the next step writes to the buffer
-            each = logits.log_softmax(1).unflatten(1, (self.classes, self.sub_clusters))
-            return each.logsumexp(2)
+            # A copy of the scale: the next step writes to the buffer.
+            return class_log_probabilities(self.scale.clone() * cosine, self.classes)
 
     @torch.no_grad()
     def next_scale(self, cosine: Tensor, targets: Tensor) -> Tensor:
@@ -71,6 +69,22 @@ class SubClusterAdaCos(nn.Module):
     def centres(self) -> Tensor:
         """Unit vectors [C, n, dim]."""
         return functional.normalize(self.weight).unflatten(0, (self.classes, self.sub_clusters))
+
+
+def cosines(x: Tensor, centres: Tensor) -> Tensor:
+    """Cosine of each of x [B, D] with each centre [n, D], of any length: [B, n] in at least float32, whatever surrounds it."""
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return functional.linear(functional.normalize(x), functional.normalize(centres))
+
+
+def class_log_probabilities(logits: Tensor, classes: int) -> Tensor:
+    """Log of the softmax over all centres, summed within each class: logits [B, C * n], class-major -> [B, C].
+
+    >>> class_log_probabilities(torch.tensor([[0.0, 0.0, 0.0, -torch.inf]]), 2).exp()
+    tensor([[0.6667, 0.3333]])
+    """
+    return logits.log_softmax(1).unflatten(1, (classes, logits.shape[1] // classes)).logsumexp(2)
 
 
 def mixed_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ cosine of a well-trained embedding rounds to one and its margin vanishes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,21 +22,30 @@ class ArcFace(nn.Module):
         classes: number of classes C.
         scale: s, multiplies cosines to logits.
         margin: m, in radians.
-        sub_centres: centres per class; the nearest one counts. Rows of `weight` are class-major.
+        sub_centres: centres of every class, or of each; the nearest one counts. Rows of `weight` are class-major.
     """
 
-    def __init__(self, dim: int, classes: int, scale: float, margin: float, sub_centres: int = 1) -> None:
+    places: Tensor
+
+    def __init__(
+        self, dim: int, classes: int, scale: float, margin: float, sub_centres: int | Sequence[int] = 1
+    ) -> None:
         super().__init__()
-        self.classes, self.scale, self.margin, self.sub_centres = classes, scale, margin, sub_centres
-        self.weight = nn.Parameter(torch.empty(classes * sub_centres, dim))
+        self.classes, self.scale, self.margin = classes, scale, margin
+        counts = torch.as_tensor([sub_centres] * classes if isinstance(sub_centres, int) else sub_centres)
+        self.most = int(counts.max())
+        self.weight = nn.Parameter(torch.empty(int(counts.sum()), dim))
         nn.init.xavier_uniform_(self.weight)
+        # Rows of each class's centres [C, most]; where it has fewer, its first one again, which changes no maximum.
+        turn = torch.arange(self.most).where(torch.arange(self.most) < counts[:, None], 0)
+        self.register_buffer("places", (counts.cumsum(0) - counts)[:, None] + turn, persistent=False)
 
     def cosine(self, x: Tensor) -> Tensor:
         """Cosine of each embedding [B, dim] (any length) with each class: [B, C], in [-1, 1] up to rounding."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             cosine = functional.linear(functional.normalize(x), functional.normalize(self.weight))
-            return cosine.unflatten(1, (self.classes, self.sub_centres)).amax(2) if self.sub_centres > 1 else cosine
+            return cosine[:, self.places].amax(2) if self.most > 1 else cosine
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, C] of embeddings [B, dim], with the margin on the class in `labels` [B] (int64)."""

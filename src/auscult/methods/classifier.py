@@ -5,14 +5,46 @@ A method gives `features`; one that trains by another loss writes its own `loss`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 import numpy as np
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Network, mixing_partner
-from auscult.settings.sections import MixupSettings
+from auscult.settings.sections import LabelSettings, MixupSettings
+from auscult.settings.training import MethodSettings
 from auscult.training import distributed
+from auscult.training.classes import centres_of
+
+
+class ClassifierSettings(MethodSettings):
+    """Of methods that tell classes apart."""
+
+    labels: LabelSettings = LabelSettings()
+    sub_centred: ClassVar[bool] = True
+    """Whether a class may have several centres of its own (ArcFace)."""
+
+    @field_validator("labels")
+    @classmethod
+    def _has_centres(cls, value: LabelSettings) -> LabelSettings:
+        if value.missing == "subcentres" and not cls.sub_centred:
+            raise PydanticCustomError("labels", "`missing: subcentres` needs ArcFace, which this method has not")
+        return value
+
+
+def arcface_head(settings: Any, classes: int, names: Sequence[str]) -> ArcFace:
+    """ArcFace of so many classes, by the `embedding`, `arcface` and `labels` of a method's settings.
+
+    `names` of the first of them (() = nobody knows them) decide how many centres each has.
+    """
+    centres = centres_of(names, settings.labels)
+    centres += [1] * (classes - len(centres))
+    return ArcFace(settings.embedding, classes, settings.arcface.scale, settings.arcface.margin, centres)
 
 
 class ArcFaceClassifier(Network):

@@ -35,14 +35,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from auscult.losses.arcface import ArcFace
 from auscult.losses.supcon import supcon
 from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.models.stgram import Stgram
 from auscult.settings.section import Section
 from auscult.settings.sections import ArcFaceSettings
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
@@ -56,7 +54,7 @@ class ClpPretrainSettings(Section):
     lr: Annotated[float, Field(gt=0)] = 5e-4
 
 
-class ClpScfSettings(MethodSettings):
+class ClpScfSettings(ClassifierSettings):
     """The encoder, and the second phase."""
 
     method: Literal["clp_scf"] = "clp_scf"
@@ -108,7 +106,7 @@ class ClpScf(ArcFaceClassifier):
         super().__init__()
         self.stgram = Stgram(shape.mels, shape.frames, settings.embedding, settings.plan)
         self.projection = LinearBatchNorm(settings.embedding)
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def adopt(self, previous: Network) -> None:
         """Encoder and first layer of the projection (weights and running statistics); the centres are new."""

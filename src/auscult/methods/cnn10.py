@@ -20,16 +20,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.models.cnn10 import CHANNELS, POOL, Cnn10
 from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings
-from auscult.settings.training import MethodSettings
 
 
-class Cnn10Settings(MethodSettings):
+class Cnn10Settings(ClassifierSettings):
     method: Literal["cnn10"] = "cnn10"
     frontend: str = "dcase_constant"
     embedding: Positive = 128
@@ -47,7 +45,7 @@ class Cnn10Classifier(ArcFaceClassifier):
         super().__init__()
         self.cnn = Cnn10(shape.mels, settings.dropout)
         self.project = nn.Linear(CHANNELS[-1], settings.embedding)
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""

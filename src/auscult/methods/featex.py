@@ -27,7 +27,7 @@ fidelity:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,17 +38,18 @@ from torch.nn.functional import one_hot
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.losses.exchange import exchanged_features, exchanged_shares, exchanged_statistics
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.classifier import ClassifierSettings
 from auscult.models.two_view import WIDTH, TwoViewNet, magnitudes, whole_spectrum
 from auscult.settings.section import Positive
-from auscult.settings.training import MethodSettings
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class FeatexSettings(MethodSettings):
+class FeatexSettings(ClassifierSettings):
     """Defaults: the authors' code."""
 
     method: Literal["featex"] = "featex"
+    sub_centred: ClassVar[bool] = False
     fill: Literal["none", "repeat", "zeros"] = "repeat"
     sub_clusters: Positive = 16
     mix: Probability = 0.5

@@ -1,6 +1,7 @@
-"""What fine-tuned encoders have in common: waveform -> front-end -> SpecAug -> tokens -> pooling -> linear map -> ArcFace.
+"""What fine-tuned encoders have in common: waveform -> front-end -> SpecAug -> tokens -> pooling -> linear map, and ArcFace.
 
-The paper of AnoPatch, sections 3.1 and 3.2; Han et al. build on it (their section III-A).
+The paper of AnoPatch, sections 3.1 and 3.2; Han et al. build on it (their section III-A). Methods with another loss take all
+but the head (`EncoderEmbedding`).
 """
 
 from __future__ import annotations
@@ -15,26 +16,24 @@ from torch.nn.functional import cross_entropy, normalize
 
 from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
-from auscult.losses.arcface import ArcFace, margin_nll
+from auscult.losses.arcface import margin_nll
 from auscult.methods.base import Batch, Shape
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics
 from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.models.specaug import Rows, spec_augment
 from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
-class FineTuneSettings(MethodSettings):
+class EmbeddingSettings(ClassifierSettings):
     fill: Literal["none", "repeat", "zeros"] = "repeat"
     encoder: EncoderSettings = EncoderSettings(checkpoint="beats_iter3")
     pooling: Literal["attentive", "class_token"] = "attentive"
     embedding: Positive = 128
     specaug: SpecAugSettings = SpecAugSettings()
-    arcface: ArcFaceSettings = ArcFaceSettings(margin=0.2)
     chunk_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Training sees one chunk of this length of each clip, from a random place; 0 = whole clips."""
     embed_from: Literal["head", "rows"] = "head"
@@ -45,43 +44,29 @@ class FineTuneSettings(MethodSettings):
     which ends where the clip ends."""
 
 
-class FineTuned(Pretrained, ArcFaceClassifier):
-    """Encoder, pooling, projection and head.
+class FineTuneSettings(EmbeddingSettings):
+    arcface: ArcFaceSettings = ArcFaceSettings(margin=0.2)
+
+
+class EncoderEmbedding(Pretrained):
+    """Encoder, pooling and projection.
 
     Attributes:
-        slot: int64 [C], place of each class in the head; -1 for a class that is left out of it.
-        member: bool [C, slots], the head's places of each class.
         frequency_rows: F, that the embedding keeps apart.
     """
 
-    slot: Tensor
-    member: Tensor
-
-    def __init__(
-        self, settings: FineTuneSettings, shape: Shape, headless: tuple[int, ...] = (), extra: int = 0
-    ) -> None:
-        """
-        Args:
-            headless: classes without a place in the head.
-            extra: places in the head that belong to no class yet.
-        """
+    def __init__(self, settings: EmbeddingSettings, shape: Shape) -> None:
         super().__init__(settings.encoder, shape)
         self.settings = settings
         self.chunk = min(shape.samples, round(settings.chunk_seconds * shape.sample_rate)) or shape.samples
         self._check()
-        width = self.encoder.width
-        self.pool = AttentiveStatistics(width) if settings.pooling == "attentive" else None
-        self.project = nn.Linear(2 * width if self.pool is not None else width, settings.embedding)
-        places = [c for c in range(shape.classes) if c not in headless]
-        slot = torch.full((shape.classes,), -1)
-        slot[places] = torch.arange(len(places))
-        member = torch.zeros(shape.classes, len(places) + extra, dtype=torch.bool)
-        member[places, slot[places]] = True
         self.frequency_rows = self.encoder.rows if settings.embed_from == "rows" else 1
-        self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
-        self.register_buffer("slot", slot)
-        self.register_buffer("member", member)
-        self.arcface = ArcFace(settings.embedding, len(places) + extra, settings.arcface.scale, settings.arcface.margin)
+        self.pool, width = self.pooling(self.encoder.width)
+        self.project = nn.Linear(width, settings.embedding)
+
+    def pooling(self, width: int) -> tuple[nn.Module | None, int]:
+        """What makes one vector of tokens of this width, and its size; None takes the class token."""
+        return (AttentiveStatistics(width), 2 * width) if self.settings.pooling == "attentive" else (None, width)
 
     def _check(self) -> None:
         name, e = self.settings.encoder.name, self.encoder
@@ -155,6 +140,48 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         x = normalize(self.embedding(chunks)).unflatten(0, (clips, -1))  # [B, chunks, E]
         return (x * counts[..., None]).sum(1) / counts.sum(1, keepdim=True)
 
+    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What neighbours are looked for in, x [B, E] or rows [B, F * D], and x."""
+        if self.settings.embed_from == "head":
+            x = self.features(batch)
+            return x, x
+        tokens = self.tokens(batch.wave)
+        rows = pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.settings.rows)
+        return rows.flatten(1), self.projected(tokens)
+
+
+class FineTuned(EncoderEmbedding, ArcFaceClassifier):
+    """The embedding and its head.
+
+    Attributes:
+        slot: int64 [C], place of each class in the head; -1 for a class that is left out of it.
+        member: bool [C, slots], the head's places of each class.
+    """
+
+    settings: FineTuneSettings
+    slot: Tensor
+    member: Tensor
+
+    def __init__(
+        self, settings: FineTuneSettings, shape: Shape, headless: tuple[int, ...] = (), extra: int = 0
+    ) -> None:
+        """
+        Args:
+            headless: classes without a place in the head.
+            extra: places in the head that belong to no class yet.
+        """
+        super().__init__(settings, shape)
+        places = [c for c in range(shape.classes) if c not in headless]
+        slot = torch.full((shape.classes,), -1)
+        slot[places] = torch.arange(len(places))
+        member = torch.zeros(shape.classes, len(places) + extra, dtype=torch.bool)
+        member[places, slot[places]] = True
+        self.scores_itself = not headless or extra > 0  # otherwise the head does not know every class
+        self.register_buffer("slot", slot)
+        self.register_buffer("member", member)
+        names = [shape.names[c] for c in places] if shape.names else ()
+        self.arcface = arcface_head(settings, len(places) + extra, names)
+
     # --------------------------------------------------------------------------------------------------------- the losses
     def class_loss(self, x: Tensor, slots: Tensor) -> Tensor:
         """Eq. (1) of AnoPatch, (7) of Han et al.: mean over the clips that have a place in the head (`slots` >= 0)."""
@@ -177,12 +204,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
 
         That is not their headline: both papers score by the nearest neighbour of x (AnoPatch section 3.2, Han et al. IV-E).
         """
-        if self.settings.embed_from == "rows":
-            tokens = self.tokens(batch.wave)
-            x = self.projected(tokens)
-            vector = pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.settings.rows).flatten(1)
-        else:
-            vector = x = self.features(batch)
+        vector, x = self.vectors(batch)
         if not self.scores_itself:
             return vector, {}
         places = (batch.candidates.float() @ self.member.float()) > 0
@@ -190,7 +212,7 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         return vector, {"native_arcface": margin_nll(self.arcface.cosine(x), places, self.arcface.scale, margin)}
 
 
-def encoder_size(settings: FineTuneSettings) -> int:
+def encoder_size(settings: EmbeddingSettings) -> int:
     """Parameters of the encoder; nothing is allocated."""
     with torch.device("meta"):
         return sum(weight.numel() for weight in new_encoder(settings.encoder).parameters())

@@ -78,8 +78,6 @@ class HanSettings(FineTuneSettings):
     unattributed: Literal["contrast", "pseudo", "class"] = "contrast"
     """Clips without attributes, where attributes make the classes: are seen by the dual-level contrastive loss alone; are
     clustered after a training without them, and the clusters are classes of a second one; or are one class per unit."""
-    withheld: tuple[str, ...] = ()
-    """Machine types whose clips are trained on as if nobody had written their attributes down (Fig. 7 c, d)."""
     pseudo_labels: Positive = 16
     """Clusters per unit, for "pseudo"."""
     chunk_seconds: float = 2.0
@@ -112,16 +110,15 @@ class Han(FineTuned):
         )
         self.unlabelled, self.pseudo_labels = unlabelled, pseudo_labels
         e, lora, adapter = self.encoder, settings.lora, settings.group_adapter
-        self._moved: dict[str, str] = {}
         if lora.rank:
             e.requires_grad_(not lora.frozen)
             maps = [name for role in lora.maps for name in e.linear_maps(role)]
             add_lora(e, maps, lora)
-            self._moved |= {name: f"{name}.base" for name in maps}
+            self.moves |= {name: f"{name}.base" for name in maps}
         if adapter.position != "none":
             blocks = e.blocks(adapter.position)
             add_group_adapters(e, blocks, e.width, adapter)
-            self._moved |= {name: f"{name}.inner" for name in blocks}
+            self.moves |= {name: f"{name}.inner" for name in blocks}
         contrast = unlabelled and settings.unattributed == "contrast"
         self.contrast = DualLevelContrast(settings.dlcl, settings.embedding) if contrast else None
         known = torch.ones(shape.classes, dtype=torch.bool)
@@ -130,9 +127,6 @@ class Han(FineTuned):
         self._clusters: Tensor | None = None  # [clips]: place in the head that a clip is given
 
     # ------------------------------------------------------------------------------------------------------- the weights
-    def published(self) -> list[str]:
-        return [f"encoder.{_moved(name, self._moved)}" for name in self._published]
-
     def frozen(self) -> bool:
         return bool(self.settings.lora.rank) and self.settings.lora.frozen
 
@@ -207,17 +201,6 @@ class Han(FineTuned):
             return {"loss": aam}
         parts = self.contrast(x, self.known[batch.label])
         return {"loss": aam + self.settings.dlcl.weight * parts["dlcl"], "aam": aam, **parts}
-
-
-def _moved(name: str, moves: Mapping[str, str]) -> str:
-    """Where a tensor is after modules were wrapped: `moves` says of a module's name what it has become."""
-    parts, out = name.split("."), ""
-    for i, part in enumerate(parts):
-        out = f"{out}.{part}" if out else part
-        before = ".".join(parts[: i + 1])
-        if before in moves:
-            out += moves[before].removeprefix(before)
-    return out
 
 
 def phases(settings: HanSettings) -> list[Phase]:

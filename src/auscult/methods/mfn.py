@@ -24,15 +24,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.settings.sections import ArcFaceSettings
-from auscult.settings.training import MethodSettings
 
 
-class MfnSettings(MethodSettings):
+class MfnSettings(ClassifierSettings):
     """Defaults: those of `stgram_mfn`."""
 
     method: Literal["mfn"] = "mfn"
@@ -52,7 +50,7 @@ class Mfn(ArcFaceClassifier):
     def __init__(self, settings: MfnSettings, shape: Shape) -> None:
         super().__init__()
         self.mfn = MobileFaceNet(1, shape.mels, shape.frames, settings.embedding, settings.plan)
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""

@@ -42,20 +42,21 @@ from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.classifier import ClassifierSettings
 from auscult.methods.windows import mean_over_windows
 from auscult.models.mobilenet_v2 import MobileNetV2
 from auscult.settings.section import Positive
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 CHUNK = 256  # windows evaluated at once: about half a gigabyte at width 0.5
 EPSILON = sys.float_info.epsilon  # of the baseline's score
 
 
-class MobileNetV2Settings(MethodSettings):
+class MobileNetV2Settings(ClassifierSettings):
     """Defaults: the DCASE 2021 MobileNetV2 baseline."""
 
     method: Literal["mobilenet_v2"] = "mobilenet_v2"
+    sub_centred: ClassVar[bool] = False
     any_length: ClassVar[bool] = True
     fill: Literal["none", "repeat", "zeros"] = "none"
     frontend: str = "dcase_constant"

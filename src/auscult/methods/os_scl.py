@@ -66,11 +66,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.losses.supcon import noise_supcon
 from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier, mix
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, mix
 from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.perceptron import perceptron
@@ -78,11 +77,10 @@ from auscult.models.standardise import Standardise
 from auscult.models.tfgram import TFgram
 from auscult.models.tgram import Tgram
 from auscult.settings.sections import ArcFaceSettings, EmaSettings, FphSettings, MixupSettings, SupconSettings
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
-class OsSclSettings(MethodSettings):
+class OsSclSettings(ClassifierSettings):
     """Defaults: the paper (section III-A) and, where it is silent, the authors' code."""
 
     method: Literal["os_scl"] = "os_scl"
@@ -128,7 +126,7 @@ class OsScl(ArcFaceClassifier):
             channels = 1 + (self.tgram is not None) + (self.tfgram is not None)
             self.mfn = MobileFaceNet(channels, shape.mels, shape.frames, settings.embedding, "current")
         self.fph = FeaturePerturbationHead(settings.embedding, settings.fph.reduction, settings.fph.activation)
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         if self.settings.inputs == "arrays":

@@ -20,6 +20,7 @@ class Pretrained(Network):
     Attributes:
         encoder: of the settings.
         layer: whose tokens are used; 0 = the encoder's output.
+        moves: name of a module of the encoder that was wrapped -> where it is now.
     """
 
     def __init__(self, encoder: EncoderSettings, shape: Shape) -> None:
@@ -27,6 +28,7 @@ class Pretrained(Network):
         self.encoder = new_encoder(encoder)
         self.layer, self._settings, self._rate, self._started = encoder.layer, encoder, shape.sample_rate, False
         self._exact = False
+        self.moves: dict[str, str] = {}
         self._published = [name for name, _ in _tensors(self.encoder)]
         self.check_length(shape.samples)
         if encoder.layer > self.encoder.depth:
@@ -65,8 +67,8 @@ class Pretrained(Network):
         return False
 
     def published(self) -> list[str]:
-        """Names of the encoder's own tensors here; who wraps modules of the encoder says where they have gone."""
-        return [f"encoder.{name}" for name in self._published]
+        """Names of the encoder's own tensors here."""
+        return [f"encoder.{_moved(name, self.moves)}" for name in self._published]
 
     def start(self) -> None:
         """Put the checkpoint's weights in place of the random ones; what has been added to the encoder stays."""
@@ -101,6 +103,17 @@ class Pretrained(Network):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+
+def _moved(name: str, moves: Mapping[str, str]) -> str:
+    """Where a tensor is after modules were wrapped: `moves` says of a module's name what it has become."""
+    parts, out = name.split("."), ""
+    for i, part in enumerate(parts):
+        out = f"{out}.{part}" if out else part
+        before = ".".join(parts[: i + 1])
+        if before in moves:
+            out += moves[before].removeprefix(before)
+    return out
 
 
 def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:

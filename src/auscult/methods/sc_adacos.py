@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -44,17 +44,18 @@ from torch.nn.functional import normalize, one_hot
 
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.classifier import ClassifierSettings
 from auscult.models.adacos_resnet import AdaCosResNet, kernels
 from auscult.models.gaussians import ClassMixtures
 from auscult.settings.section import Positive
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
-class ScAdacosSettings(MethodSettings):
+class ScAdacosSettings(ClassifierSettings):
     """Defaults: the authors' code."""
 
     method: Literal["sc_adacos"] = "sc_adacos"
+    sub_centred: ClassVar[bool] = False
     frontend: str = "sc_adacos"
     embedding: Positive = 128
     sub_clusters: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32, 64)

@@ -36,15 +36,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from auscult.losses.arcface import ArcFace
 from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.models.stgram import Stgram
 from auscult.settings.sections import ArcFaceSettings
-from auscult.settings.training import MethodSettings
 
 
-class StgramMfnSettings(MethodSettings):
+class StgramMfnSettings(ClassifierSettings):
     method: Literal["stgram_mfn"] = "stgram_mfn"
     frontend: str = "stgram"
     embedding: int = 128
@@ -63,7 +61,7 @@ class StgramMfn(ArcFaceClassifier):
     def __init__(self, settings: StgramMfnSettings, shape: Shape) -> None:
         super().__init__()
         self.stgram = Stgram(shape.mels, shape.frames, settings.embedding, settings.plan)
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""

@@ -44,19 +44,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.losses.arcface import ArcFace
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier, mix
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, mix
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
 from auscult.settings.sections import ArcFaceSettings, MixupSettings
-from auscult.settings.training import MethodSettings
 from auscult.training import distributed
 
 
-class TastgramSettings(MethodSettings):
+class TastgramSettings(ClassifierSettings):
     """Defaults: the authors' code."""
 
     method: Literal["tastgram"] = "tastgram"
@@ -80,7 +78,7 @@ class Tastgram(ArcFaceClassifier):
         self.mixup = settings.mixup
         self.tgram = Tgram(shape.frames, shape.mels)
         self.mfn = MobileFaceNet(3, shape.mels, shape.frames, settings.embedding, "current")
-        self.arcface = ArcFace(settings.embedding, shape.classes, settings.arcface.scale, settings.arcface.margin)
+        self.arcface = arcface_head(settings, shape.classes, shape.names)
 
     def features(self, batch: Batch) -> Tensor:
         """Embedding [B, E], not normalised."""

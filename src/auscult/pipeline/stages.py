@@ -87,22 +87,57 @@ def data_stages() -> dict[str, Stage]:
 
 
 # ------------------------------------------------------------------------------------------------------- the stages of arms
-def arm_stages(arms: list[Arm]) -> dict[str, Stage]:
-    """Train, embed and score the arms of the project or of a study."""
+def arm_stages(params: Params, study: str = "") -> dict[str, Stage]:
+    """Train, embed and score the arms of the project or of a study.
+
+    Arms whose embeddings are clustered for others are embedded before these are trained, in a stage of their own.
+    """
+    arms = params.own(study)
+    sources = {arm.name: params.labels(arm.name) for arm in params.arms.values()}
+    sources = {name: labels for name, labels in sources.items() if labels.clustered}
+    seen = {labels.embeddings for labels in sources.values()}
     stages: dict[str, Stage] = {}
     trained = [arm.name for arm in arms if arm.weights == arm.name]
-    if trained:
-        stages["train"] = {
-            "desc": "the networks of one arm and seed, from training clips alone",
-            "matrix": {"arm": trained, "seed": "${train.seeds}"},
-            "cmd": command("train", "${item.arm}", "${item.seed}"),
-            "deps": [inputs_of("${item.arm}"), f"{FEATURES}/train"],
-            "outs": [f"{MODELS}/${{item.arm}}/${{item.seed}}"],
-        }
+    clustered = [name for name in trained if name in sources]
+    if plain := [name for name in trained if name not in clustered]:
+        stages["train"] = _train_stage(plain)
+    if first := [arm for arm in arms if arm.name in seen]:
+        stages["embed_first"] = _embed_stage(first)
+    if clustered:
+        stages["clusters"] = _clusters_stage({name: sources[name].embeddings for name in clustered})
+        stages["train_on_clusters"] = _train_stage(clustered, f"{DATA}/clusters/${{item.arm}}/${{item.seed}}.parquet")
+    if rest := [arm for arm in arms if arm.name not in seen]:
+        stages["embed"] = _embed_stage(rest)
     if arms:
-        stages["embed"] = _embed_stage(arms)
         stages["score"] = _score_stage(arms)
     return stages
+
+
+def _train_stage(arms: list[str], *further: str) -> Stage:
+    return {
+        "desc": "the networks of one arm and seed, from training clips alone",
+        "matrix": {"arm": arms, "seed": "${train.seeds}"},
+        "cmd": command("train", "${item.arm}", "${item.seed}"),
+        "deps": [inputs_of("${item.arm}"), f"{FEATURES}/train", *further],
+        "outs": [f"{MODELS}/${{item.arm}}/${{item.seed}}"],
+    }
+
+
+def _clusters_stage(sources: dict[str, str]) -> Stage:
+    """Classes of clips without attributes for all arms that ask for them; `sources`: arm -> the arm whose embeddings it takes."""
+    embedded = [f"{DATA}/embeddings/{name}/${{item.seed}}/train" for name in dict.fromkeys(sources.values())]
+    return {
+        "desc": "clusters of training clips without attributes, from embeddings of training clips alone",
+        "matrix": {"seed": "${train.seeds}"},
+        "cmd": command("clusters", "${item.seed}", *sources),
+        "deps": [
+            code_of("clusters"),
+            *map(inputs_of, sources),
+            f"{FEATURES}/train",
+            *(f"{path}.{kind}" for path in embedded for kind in ("npy", "parquet")),
+        ],
+        "outs": [f"{DATA}/clusters/{name}/${{item.seed}}.parquet" for name in sources],
+    }
 
 
 def _embed_stage(arms: list[Arm]) -> Stage:

@@ -35,7 +35,7 @@ HEAD = """\
 
 def pipeline(params: Params, study: str = "") -> str:
     """Text of dvc.yaml, of the project or of a study."""
-    stages = {**({} if study else data_stages()), **arm_stages(params.own(study)), **report_stages(params, study)}
+    stages = {**({} if study else data_stages()), **arm_stages(params, study), **report_stages(params, study)}
     prefix = "../../" if study else ""
     content = {
         **(_below("../..", stages) if study else {"stages": stages}),

@@ -24,7 +24,7 @@ from auscult.settings.profile import Profile
 from auscult.settings.reading import read_yaml
 from auscult.settings.schema import PIPELINE, Study, TableSettings
 from auscult.settings.section import flat, near, validated
-from auscult.settings.sections import SHARED
+from auscult.settings.sections import SHARED, LabelSettings
 from auscult.settings.training import ConditionSettings, MethodSettings
 
 ARM_KEYS = ("method", "base", "weights", "condition")
@@ -115,6 +115,29 @@ class Params:
         for layer in (self.root, self.root.get(arm.method, {}), *(values for _, values in arm.layers)):
             values |= layer.get("encoder") or {}
         return str(values["name"]), str(values["checkpoint"])
+
+    def labels(self, name: str) -> LabelSettings:
+        """How an arm labels clips without attributes, as these files say without a profile.
+
+        Raises:
+            AuscultError: clusters of no arm's embeddings, of an unknown arm's, or of one that itself needs clusters.
+        """
+        arm = self.arm(name)
+        if arm.weights != name or "labels" not in load_method(arm.method).settings.model_fields:
+            return LabelSettings()
+        values: dict[str, Any] = {}
+        for layer in (self.root, self.root.get(arm.method, {}), *(values for _, values in arm.layers)):
+            values |= layer.get("labels") or {}
+        found = validated(LabelSettings, values, f"{name}.labels")
+        if found.clustered:
+            where = f"{arm.file}: {name}.labels.embeddings"
+            if found.embeddings not in self.arms:
+                hint = near(found.embeddings, list(self.arms))
+                fix = "name one whose embeddings are to be clustered, a frozen encoder for instance"
+                raise AuscultError(f"there is no arm `{found.embeddings}`{hint}", where, fix)
+            if found.embeddings == name or self.labels(found.embeddings).clustered:
+                raise AuscultError(f"`{found.embeddings}` itself is trained on clusters", where, "name another arm")
+        return found
 
 
 # ------------------------------------------------------------------------------------------------------------ from disk

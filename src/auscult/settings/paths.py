@@ -69,6 +69,10 @@ class Paths:
     def embeddings(self, arm: str, seed: int) -> Path:
         return self.data / "embeddings" / arm / str(seed)
 
+    def clusters(self, arm: str, seed: int) -> Path:
+        """The clusters that are classes of an arm's training clips without attributes."""
+        return self.data / "clusters" / arm / f"{seed}.parquet"
+
     def scores(self, arm: str) -> Path:
         """Of all seeds; `<study>/<arm>`, see `Project.scores_of`."""
         return self.data / "scores" / f"{arm}.parquet"

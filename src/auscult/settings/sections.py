@@ -27,6 +27,31 @@ class SupplementSettings(Section):
         return self.clean or self.noise_probability > 0
 
 
+class LabelSettings(Section):
+    """What makes a class of a clip whose machine type has no attributes: all of the type's are empty, or all equal."""
+
+    missing: Literal["type", "domain", "kmeans", "ward", "subcentres"] = "type"
+    """"type": nothing, all clips of a unit are one class. "domain": the domain. "kmeans", "ward": the cluster of its embedding by
+    another arm. "subcentres": as "type", but the class has several centres, of which the nearest counts."""
+    embeddings: str = ""
+    """The arm whose embeddings are clustered."""
+    clusters: Positive = 7
+    """Of a unit's source clips ("kmeans"), or of all its clips ("ward")."""
+    target_clusters: Positive = 1
+    """Of a unit's target clips ("kmeans")."""
+    distance: Annotated[float, Field(ge=0)] = 0.0
+    """Of "ward": clusters are joined up to this distance (of embeddings of length one); 0 = until `clusters` are left."""
+    sub_centres: Positive = 16
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Of the first centres of "kmeans"."""
+    withheld: tuple[str, ...] = ()
+    """Machine types whose clips are trained on as if nobody had written their attributes down."""
+
+    @property
+    def clustered(self) -> bool:
+        return self.missing in ("kmeans", "ward")
+
+
 class ArcFaceSettings(Section):
     scale: Annotated[float, Field(gt=0)] = 30.0
     margin: Annotated[float, Field(ge=0)] = 0.7
@@ -137,6 +162,7 @@ SHARED: dict[str, type[Section]] = {
     "lora": LoraSettings,
     "group_adapter": GroupAdapterSettings,
     "dlcl": DlclSettings,
+    "labels": LabelSettings,
     "arcface": ArcFaceSettings,
     "fph": FphSettings,
     "supcon": SupconSettings,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,27 @@ from auscult.data.condition import Condition
 from auscult.data.store import ClipStore
 from auscult.files import digest
 from auscult.methods import load_method
-from auscult.methods.base import Method, Network, Shape
+from auscult.methods.base import Method, Shape
+from auscult.settings.sections import LabelSettings
 from auscult.settings.training import MethodSettings, Train
-from auscult.training import distributed, launch, modelfolder
+from auscult.training import distributed, modelfolder
 from auscult.training.batches import too_short
-from auscult.training.classes import ClassLabel, class_list, class_scheme, labels_of, unattributed, withheld
+from auscult.training.classes import (
+    ClassLabel,
+    Known,
+    class_list,
+    class_scheme,
+    completed,
+    labels_of,
+    unattributed,
+    withheld,
+)  # fmt: skip
 from auscult.training.device import pick_device, prepare
-from auscult.training.loop import TrainingSet, fit
+from auscult.training.loop import TrainingSet
 from auscult.training.modelfolder import Trained
+from auscult.training.networks import Networks
 from auscult.training.resume import ResumeFolder, run_key
-from auscult.training.supplement import Noises, classed, folders
+from auscult.training.supplement import classed, supplemented
 
 LONG = 1e12
 """Training clips times parameters of an encoder that take hours on a CPU: about 600 floating-point operations each."""
@@ -34,7 +45,7 @@ LONG = 1e12
 
 def train_arm(
     settings: MethodSettings,
-    class_label: ClassLabel,
+    known: ClassLabel | Known,
     train: Train,
     seed: int,
     features: Path,
@@ -48,7 +59,8 @@ def train_arm(
     tables explain the empty cells.
 
     Args:
-        class_label: what makes a class of a clip, as profiles say it; a method whose settings have `classes` may ask for more.
+        known: what makes a class of a clip, as profiles say it, and the clusters of clips without attributes; a method whose
+            settings have `classes` may ask for more.
         resume: where states of all trainings are kept.
         code: digest of the code that the weights depend on (pipeline/inputs.py): states of other code are not continued.
 
@@ -58,114 +70,80 @@ def train_arm(
     device = pick_device(train.device)
     prepare(device, train)
     method = load_method(settings.method)
+    known = known if isinstance(known, Known) else Known(known)
     condition = Condition(lowpass_hz=settings.lowpass_hz)
-    store = ClipStore(features, device, train.resident_fraction, condition, settings.input)
-    unreadable = _unreadable(method, settings, store)
-    supplements = () if unreadable else tuple(folders(features, settings.supplement))
-    clean = settings.supplement.clean and bool(supplements)
-    if clean:
-        store = ClipStore(features, device, train.resident_fraction, condition, settings.input, supplements[0])
-    noises = None
-    if settings.supplement.noise_probability and supplements:
-        noise = ClipStore(supplements[-1], device, train.resident_fraction, condition, settings.input)
-        noises = Noises(store, noise, settings.supplement)
-    data = digest(*(each / name for each in (features, *supplements) for name in ("index.parquet", "facts.json")))
-    key = run_key(
-        code, settings.model_dump(mode="json"), train.decisive(), seed, class_label, device.type, data,
+    opened = partial(
+        ClipStore, device=device, resident_fraction=train.resident_fraction, condition=condition,
+        heard=settings.input,
     )  # fmt: skip
-    states = ResumeFolder(resume, key)
+    store, noises, folders = opened(features), None, [features]
+    unreadable = _unreadable(method, settings, store)
+    if settings.supplement.used and not unreadable:
+        store, noises, folders = supplemented(opened, features, settings.supplement)
+    states = ResumeFolder(resume, _key(settings, known, train, seed, (code, device.type, folders)))
     if distributed.rank() == 0:
         states.remove_old()
-    known = withheld(store.index, getattr(settings, "withheld", ()))
-    known = classed(known, store.clips) if clean else known
-    class_label = class_scheme(known, getattr(settings, "classes", ""), class_label)
+    index, scheme = _classes(store, settings, known)
     trained = Trained(method, settings, {}, {}, {}, {})
     sets: dict[str, TrainingSet] = {}
-    history: list[dict[str, Any]] = []
-    seconds = 0.0
-    for name, clips in method.groups(known, settings).items():
-        if unreadable:
-            trained.skipped[name] = unreadable
-            distributed.say(f"network `{name}` is left out: {unreadable}")
-            continue
-        classes = class_list(clips, class_label)
-        labels = labels_of(clips, class_label, classes)
-        mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
-        sizes = (len(classes), mels, frames, store.samples, store.sample_rate)
-        shape = Shape(*sizes, unattributed(classes), tuple(classes))
-        counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
-        short = too_short(method, settings, store, clips.index.to_numpy())
-        reason = _untrainable(method, settings, counts, frames) or short or _too_long(method, settings, train, device)
+    for name, clips in method.groups(index, settings).items():
+        reason = unreadable or _unclustered(clips, settings)
+        if not reason:
+            found = _training_set(store, clips, scheme, method, settings)
+            reason = _untrainable(method, settings, found) or _too_long(method, settings, train, device, len(clips))
         if reason:
             trained.skipped[name] = reason
             distributed.say(f"network `{name}` is left out: {reason}")
             continue
-        trained.classes[name], trained.shapes[name] = classes, shape
-        sets[name] = TrainingSet(store, clips.index.to_numpy(), labels, shape, noises)
-    networks = Networks(settings, train, seed, sets, states)
-    unfinished = networks.unfinished()
-    for name in sorted(sets.keys() - set(unfinished)):
-        distributed.say(f"{name}: was finished before, and is taken from its saved state")
-    if device.type == "cpu" and settings.trained and distributed.size() == 1:
-        networks = networks.side_by_side(unfinished)
-    for name in sets:
-        trained.networks[name], epochs, spent = networks.fit(name)
-        history += epochs
-        seconds += spent
+        sets[name] = replace(found, noises=noises)
+        trained.classes[name], trained.shapes[name] = list(found.shape.names), found.shape
+    fitted = Networks(settings, train, seed, sets, states).fit_all(device)
+    trained.networks.update({name: network for name, (network, _, _) in fitted.items()})
+    history = [row for _, epochs, _ in fitted.values() for row in epochs]
     if distributed.rank() == 0:
         columns = None if history else ["scope", "epoch", "train_loss"]
         modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
         states.finish()
-    return _cost(seconds, device)
+    return _cost(sum(seconds for _, _, seconds in fitted.values()), device)
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The networks of an arm that can be trained, by name. None depends on another."""
-
-    settings: MethodSettings
-    train: Train
-    seed: int
-    sets: dict[str, TrainingSet]
-    states: ResumeFolder
-
-    def fit(self, name: str) -> tuple[Network, list[dict[str, Any]], float]:
-        """All phases of one network: what it has become, its history, seconds."""
-        method, network = load_method(self.settings.method), None
-        history, seconds = [], 0.0
-        for phase in method.trainings(self.settings):
-            network, epochs, spent = fit(
-                name, method, phase, self.train, self.seed, self.sets[name], self.states, network
-            )
-            history += [{"scope": f"{name} ({phase.name})" if phase.name else name, **row} for row in epochs]
-            seconds += spent
-        assert network is not None
-        return network, history, seconds
-
-    def unfinished(self) -> list[str]:
-        return [name for name in self.sets if "finished" not in (self.states.load(name) or {})]
-
-    def side_by_side(self, names: Sequence[str]) -> Networks:
-        """Train several of them at once, each in a process and with its share of the threads; small ones gain next to
-        nothing from threads of their own. What comes out lies in the saved states, where `fit` finds it finished.
-
-        How many threads a network has follows from `train.threads` and the number of networks alone, and so does the result.
-        """
-        at_once = min(self.train.threads, len(self.sets))
-        if at_once < 2:
-            return self
-        shared = replace(self, train=self.train.model_copy(update={"threads": self.train.threads // at_once}))
-        torch.set_num_threads(shared.train.threads)
-        if len(names) > 1:
-            parts = [names[number::at_once] for number in range(min(at_once, len(names)))]
-            launch.side_by_side(_fit_some, [(shared, part) for part in parts])
-        return shared
+def _key(settings: MethodSettings, known: Known, train: Train, seed: int, made_of: tuple[str, str, list[Path]]) -> str:
+    """Of the saved states; `made_of`: digest of the code, kind of device, and folders of packed clips."""
+    code, device, folders = made_of
+    files = [folder / name for folder in folders for name in ("index.parquet", "facts.json")]
+    if known.clusters is not None and known.clusters.is_file():
+        files.append(known.clusters)
+    return run_key(code, settings.model_dump(mode="json"), train.decisive(), seed, known.label, device, digest(*files))
 
 
-def _fit_some(networks: Networks, names: Sequence[str]) -> None:
-    prepare(torch.device("cpu"), networks.train)
-    for name in names:
-        networks.fit(name)
+def _classes(store: ClipStore, settings: MethodSettings, known: Known) -> tuple[pd.DataFrame, ClassLabel]:
+    """The clips with what is known of their attributes, or stands for them, and what makes a class."""
+    labels = getattr(settings, "labels", LabelSettings())
+    index = withheld(store.index, labels.withheld)
+    clips, clean = index[: store.clips], index[store.clips :]
+    scheme = class_scheme(clips, getattr(settings, "classes", ""), known.label)
+    clips, scheme = completed(clips, scheme, labels, known.clusters)
+    return classed(pd.concat([clips, clean]), store.clips) if len(clean) else clips, scheme
+
+
+def _training_set(
+    store: ClipStore, clips: pd.DataFrame, scheme: ClassLabel, method: Method, settings: MethodSettings
+) -> TrainingSet:
+    """What the network of these clips is trained on."""
+    classes = class_list(clips, scheme)
+    mels, frames = store.shape(method.mel(settings)) if method.mel(settings) else (0, 0)
+    sizes = (len(classes), mels, frames, store.samples, store.sample_rate)
+    shape = Shape(*sizes, unattributed(classes), tuple(classes))
+    return TrainingSet(store, clips.index.to_numpy(), labels_of(clips, scheme, classes), shape)
+
+
+def _unclustered(clips: pd.DataFrame, settings: MethodSettings) -> str:
+    """Why some of these clips have no class; "" if all have one."""
+    few = int(clips["attributes"].isna().sum())
+    if not few:
+        return ""
+    arm = getattr(settings, "labels", LabelSettings()).embeddings
+    return f"{few} clip(s) without attributes are in no cluster: `{arm}` was left out on them"
 
 
 def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> str:
@@ -179,24 +157,27 @@ def _unreadable(method: Method, settings: MethodSettings, store: ClipStore) -> s
     return ""
 
 
-def _untrainable(method: Method, settings: MethodSettings, counts: dict[str, int], frames: int) -> str:
+def _untrainable(method: Method, settings: MethodSettings, found: TrainingSet) -> str:
     """Why a network cannot be trained on clips of these classes and this length; "" if it can."""
     absent = modelfolder.missing_checkpoint(settings)
     if absent:
         return absent
+    names, frames = found.shape.names, found.shape.frames
+    counts = dict(zip(names, np.bincount(found.labels, minlength=len(names)).tolist(), strict=True))
     window = method.window(settings, frames)
     if window > frames:
         return f"a window of {window} frames is longer than the clips ({frames} frames)"
     if settings.trained and sum(counts.values()) < 2:
         return "there is one training clip only, and batch norms need two"
-    return method.untrainable(settings, counts)
+    return method.untrainable(settings, counts) or too_short(method, settings, found.store, found.rows)
 
 
-def _too_long(method: Method, settings: MethodSettings, train: Train, device: torch.device) -> str:
+def _too_long(method: Method, settings: MethodSettings, train: Train, device: torch.device, clips: int) -> str:
     """Why this is no training for a CPU; "" if it is one, or if it is asked for."""
-    if device.type != "cpu" or train.long_on_cpu or not settings.train_steps:
+    if device.type != "cpu" or train.long_on_cpu:
         return ""
     batches = settings.train_steps * (settings.accumulate if settings.step == "update" else 1)
+    batches = batches or settings.epochs * clips // settings.batch_size
     weights = method.encoder_size(settings)
     if batches * settings.batch_size * weights < LONG:
         return ""

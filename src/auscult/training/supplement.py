@@ -6,7 +6,7 @@ training clip noise alone of its own machine type is added, at a ratio drawn fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,24 @@ def folder_of(features: Path, kind: str) -> Path:
     return folder
 
 
-def folders(features: Path, settings: SupplementSettings) -> Iterator[Path]:
-    """The packed folders that a training with these settings reads beside the training clips."""
-    if settings.clean:
-        yield folder_of(features, "machine")
-    if settings.noise_probability:
-        yield folder_of(features, "noise")
+def supplemented(
+    opened: Callable[..., ClipStore], features: Path, settings: SupplementSettings
+) -> tuple[ClipStore, Noises | None, list[Path]]:
+    """Training clips with what these settings put beside them: clips, noises, and the packed folders that were read.
+
+    Args:
+        opened: the packed clips in a folder, with those in a folder `beside` behind them.
+        features: of the training clips.
+    """
+    read = [features]
+    beside = folder_of(features, "machine") if settings.clean else None
+    store = opened(features, beside=beside)
+    if beside is not None:
+        read.append(beside)
+    if not settings.noise_probability:
+        return store, None, read
+    read.append(folder_of(features, "noise"))
+    return store, Noises(store, opened(read[-1]), settings), read
 
 
 def classed(index: pd.DataFrame, clips: int) -> pd.DataFrame:

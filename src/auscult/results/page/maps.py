@@ -19,6 +19,7 @@ from auscult.results.page.context import Context, Section
 from auscult.scoring.banks import unit_length
 from auscult.scoring.table import read_embeddings
 from auscult.settings.params import arm_settings
+from auscult.settings.sections import LabelSettings
 
 POINTS = 1000  # per machine type: t-SNE takes seconds, and more dots would lie upon each other
 SEED = 0
@@ -129,8 +130,8 @@ def _withheld(context: Context, arm: str) -> tuple[str, ...]:
     """Machine types whose attributes the arm was not told in training."""
     if arm not in context.params.arms:
         return ()
-    machines: tuple[str, ...] = getattr(arm_settings(context.params, context.profile, arm), "withheld", ())
-    return machines
+    labels = getattr(arm_settings(context.params, context.profile, arm), "labels", LabelSettings())
+    return tuple(labels.withheld)
 
 
 # -------------------------------------------------------------------------------------------------------------- the page
