@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from auscult.models.two_view import SPECTRUM, Gate
 
-LOWEST, HIGHEST = 200.0, 8000.0
+LOWEST, HIGHEST = 200, 8000
 """Hz, of the spectrograms."""
 DEPTH = 5
 """Norms of the spectrum branch."""
@@ -60,10 +60,8 @@ def spectrogram(wave: Tensor, fft: int, sample_rate: int) -> Tensor:
     """
     window = torch.hann_window(fft, dtype=wave.dtype, device=wave.device)
     x = torch.stft(wave, fft, fft // 2, window=window, pad_mode="constant", return_complex=True).abs()
-    hertz = torch.linspace(0, sample_rate // 2, fft // 2 + 1)
-    inside = (hertz >= LOWEST) & (hertz <= HIGHEST)
-    first = int(inside.int().argmax())
-    return x[:, first : first + int(inside.sum())] / window.square().sum().sqrt()
+    first, last = -(-LOWEST * fft // sample_rate), min(HIGHEST * fft // sample_rate, fft // 2)
+    return x[:, first : last + 1] / window.square().sum().sqrt()
 
 
 class SpectrumBranch(nn.Module):
