@@ -22,6 +22,8 @@ def small(name: str, epochs: int = 3) -> MethodSettings:
     method = load_method(name)
     values: dict[str, Any] = {"method": name, **SMALL.get(name, {})}
     fields = method.settings.model_fields
+    if "ffts" in fields:
+        values |= {"ffts": (256, 1024), "width": 16}
     if "encoder" in fields:
         values |= {"encoder": TINY_ENCODER}
     if "chunk_seconds" in fields:

@@ -25,8 +25,13 @@ def sub_cluster_loss(embedding: Tensor, centres: Tensor, targets: Tensor, scale:
     >>> sub_cluster_loss(torch.tensor([[2.0, 0.0]]), torch.eye(2)[:, None], torch.tensor([[0.0, 1.0]]), scale=1.0)  # ln(1 + e)
     tensor(1.3133)
     """
+    return sub_cluster_nll(embedding, centres, targets, scale).mean()
+
+
+def sub_cluster_nll(embedding: Tensor, centres: Tensor, targets: Tensor, scale: float) -> Tensor:
+    """`sub_cluster_loss` of each clip: [N]."""
     log_probabilities = class_log_probabilities(scale * cosines(embedding, centres.flatten(0, 1)), len(centres))
-    return mixed_cross_entropy(log_probabilities, targets).mean()
+    return mixed_cross_entropy(log_probabilities, targets)
 
 
 def start_scale(centres: int) -> float:
@@ -77,3 +82,7 @@ class SubClusterAdaCos(nn.Module):
     def forward(self, embedding: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of embeddings [N, D] with shares [N, C]; scalar."""
         return sub_cluster_loss(embedding, self.weight, targets, self.scale)
+
+    def each(self, embedding: Tensor, targets: Tensor) -> Tensor:
+        """Loss of each: [N]."""
+        return sub_cluster_nll(embedding, self.weight, targets, self.scale)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 METHODS = [
     "spectral_knn", "feature_knn", "ae", "dcase_ae", "idnn", "mobilenet_v2", "glow_aff", "sc_adacos", "mfn", "stgram_mfn",
     "clp_scf", "tastgram", "os_scl", "cnn10", "twfr_gmm", "featex", "anopatch", "han", "frozen",
-    "logmel_rows", "scac_lora",
+    "logmel_rows", "scac_lora", "multires",
 ]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class TwoViewNet(nn.Module):
 
     def penalty(self) -> Tensor:
         """Sum of squares of all kernels but those of the gates."""
-        gates = {id(layer) for gate in self.modules() if isinstance(gate, _Gate) for layer in gate.children()}
+        gates = {id(layer) for gate in self.modules() if isinstance(gate, Gate) for layer in gate.children()}
         return torch.stack([layer.weight.square().sum() for layer in kernels(self) if id(layer) not in gates]).sum()
 
     def of_spectrum(self, spectrum: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class _SpectrumLayer(nn.Module):
         super().__init__()
         self.kernel, self.stride = (1, kernel), (1, stride)
         self.conv = nn.Conv2d(inputs, CHANNELS, self.kernel, self.stride, bias=False)
-        self.gate = _Gate(CHANNELS)
+        self.gate = Gate(CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.gate(functional.relu(self.conv(same(x, self.kernel, self.stride))))
@@ -110,13 +110,13 @@ class _Dense(nn.Sequential):
         )
 
 
-class _Gate(nn.Module):
+class Gate(nn.Module):
     """Squeeze and excitation (Hu et al., CVPR 2018), ratio 16: each channel times a number between 0 and 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // 16, bias=False)
-        self.excite = nn.Linear(channels // 16, channels, bias=False)
+        self.squeeze = nn.Linear(channels, max(channels // 16, 1), bias=False)
+        self.excite = nn.Linear(max(channels // 16, 1), channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape."""
@@ -137,7 +137,7 @@ class _Residual(nn.Module):
         self.conv0 = nn.Conv2d(inputs, outputs, 3, self.stride, bias=False)
         self.inner = Norm(outputs)
         self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.gate = _Gate(outputs)
+        self.gate = Gate(outputs)
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False) if self.stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -155,6 +155,18 @@ class DlclSettings(Section):
     """A vector that was nearest to nothing for so many steps takes the place of an embedding; 0 = never."""
 
 
+class LossSettings(Section):
+    """Of a classifier by angles (losses/): which one, and its sizes."""
+
+    kind: Literal["scac_fixed", "scac_trainable", "subspace", "featex", "adaproj"] = "scac_trainable"
+    sub_clusters: Positive = 16
+    """K, centres of a class; 1 = AdaCos. Not of `adaproj`."""
+    directions: Positive = 32
+    """d, vectors that span the sub-space of a class (`adaproj`)."""
+    exchange: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How often a clip takes parts of other clips (`featex`)."""
+
+
 SHARED: dict[str, type[Section]] = {
     "supplement": SupplementSettings,
     "encoder": EncoderSettings,
@@ -168,4 +180,5 @@ SHARED: dict[str, type[Section]] = {
     "supcon": SupconSettings,
     "mixup": MixupSettings,
     "ema": EmaSettings,
+    "loss": LossSettings,
 }
