@@ -66,9 +66,10 @@ def write_backends(
             absent[name, "all"] = f"not formed: no scores of {', '.join(lacking)}"
             continue
         members = [scores[scores["arm"] == arm] for arm in settings.arms]
-        parts.append(ensemble(members, settings.backend).assign(arm=name))
-        remarks[name] = f"mean of the standardised scores of {', '.join(settings.arms)}"
-    scores = pd.concat(parts, ignore_index=True).drop(columns="standardised")
+        parts.append(ensemble(members, settings.backend, settings.how).assign(arm=name))
+        what = "mean of the ranks" if settings.how == "rank" else f"{settings.how} of the standardised scores"
+        remarks[name] = f"{what} of {', '.join(settings.arms)}"
+    scores = pd.concat(parts, ignore_index=True).drop(columns=["standardised", "rank"])
     truth = pd.read_parquet(labels)
     summary = summarise(
         replicate(scores, truth, profile.rules, sweep.replicates, evaluate.seed, absent), evaluate.level

@@ -45,11 +45,13 @@ class Score(Section):
 
 
 class EnsembleSettings(Section):
-    """Several arms as one: the mean of their standardised scores."""
+    """Several arms as one."""
 
     arms: Annotated[tuple[str, ...], Field(min_length=2)]
     backend: str
     """A back-end of the sweep."""
+    how: Literal["mean", "min", "rank"] = "mean"
+    """Of their scores, as of a fusion's."""
 
 
 class BackendSweep(Section):
@@ -72,7 +74,8 @@ class BackendSweep(Section):
         for name, settings in self.sweep.items():
             if (settings.kind == "native") != (name == "native") or name.startswith("native_"):
                 raise PydanticCustomError("native", "`native` is the name of the kind `native`, and of no other")
-            for member in getattr(settings, "of", ()):
+            of = getattr(settings, "of", ())
+            for member in (of,) if isinstance(of, str) else of:
                 self._standardised(f"sweep.{name}", member, fusion=False)
         for name, ensemble in self.ensembles.items():
             self._standardised(f"ensembles.{name}", ensemble.backend, fusion=True)
@@ -87,8 +90,8 @@ class BackendSweep(Section):
                 "member", "{where}: there is no back-end `{member}` in the sweep{hint}", words | {"hint": hint}
             )
         kind = self.sweep[member].kind
-        transductive = kind in backends() and backends()[kind].transductive
-        if kind == "native" or transductive or (kind == "fusion" and not fusion):
+        usable = (kind in backends() and not backends()[kind].transductive) or (kind == "fusion" and fusion)
+        if not usable:
             text = "{where}: `{member}` cannot be fused: no training clip has a score of its own by it"
             raise PydanticCustomError("member", text, words)
 
