@@ -54,6 +54,23 @@ class EnsembleSettings(Section):
     """Of their scores, as of a fusion's."""
 
 
+NO_CHOICE = ("native", "blind", "knn_cosine_transductive")
+"""Kinds that held-out training clips get no score by, or another one than test clips."""
+
+
+class ChoiceSettings(Section):
+    """Of a choice without labels among entries of the sweep (scoring/choice.py)."""
+
+    of: tuple[str, ...] = ()
+    """Candidates; none = no choice is made."""
+    splits: Positive = 10
+    """Times that half of the training clips are held out."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of these splits."""
+    veto: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the candidates, worst by development score, that is left out where the evaluation set is chosen for."""
+
+
 class BackendSweep(Section):
     """Back-ends that every arm's embeddings are scored with, beside those of `score`."""
 
@@ -68,6 +85,7 @@ class BackendSweep(Section):
     """Name -> kind and knobs."""
     ensembles: dict[str, EnsembleSettings] = Field(default_factory=dict)
     """Rows of the table that stand for several arms."""
+    choice: ChoiceSettings = ChoiceSettings()
 
     @model_validator(mode="after")
     def _named(self) -> BackendSweep:
@@ -77,6 +95,10 @@ class BackendSweep(Section):
             of = getattr(settings, "of", ())
             for member in (of,) if isinstance(of, str) else of:
                 self._standardised(f"sweep.{name}", member, fusion=False)
+        strange = [name for name in self.choice.of if name not in self.sweep or self.sweep[name].kind in NO_CHOICE]
+        if strange:
+            text = "choice.of: `{name}` cannot be chosen: it is no entry of the sweep, or its scores are not those of one machine"
+            raise PydanticCustomError("choice", text, {"name": strange[0]})
         for name, ensemble in self.ensembles.items():
             self._standardised(f"ensembles.{name}", ensemble.backend, fusion=True)
         return self
