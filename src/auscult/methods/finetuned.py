@@ -19,7 +19,7 @@ from auscult.losses.arcface import ArcFace, margin_nll
 from auscult.methods.base import Batch, Shape
 from auscult.methods.classifier import ArcFaceClassifier
 from auscult.methods.pretrained import Pretrained
-from auscult.models.pooling import AttentiveStatistics
+from auscult.models.pooling import AttentiveStatistics, Clean, cleaned
 from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.models.specaug import Rows, spec_augment
 from auscult.settings.section import Positive
@@ -40,6 +40,8 @@ class FineTuneSettings(MethodSettings):
     embed_from: Literal["head", "rows"] = "head"
     """What neighbours are looked for in: x, which the head sees, or the tokens before it, pooled by frequency rows."""
     rows: RowPooling = RowPooling()
+    clean: Clean = "none"
+    """Of the tokens that `rows` are pooled from; "eat" is meant for EAT. The head sees them as they are."""
     test_clip: Literal["whole", "chunks"] = "whole"
     """Embedding of a test clip: of the whole of it, or the mean of the normalised ones of its consecutive chunks, the last of
     which ends where the clip ends."""
@@ -180,7 +182,8 @@ class FineTuned(Pretrained, ArcFaceClassifier):
         if self.settings.embed_from == "rows":
             tokens = self.tokens(batch.wave)
             x = self.projected(tokens)
-            vector = pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.settings.rows).flatten(1)
+            clean = cleaned(tokens, self.settings.clean)
+            vector = pool_rows(grid(clean, self.encoder.rows, self.encoder.class_token), self.settings.rows).flatten(1)
         else:
             vector = x = self.features(batch)
         if not self.scores_itself:
