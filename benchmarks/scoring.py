@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from auscult.evaluation.evaluate import evaluate
 from auscult.methods import load_method
 from auscult.results.cells import Evidence
 from auscult.results.tables import write_tables
-from auscult.scoring.banks import Metric
+from auscult.scoring import backends as kinds
+from auscult.scoring.banks import BackendSettings, Metric
 from auscult.scoring.knn import nearest
-from auscult.scoring.sweep import left_out_scores
+from auscult.scoring.sweep import left_out_scores, members
 from auscult.scoring.table import knobs, scored
 from auscult.settings.params import load_params, load_profile
 from auscult.settings.paths import Paths
@@ -56,70 +57,74 @@ from common import (
 )
 
 # ------------------------------------------------------------------------------------------------------------ backends
+ROOT = Path(__file__).parents[1]
 BACKENDS_MACHINES, BACKENDS_DIMS = 6, 768
 
 
-def embeddings(clips: int, units: int, partition: str) -> tuple[np.ndarray, pd.DataFrame]:
-    """Embeddings [clips, DIMS] and their table, in the order of units."""
+def embeddings(clips: int, units: int, rows: int, partition: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """Embeddings [clips, rows * DIMS] and their table, in the order of units."""
+    count, dims = BACKENDS_MACHINES * units, rows * BACKENDS_DIMS
     rng = np.random.default_rng(["train", "test"].index(partition))
-    centres = (
-        np.random.default_rng(7).standard_normal((BACKENDS_MACHINES * units, 40, BACKENDS_DIMS)).astype(np.float32)
-    )
-    unit = np.repeat(np.arange(BACKENDS_MACHINES * units), -(-clips // (BACKENDS_MACHINES * units)))[:clips]
-    clouds = centres[unit, rng.integers(0, 40, clips)]
+    centres = np.random.default_rng(7).standard_normal((count, 40, dims), dtype=np.float32)
+    unit = np.repeat(np.arange(count), -(-clips // count))[:clips]
+    vectors = rng.standard_normal((clips, dims), dtype=np.float32)
+    vectors *= 0.5
+    for number in range(count):  # no second copy of the embeddings: it would hide what a back-end takes
+        vectors[unit == number] += centres[number, rng.integers(0, 40, np.count_nonzero(unit == number))]
     meta = pd.DataFrame({"machine": [f"m{u // units}" for u in unit], "unit": [f"{u % units:02d}" for u in unit]})
     target = rng.random(clips) < 0.01
     meta["domain"] = np.where(target, "target", "source") if partition == "train" else "unknown"
-    return clouds + 0.5 * rng.standard_normal((clips, BACKENDS_DIMS), dtype=np.float32), meta
+    return vectors, meta
 
 
-def rows(sweep: BackendSweep, clips: int, queries: int, units: int) -> Iterator[dict[str, object]]:
-    train, train_meta = embeddings(clips, units, "train")
-    test, test_meta = embeddings(queries, units, "test")
-    wanted = [member for one in sweep.sweep.values() for member in getattr(one, "of", ())]
-    for name, entry in sweep.sweep.items():
-        if entry.kind in ("native", "fusion"):
-            continue
-        settings = entry.filled("unit", domains=True)
-        start = time.perf_counter()
-        scores = scored(settings, train, train_meta, test, test_meta)
-        seconds = time.perf_counter() - start
-        assert np.isfinite(scores).all()
-        yield {"benchmark": "back-ends", "variant": f"{name}, {clips} + {queries} clips", "value": round(seconds, 2)}
-        if name in wanted:
-            start = time.perf_counter()
-            left_out_scores(settings, train, train_meta, sweep.folds, sweep.seed)
-            seconds = time.perf_counter() - start
-            variant = f"left-out scores of {name}, {clips} clips"
-            yield {"benchmark": "back-ends", "variant": variant, "value": round(seconds, 2)}
+def backend_costs(settings: BackendSettings, sweep: BackendSweep, sizes: tuple[int, int, int, int]) -> list[float]:
+    """Seconds of the processor, MiB on top of the embeddings, and seconds of the left-out scores."""
+    clips, queries, units, rows = sizes
+    train, test = embeddings(clips, units, rows, "train"), embeddings(queries, units, rows, "test")
+    few = embeddings(20 * BACKENDS_MACHINES * units, units, rows, "train")
+    scored(settings, *few, *few)  # imports
+    del few
+    before, start = peak_mib(), time.process_time()
+    assert np.isfinite(scored(settings, *train, *test)).all()
+    costs = [time.process_time() - start, peak_mib() - before]
+    start = time.process_time()
+    if sizes[3] == 1:
+        left_out_scores(settings, *train, sweep.folds, sweep.seed)
+    return [*costs, time.process_time() - start]
 
 
 def backends() -> None:
-    """Time of every back-end on embeddings of the size of a challenge year.
+    """Time and memory of every back-end on embeddings of the size of a challenge year.
 
-        OMP_NUM_THREADS=2 PYTHONPATH=src python benchmarks/scoring.py backends
+        OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/scoring.py backends
+        OMP_NUM_THREADS=1 PYTHONPATH=src python benchmarks/scoring.py backends --rows 8 --only knn_cosine beam varmin
 
-    30,000 training and 18,000 test clips of 768 numbers, float32: six machine types of four units (or `--units`), a hundredth
-    of the training clips target. Those of a unit lie around 40 points, as operating conditions do. The knobs are those of
-    params.yaml; the fusion's time is that of its members' left-out scores, which come on top of the members. Each is timed
-    once: these are seconds of matrix products. Rows go to metrics/benchmarks.csv, the highest memory of the process to the
-    screen.
+    30,000 training and 18,000 test clips of 768 numbers (or `--rows` times as many), float32: six machine types of four units,
+    a hundredth of the training clips target. Those of a unit lie around 40 points, as operating conditions do. The knobs are
+    those of params.yaml; the fusion's time is that of its members' left-out scores, which come on top of the members. Each is
+    timed once, in a process of its own, in seconds of the processor; `reference`: the first. Memory is the peak on top of the
+    embeddings. Rows go to metrics/benchmarks.csv.
     """
     parser = argparse.ArgumentParser(description=backends.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=30_000)
-    parser.add_argument("--queries", type=int, default=18_000)
-    parser.add_argument("--units", type=int, default=4)
+    for option, default in (("clips", 30_000), ("queries", 18_000), ("units", 4), ("rows", 1)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    parser.add_argument("--only", nargs="+", help="entries of the sweep")
     parser.add_argument("--no-record", action="store_true", help="do not write metrics/benchmarks.csv")
-    arguments = parser.parse_args()
-    params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
-    sweep = validated(BackendSweep, params["backends"], "backends")
-    found = []
-    for one in rows(sweep, arguments.clips, arguments.queries, arguments.units):
-        found.append({**one, "unit": "s", "reference": "", "ratio": ""})
-        print(f"{one['value']:8.2f} s  {one['variant']}", flush=True)
-    print(f"{sum(float(str(row['value'])) for row in found):8.2f} s  in all")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:8.2f} GiB at most")
-    if not arguments.no_record:
+    chosen = parser.parse_args()
+    sweep = validated(BackendSweep, yaml.safe_load((ROOT / "params.yaml").read_text())["backends"], "backends")
+    names = [name for name, entry in sweep.sweep.items() if entry.kind in kinds() and name in (chosen.only or sweep.sweep)]
+    wanted = {member for entry in sweep.sweep.values() for member in members(entry)}
+    sizes, found, first = (chosen.clips, chosen.queries, chosen.units, chosen.rows), [], 0.0
+    size = f"{chosen.clips} + {chosen.queries} clips" + (f" of {chosen.rows} rows" if chosen.rows > 1 else "")
+    for name in names:
+        settings = sweep.sweep[name].filled("unit", domains=True, rows=chosen.rows)
+        (seconds, memory, left_out), _ = in_child(backend_costs, settings, sweep, sizes)
+        first = first or seconds
+        found.append(row("back-ends", f"{name}, {size}", seconds, "s", first, seconds / first))
+        found.append(row("back-ends", f"{name}, {size}", memory, "MiB more"))
+        if name in wanted and chosen.rows == 1:
+            found.append(row("back-ends", f"left-out scores of {name}, {chosen.clips} clips", left_out, "s"))
+    if not chosen.no_record:
         record(found)
 
 
@@ -177,9 +182,6 @@ def neighbours() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
-ROOT = Path(__file__).parents[1]
-
-
 def stage(root: Path, name: str, *arguments: str) -> tuple[float, float, float]:
     """Seconds by the clock and of the processor, and MiB at most, of a stage run in `root`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -247,7 +249,7 @@ def clips(count: int, first: int) -> pd.DataFrame:
 def make_project(root: Path, arms: int, count: int) -> None:
     """A project folder with everything that the page is made from, but audio."""
     names = [f"arm_{number:02d}" for number in range(arms)]
-    tables = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["tables"]
+    tables = yaml.safe_load((ROOT / "params.yaml").read_text())["tables"]
     params: dict[str, Any] = {"data": {"profile": "large"}, "train": {"seeds": [SEED]}, "arms": names, "tables": tables}
     params |= {"score": {"backends": list(REPORT_BACKENDS)}, **{name: {"method": "os_scl"} for name in names}}
     profile = {
@@ -324,7 +326,7 @@ def report() -> None:
         root = arguments.keep or Path(folder) / "project"
         make_project(root, arguments.arms, arguments.clips)
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         subprocess.run(
             [sys.executable, "-m", "auscult.cli", "report", "--out", "page"], cwd=root, env=environment, check=True
         )

@@ -3,6 +3,7 @@
 import sys
 
 from auscult.errors import run
+from auscult.scoring.choice import register
 from auscult.scoring.sweep import sweep_table
 from auscult.scoring.table import write_scores
 from auscult.settings.project import Project
@@ -12,7 +13,12 @@ def main() -> None:
     project, study = Project.open(), sys.argv[1] if len(sys.argv) > 1 else ""
     sweep, score, domains = project.section("backends"), project.section("score"), project.profile.rules.domains
     arms = {arm.name: project.embeddings(arm.name) for arm in project.params.own(study)}
-    write_scores(project.sweep(study), arms, lambda folder: sweep_table(folder, sweep, score, domains))
+    write_scores(
+        project.sweep(study),
+        arms,
+        lambda folder: sweep_table(folder, sweep, score, domains),
+        lambda out: register(out, arms, sweep, score, domains),
+    )
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def scored(model: Path, shift: tuple[Profile, Path], out: Path, domains: bool = 
         ),
         ("han", {"lora": {**SMALL_LORA, "dropout": 0.1}, "group_adapter": {"position": "layer"}}, False),
         ("frozen", {"pooling": "rows"}, False),
+        ("frozen", {"pooling": "rows", "clean": "eat"}, False),
+        ("anopatch", {"embed_from": "rows", "clean": "eat"}, True),
     ],
 )
 def test_from_packed_clips_to_scores(

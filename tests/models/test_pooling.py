@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from auscult.errors import AuscultError
-from auscult.models.pooling import POOLINGS, AttentiveStatistics
+from auscult.models.pooling import POOLINGS, AttentiveStatistics, cleaned
 from support.fill import v
 
 WIDTH, BOTTLENECK, CLIPS, TOKENS = 5, 4, 6, 7
@@ -133,3 +133,14 @@ def test_plain_poolings_of_one_token_and_of_low_precision() -> None:
     torch.testing.assert_close(
         POOLINGS["mean_std"](one, False)[:, WIDTH:], torch.zeros(2, WIDTH).double(), atol=2e-6, rtol=0
     )
+
+
+def test_clean_up_value_by_value() -> None:
+    """Nothing moves between 0.1 and 0.5, nothing lies below 0.1 or above 1.5, order and continuity stay; off, it is the same."""
+    x = torch.linspace(-2, 40, 5001, dtype=torch.float64)
+    found = cleaned(x, "eat").numpy()
+    expected = [max(value, 0.1) if value <= 0.5 else 0.5 + np.tanh(value - 0.5) for value in x.tolist()]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert (np.diff(found) >= 0).all()
+    assert np.diff(found).max() < 1.1 * (x[1] - x[0])
+    assert cleaned(x, "none") is x

@@ -55,7 +55,8 @@ def scores(seed: int, backends: tuple[str, ...], domains: bool) -> pd.DataFrame:
     clips["unit"] = np.where(clips["clip_id"] % 40 < 20, "00", "02")
     parts = [clips.assign(backend=name, score=rng.normal(size=160) + clips["anomaly"]) for name in backends]
     table = pd.concat(parts, ignore_index=True).assign(seed=2024).drop(columns="anomaly")
-    return table.assign(standardised=table["score"].where(table["backend"] == "ldn"))
+    own = table["score"].where(table["backend"] == "ldn")
+    return table.assign(standardised=own, rank=own)
 
 
 @pytest.fixture(params=["dcase2020", "dcase2022"])

@@ -100,7 +100,7 @@ def test_a_backends_scale_has_no_say() -> None:
 
 def sweep(parts: Clouds, seed: int, score: Floats) -> pd.DataFrame:
     columns = parts.test_meta[["clip_id", "set", "machine", "unit", "domain"]]
-    return columns.assign(backend="knn", score=score, standardised=score / 2, seed=seed)
+    return columns.assign(backend="knn", score=score, standardised=score / 2, rank=score / 3, seed=seed)
 
 
 def test_an_ensemble_is_the_mean_clip_by_clip_and_seed_by_seed() -> None:

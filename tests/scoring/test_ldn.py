@@ -8,7 +8,7 @@ from scipy.spatial.distance import cosine
 
 from auscult.scoring import knn
 from auscult.scoring import ldn as module
-from auscult.scoring.ldn import FLOOR, LdnSettings, local_density
+from auscult.scoring.ldn import FLOOR, LdnSettings
 from support.clouds import UNITS, clouds, of_unit
 from support.scores import scores
 
@@ -48,7 +48,8 @@ def test_domains_share_one_bank() -> None:
 def test_equal_training_clips_divide_by_no_zero() -> None:
     """Two equal clips and a third: the third's ratio is d / its own spread, the equal ones' are d / FLOOR."""
     bank = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-    np.testing.assert_allclose(local_density(bank, 1), [FLOOR, FLOOR, 1])
+    spread = module.fit(bank, np.full(3, "source"), LdnSettings(kind="ldn", density=1)).spread
+    np.testing.assert_allclose(spread, [FLOOR, FLOOR, 1])
     found = by_ldn(bank, np.array([[0, 2], [1, 1], [3, 0]], np.float32), 1)
     np.testing.assert_allclose(found, [0, 1 - np.sqrt(0.5), 0], atol=1e-6)
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cosine, euclidean
 
+from auscult.scoring import memmixup
 from support.clouds import UNITS, clouds, of_unit
 from support.scores import scores
 
 
+@pytest.mark.parametrize("block", [2**21, 5])
 @pytest.mark.parametrize("neighbours", [None, 3])
-def test_every_mixture_by_hand(neighbours: int | None) -> None:
-    parts = clouds()
-    found = scores("memmixup", parts, 1, True, share=0.3, neighbours=neighbours)
+@pytest.mark.parametrize(("metric", "k", "domains"), [("euclidean", 1, True), ("cosine", 3, True), ("euclidean", 4, False)])
+def test_every_mixture_by_hand(
+    metric: str, k: int, domains: bool, neighbours: int | None, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memmixup, "BLOCK", block)
+    parts, distance = clouds(), {"euclidean": euclidean, "cosine": cosine}[metric]
+    found = scores("memmixup", parts, k, domains, share=0.3, neighbours=neighbours, metric=metric)
     for unit in UNITS:
         bank, domain, queries, rows = of_unit(parts, *unit)
         source, target = bank[domain == "source"].astype(np.float64), bank[domain == "target"].astype(np.float64)
-        every = [*source, *target]
+        mixed = [*target]
         for t in target:
-            near = sorted(source, key=lambda s: float(np.linalg.norm(s - t)))[: neighbours or len(source)]
-            every += [0.3 * s + 0.7 * t for s in near]
-        expected = [min(np.linalg.norm(x - y) for y in every) for x in queries.astype(np.float64)]
+            near = sorted(source, key=lambda s: float(distance(s, t)))[: neighbours or len(source)]
+            mixed += [0.3 * s + 0.7 * t for s in near]
+        banks = [[*source], mixed] if domains else [[*source, *mixed]]
+        expected = [
+            min(np.mean(sorted(distance(x, y) for y in bank)[:k]) for bank in banks) for x in queries.astype(np.float64)
+        ]
         np.testing.assert_allclose(found[rows], expected, rtol=1e-4, atol=1e-5)
 
 

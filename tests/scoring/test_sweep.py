@@ -50,7 +50,7 @@ def test_the_shipped_sweep_shows_every_kind_but_the_transductive_with_all_its_kn
     """A knob left to the code could change there without DVC noticing; null says where else the value stands."""
     sweep = validated(BackendSweep, SHIPPED, "backends")
     kinds = {one.kind for one in sweep.sweep.values()}
-    assert kinds == {*backends(), "native", "fusion"} - {"knn_cosine_transductive"}
+    assert kinds == {*backends(), "native", "fusion", "calibrated", "blind"} - {"knn_cosine_transductive"}
     for name, one in sweep.sweep.items():
         silent = {key for key, value in one.model_dump().items() if value is None}
         assert silent <= {"scope", "domain_banks", "rows", "density_target", "neighbours"}  # null says something there
@@ -73,7 +73,7 @@ def test_every_back_end_is_a_kind_and_takes_its_knobs(kind: str, tmp_path: Path)
         ({"a": {"kind": "ldn", "denisty": 4}}, r"backends.sweep.a.*denisty: unknown key"),
         ({"a": {"kind": "smote", "ratio": 1.5}}, r"backends.sweep.a.*ratio: .*less than or equal to 1"),
         ({"a": {"kind": "gmm", "floor": 0}}, r"backends.sweep.a.*floor: .*greater than 0"),
-        ({"a": {"kind": "lof", "scope": "unitt"}}, r"backends.sweep.a.*scope: .*'unit' or 'machine'"),
+        ({"a": {"kind": "lof", "scope": "unitt"}}, r"backends.sweep.a.*scope: .*'unit', 'machine' or 'all'"),
         ({"f": {"kind": "fusion", "of": ["a", "b"]}}, "sweep.f: there is no back-end `a`"),
         ({"f": {"kind": "fusion", "of": ["native"]}}, "at least 2"),
         ({"a": {"kind": "native"}}, "`native` is the name of the kind"),
@@ -115,7 +115,8 @@ def test_the_table_of_an_arm(tmp_path: Path) -> None:
     for name in names:
         np.testing.assert_array_equal(of(table, name, "clip_id"), parts.test_meta["clip_id"])
     known = set(table.loc[table["standardised"].notna(), "backend"])
-    assert known == {"knn_cosine", "ldn", "mahalanobis", "fusion", "fusion_min"}
+    assert known == {"knn_cosine", "ldn", "mahalanobis", "fusion", "fusion_min", "fusion_rank"}
+    assert known == set(table.loc[table["rank"].notna(), "backend"])
     # What the score stage gives by the same names, it gives here.
     score = score_table(tmp_path, Score(backends=["native", "knn_cosine", "ldn", "gmm"]), True)
     for name in ("native", "knn_cosine", "ldn", "gmm"):
@@ -174,7 +175,7 @@ def test_no_test_clip_has_a_say_in_another_ones_score(tmp_path: Path) -> None:
     )
     both = part.merge(whole, on=["clip_id", "backend"], suffixes=("", "_whole"))
     assert len(both) == len(part)
-    for column in ("score", "standardised"):
+    for column in ("score", "standardised", "rank"):
         np.testing.assert_allclose(both[column], both[f"{column}_whole"], rtol=1e-4, atol=1e-5)
 
 

@@ -20,7 +20,7 @@ from auscult.losses.arcface import margin_nll
 from auscult.methods.base import Batch, Shape
 from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.methods.pretrained import Pretrained
-from auscult.models.pooling import AttentiveStatistics
+from auscult.models.pooling import AttentiveStatistics, Clean, cleaned
 from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.models.specaug import Rows, spec_augment
 from auscult.settings.section import Positive
@@ -39,6 +39,8 @@ class EmbeddingSettings(ClassifierSettings):
     embed_from: Literal["head", "rows"] = "head"
     """What neighbours are looked for in: x, which the head sees, or the tokens before it, pooled by frequency rows."""
     rows: RowPooling = RowPooling()
+    clean: Clean = "none"
+    """Of the tokens that `rows` are pooled from; "eat" is meant for EAT. The head sees them as they are."""
     test_clip: Literal["whole", "chunks"] = "whole"
     """Embedding of a test clip: of the whole of it, or the mean of the normalised ones of its consecutive chunks, the last of
     which ends where the clip ends."""
@@ -146,7 +148,8 @@ class EncoderEmbedding(Pretrained):
             x = self.features(batch)
             return x, x
         tokens = self.tokens(batch.wave)
-        rows = pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.settings.rows)
+        clean = cleaned(tokens, self.settings.clean)
+        rows = pool_rows(grid(clean, self.encoder.rows, self.encoder.class_token), self.settings.rows)
         return rows.flatten(1), self.projected(tokens)
 
 

@@ -9,7 +9,8 @@ deploy: {difference: 1e-07, torch: 3767, onnxruntime: 2730, remark: BEATs; its f
 fidelity:
   frozen_beats:
     arms: [frozen_beats_rows, frozen_beats_mean_std, frozen_beats_8, frozen_beats_8_rows, frozen_beats_8_mean_std,
-      frozen_beats_4, frozen_beats_4_rows, frozen_beats_4_mean_std, frozen_ced, frozen_eat, frozen_atst, frozen_ast,
+      frozen_beats_4, frozen_beats_4_rows, frozen_beats_4_mean_std, frozen_ced, frozen_eat,
+      frozen_eat_clean, frozen_atst, frozen_ast,
       frozen_imagebind, frozen_clap, frozen_wavlm]
     source: "nobody's row; layer 4 and its rows follow Saengthong and Shinozaki, GenRep (arXiv 2409.05035)"
     golden:
@@ -18,10 +19,12 @@ fidelity:
     deviations:
       - {what: weights, paper: "BEATs iteration 3+, fine-tuned on AudioSet labels", here: "iteration 3, self-supervised",
          switch: encoder.checkpoint}
-      - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: as it is; `smote` of the back-ends
-         is of that kind}
+      - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: "as it is; `memmixup` of the
+         back-ends does it"}
       - {what: clips shorter than the year's longest (2023 on), here: looped to its length, switch:
          frozen.fill}
+      - {what: clean-up of EAT's tokens, paper: "0.1 from below; above 0.5 squashed by tanh, formula not printed", here: "0.5 +
+         tanh(x - 0.5) above; off in every arm but frozen_eat_clean", switch: frozen.clean}
       - {what: scores, paper: standardised over the test clips, here: as they are}
   stack_rdp8:
     arms: [stack_mean_all, stack_mean, stack_max, stack_gem, stack_gwrp, stack_rdp_gem, stack_rdp4]
@@ -44,7 +47,7 @@ from torch import Tensor
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Shape
 from auscult.methods.pretrained import Pretrained
-from auscult.models.pooling import POOLINGS
+from auscult.models.pooling import POOLINGS, Clean, cleaned
 from auscult.models.rows import RowPooling, grid, pool_rows
 from auscult.settings.sections import EncoderSettings
 from auscult.settings.training import MethodSettings
@@ -56,6 +59,8 @@ class FrozenSettings(MethodSettings):
     pooling: Literal["mean", "mean_std", "max", "class_token", "rows"] = "mean"
     """Over the tokens of a clip; "rows" pools over time alone, as `rows` says."""
     rows: RowPooling = RowPooling()
+    clean: Clean = "none"
+    """Of every token, before pooling; "eat" is meant for EAT."""
     any_length: ClassVar[bool] = True
     fill: Literal["none", "repeat", "zeros"] = "repeat"
 
@@ -69,7 +74,7 @@ class Frozen(Pretrained):
 
     def __init__(self, settings: FrozenSettings, shape: Shape) -> None:
         super().__init__(settings.encoder, shape)
-        self.pooling, self.rows = settings.pooling, settings.rows
+        self.pooling, self.rows, self.clean = settings.pooling, settings.rows, settings.clean
         self.frequency_rows = self.encoder.rows if settings.pooling == "rows" else 1
         self.encoder.requires_grad_(False)
         if settings.pooling == "class_token" and not self.encoder.class_token:
@@ -81,7 +86,7 @@ class Frozen(Pretrained):
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Pooled tokens [B, D] (twice as many for `mean_std`, [B, F * D] for `rows`); no score of its own."""
         self.check_length(batch.wave.shape[1])
-        tokens = self.encoder.tokens(self.front_end(batch.wave), self.layer).float()
+        tokens = cleaned(self.encoder.tokens(self.front_end(batch.wave), self.layer).float(), self.clean)
         if self.pooling == "rows":
             return pool_rows(grid(tokens, self.encoder.rows, self.encoder.class_token), self.rows).flatten(1), {}
         return POOLINGS[self.pooling](tokens, self.encoder.class_token), {}

@@ -22,6 +22,7 @@ from auscult.evaluation.metrics import Floats
 from auscult.files import atomic_folder
 from auscult.results.arms import ArmFiles, skipped
 from auscult.results.cells import SETS
+from auscult.results.choice import Choice, choice_table, choices
 from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
 from auscult.results.results import NOT_RUN, all_scores, arm_remarks
@@ -37,7 +38,7 @@ from auscult.settings.schema import BackendSweep, Evaluate
 def write_backends(
     profile: Profile, evaluate: Evaluate, sweep: BackendSweep, arms: Mapping[str, ArmFiles], labels: Path, out: Path
 ) -> None:
-    """Evaluate all arms under all back-ends and write summary.csv, table.{csv,md,tex} and heatmap.png into `out`.
+    """Evaluate all arms under all back-ends and write summary.csv, table.{csv,md,tex}, heatmap.png and choice.csv.
 
     Args:
         profile: whose rules and name the results carry.
@@ -66,9 +67,10 @@ def write_backends(
             absent[name, "all"] = f"not formed: no scores of {', '.join(lacking)}"
             continue
         members = [scores[scores["arm"] == arm] for arm in settings.arms]
-        parts.append(ensemble(members, settings.backend).assign(arm=name))
-        remarks[name] = f"mean of the standardised scores of {', '.join(settings.arms)}"
-    scores = pd.concat(parts, ignore_index=True).drop(columns="standardised")
+        parts.append(ensemble(members, settings.backend, settings.how).assign(arm=name))
+        what = "mean of the ranks" if settings.how == "rank" else f"{settings.how} of the standardised scores"
+        remarks[name] = f"{what} of {', '.join(settings.arms)}"
+    scores = pd.concat(parts, ignore_index=True).drop(columns=["standardised", "rank"])
     truth = pd.read_parquet(labels)
     summary = summarise(
         replicate(scores, truth, profile.rules, sweep.replicates, evaluate.seed, absent), evaluate.level
@@ -80,18 +82,20 @@ def write_backends(
             remarks[name] = absent.get((name, "all")) or remarks.get(name) or "; ".join(_of(absent, name)) or NOT_RUN
     why = undefined(summary)
     reasons = {Key(*row[:-1]): str(row[-1]) for row in why[[*Key._fields, "reason"]].itertuples(index=False)}
-    _write(summary, Report(rows, backends, remarks, reasons, evaluate.level), profile, sweep, out)
+    picks = choices(arms, headline(summary, profile.rules), sweep)
+    _write(summary, Report(rows, backends, remarks, reasons, evaluate.level, picks), profile, sweep, out)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Rows and columns, and what is said of them: arm -> remark, number -> why it is undefined."""
+    """Rows and columns, and what is said of them: arm -> remark, number -> why it is undefined, choices."""
 
     arms: Sequence[str]
     backends: Sequence[str]
     remarks: Mapping[str, str]
     reasons: Mapping[Key, str] = field(default_factory=dict)
     level: float = 0.95
+    choices: Sequence[Choice] = ()
 
 
 def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Path) -> None:
@@ -102,6 +106,8 @@ def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: Backe
         kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
         kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
         table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
+        if report.choices:
+            pd.DataFrame(report.choices).to_csv(part / "choice.csv", index=False, float_format="%.4f", lineterminator="\n")
         (part / "table.md").write_text(markdown(document), encoding="utf-8")
         (part / "table.tex").write_text(latex(document), encoding="utf-8")
         plot_heatmap(table, part / "heatmap.png", list(report.arms), list(report.backends), report.remarks)
@@ -172,6 +178,8 @@ def backend_document(table: pd.DataFrame, report: Report, sweep: BackendSweep, p
         if len(rows):
             key = (name, how, str(rows["metric"].iloc[0]))
             blocks.append(Table(caption_of(*key), columns, _rows(rows, report), key))
+    if report.choices:
+        blocks.append(choice_table(report.choices))
     if not report.backends:
         said = ["No arm of this table has been trained here:"]
         said.append("\n".join(f"* `{arm}`: {report.remarks[arm]}" for arm in report.arms))

@@ -20,6 +20,9 @@ BACKENDS = [
     "knn", "transductive", "ldn", "smote", "memmixup", "kmeans", "mahalanobis", "lof", "gmm", "graph", "beam", "varmin",
 ]  # fmt: skip
 
+ENTRIES = {"fusion": ("NativeSettings", "FusionSettings"), "calibration": ("CalibratedSettings",), "blind": ("BlindSettings",)}
+"""File -> settings of the entries of a sweep that are no back-ends: most are made of others."""
+
 
 @cache
 def backends() -> dict[str, Backend]:
@@ -40,7 +43,7 @@ class SweepEntry:
     """Marks a field of a model as an entry of `backends.sweep`: settings of a back-end, a fusion, or `native`, by `kind`."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        fusion = importlib.import_module("auscult.scoring.fusion")
         models: list[Any] = [*dict.fromkeys(backend.settings for backend in backends().values())]
-        models += [fusion.NativeSettings, fusion.FusionSettings]
+        for file, names in ENTRIES.items():
+            models += [getattr(importlib.import_module(f"auscult.scoring.{file}"), name) for name in names]
         return handler.generate_schema(Annotated[reduce(or_, models), Field(discriminator="kind")])

@@ -1,4 +1,4 @@
-"""What a back-end is, and which training clips a test clip is compared with: those of its unit or machine type.
+"""What a back-end is, and which training clips a test clip is compared with: those of its unit, of its machine type, or all.
 
 A back-end is fitted to training clips and then scores test clips, each by itself. `per_bank` makes one of two functions
 that know of one bank of training clips and of no unit: it applies them to every unit or machine type, with one bank or one
@@ -22,8 +22,9 @@ from auscult.settings.section import Positive, Section
 if TYPE_CHECKING:
     import pandas as pd  # reading params.yaml imports this file: the settings of the sweep are here
 
-Scope = Literal["unit", "machine"]
-"""AnoPatch (2023) and Han et al. (2021 to 2024) compare with all clips of a machine type, in 2020 with those of a unit."""
+Scope = Literal["unit", "machine", "all"]
+"""AnoPatch (2023) and Han et al. (2021 to 2024) compare with all clips of a machine type, in 2020 with those of a unit. "all":
+nobody says which machine a test clip is of (arXiv 2602.16253; each machine's bank by itself: blind.py)."""
 Metric = Literal["cosine", "euclidean"]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -152,7 +153,7 @@ def per_bank(
 
 # ------------------------------------------------------------------------------------------------------------------- clips
 def groups(meta: pd.DataFrame, scope: Scope = "unit") -> dict[Any, np.ndarray]:
-    """(machine, unit), or machine -> its rows.
+    """(machine, unit), or machine, or "all" -> its rows.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"machine": ["fan", "fan", "pump"], "unit": ["00", "02", "00"]})
@@ -161,6 +162,8 @@ def groups(meta: pd.DataFrame, scope: Scope = "unit") -> dict[Any, np.ndarray]:
     >>> {name: rows.tolist() for name, rows in groups(table, "machine").items()}
     {'fan': [0, 1], 'pump': [2]}
     """
+    if scope == "all":
+        return {"all": np.arange(len(meta))} if len(meta) else {}
     columns = ["machine", "unit"] if scope == "unit" else "machine"
     rows: dict[Any, np.ndarray] = meta.reset_index(drop=True).groupby(columns).indices  # type: ignore[assignment]
     return rows
@@ -183,7 +186,7 @@ def by_domain(domain: np.ndarray, least: int = 1) -> list[np.ndarray]:
 def refuse_unknown(known: dict[Any, Any], test_meta: pd.DataFrame, scope: Scope = "unit") -> None:
     """
     Raises:
-        AuscultError: test clips of a unit (with scope "machine": a machine type) that is not in `known`.
+        AuscultError: test clips of a unit (with scope "machine": a machine type; "all": any at all) that is not in `known`.
     """
     strange = sorted(set(groups(test_meta, scope)) - set(known))
     if strange:

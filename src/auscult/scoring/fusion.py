@@ -1,4 +1,7 @@
-"""Score fusion: the mean of several scores after each has been given mean 0 and deviation 1 on normal clips.
+"""Score fusion: several scores as one, after each has been put on the scale that it has on normal clips.
+
+Mean or minimum of scores with mean 0 and deviation 1 there, or mean of ranks: of the place that a score has among those of
+normal clips (calibration.quantile_map). Ranks among the test clips, as challenge entries take them, would be transductive.
 
 The normal clips are training clips, scored as if they were none: nearest neighbours with each clip left out in turn, every
 other back-end on the part of a seeded split that it was not fitted to. No test clip has a say, so that a fused score judges
@@ -7,7 +10,7 @@ each clip alone, as the challenge demands. A network has seen all of these clips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,12 +20,18 @@ from pydantic import Field
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import BackendSettings, Scope, groups
+from auscult.scoring.calibration import quantile_map
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ScoreBy = Callable[[np.ndarray, "pd.DataFrame", np.ndarray, "pd.DataFrame"], Floats]
 """A back-end with all its knobs set: (train, train_meta, test, test_meta) -> scores [test clips]."""
+
+
+How = Literal["mean", "min", "rank"]
+"""Mean or minimum of standardised scores (min: only what every back-end calls strange is; arXiv 2606.19269), or mean of ranks
+among the unit's training clips."""
 
 
 class NativeSettings(BackendSettings):
@@ -37,8 +46,7 @@ class FusionSettings(BackendSettings):
     kind: Literal["fusion"]
     of: Annotated[tuple[str, ...], Field(min_length=2)]
     """Back-ends of the same sweep."""
-    how: Literal["mean", "min"] = "mean"
-    """Of the standardised scores; min: only what every back-end calls strange is (arXiv 2606.19269)."""
+    how: How = "mean"
 
 
 def fold_scores(
@@ -92,30 +100,43 @@ def standardised(scores: Floats, test_meta: pd.DataFrame, left_out: Floats, trai
         float64 [test clips]. Where a unit has fewer than two left-out scores, or equal ones, those of its machine type
         count, then those of all clips; where these too are all alike, the scores themselves.
     """
-    scale = [_scales(left_out, train_meta, columns) for columns in (["machine", "unit"], ["machine"], [])]
     out = np.array(scores, dtype=np.float64)
-    for (machine, unit), rows in groups(test_meta).items():
-        for level, key in enumerate(((machine, unit), (machine,), ())):
-            if key in scale[level]:
-                mean, deviation = scale[level][key]
-                out[rows] = (out[rows] - mean) / deviation
-                break
+    for rows, normal in _normal(test_meta, left_out, train_meta):
+        if len(normal):
+            out[rows] = (out[rows] - normal.mean()) / normal.std()
     return out
 
 
-def _scales(left_out: Floats, meta: pd.DataFrame, columns: list[str]) -> dict[tuple[str, ...], tuple[float, float]]:
-    """Key -> mean and deviation of its left-out scores, where there are two that differ."""
-    keys = list(meta[columns].itertuples(index=False, name=None)) if columns else [()] * len(meta)
-    found: dict[tuple[str, ...], list[float]] = {}
-    for key, value in zip(keys, left_out.tolist(), strict=True):
-        if np.isfinite(value):
-            found.setdefault(key, []).append(value)
-    scales = {key: (float(np.mean(values)), float(np.std(values))) for key, values in found.items()}
-    return {key: (mean, std) for key, (mean, std) in scales.items() if std > 1e-12 * max(1.0, abs(mean))}
+def ranks(scores: Floats, test_meta: pd.DataFrame, left_out: Floats, train_meta: pd.DataFrame) -> Floats:
+    """Place of each score among its unit's left-out scores, in [0, 1); arguments and fallbacks as for `standardised`.
+
+    0.5 where all left-out scores are alike: nothing to compare with.
+    """
+    out = np.full(len(scores), 0.5)
+    for rows, normal in _normal(test_meta, left_out, train_meta):
+        if len(normal):
+            out[rows] = quantile_map(normal)(scores[rows])
+    return out
 
 
-def fused(parts: Sequence[Floats], how: Literal["mean", "min"] = "mean") -> Floats:
-    """Mean or minimum of standardised scores, [test clips] each.
+def _normal(
+    test_meta: pd.DataFrame, left_out: Floats, train_meta: pd.DataFrame
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows of the test clips of a unit, left-out scores to compare them with); none where no two differ."""
+    units, types, everything = (groups(train_meta, scope) for scope in ("unit", "machine", "all"))
+    for (machine, unit), rows in groups(test_meta).items():
+        for level in (units.get((machine, unit)), types.get(machine), everything.get("all")):
+            normal = left_out[level] if level is not None else left_out[:0]
+            normal = normal[np.isfinite(normal)]
+            if len(normal) and normal.std() > 1e-12 * max(1.0, abs(normal.mean())):
+                break
+        else:
+            normal = left_out[:0]
+        yield rows, normal
+
+
+def fused(parts: Sequence[Floats], how: How = "mean") -> Floats:
+    """Mean or minimum of standardised scores, or mean of ranks, [test clips] each.
 
     >>> fused([np.array([0.0, 2.0]), np.array([1.0, 4.0])]).tolist()
     [0.5, 3.0]
@@ -123,30 +144,30 @@ def fused(parts: Sequence[Floats], how: Literal["mean", "min"] = "mean") -> Floa
     [0.0, 4.0]
     """
     of = np.stack(parts)
-    one: Floats = of.mean(axis=0) if how == "mean" else of.min(axis=0)
+    one: Floats = of.min(axis=0) if how == "min" else of.mean(axis=0)
     return one
 
 
-def ensemble(tables: Sequence[pd.DataFrame], backend: str) -> pd.DataFrame:
-    """Several arms as one: the mean of their standardised scores under one back-end, clip by clip and seed by seed.
+def ensemble(tables: Sequence[pd.DataFrame], backend: str, how: How = "mean") -> pd.DataFrame:
+    """Several arms as one: their scores under one back-end fused, clip by clip and seed by seed.
 
     Args:
         tables: sweep tables of the arms (columns of `sweep.COLUMNS` and `seed`).
-        backend: one whose standardised scores they hold.
+        backend: one whose standardised scores and ranks they hold.
 
     Returns:
-        A table of the same columns, of the machine types, seeds and clips that all arms have.
+        A table of the columns that scores have, of the machine types, seeds and clips that all arms have.
 
     Raises:
         AuscultError: an arm has no standardised scores of this back-end.
     """
-    keys = ["clip_id", "set", "machine", "unit", "domain", "seed"]
+    keys, column = ["clip_id", "set", "machine", "unit", "domain", "seed"], "rank" if how == "rank" else "standardised"
     parts = []
     for number, table in enumerate(tables):
-        rows = table[(table["backend"] == backend) & table["standardised"].notna()]
+        rows = table[(table["backend"] == backend) & table[column].notna()]
         if rows.empty:
-            raise AuscultError(f"no standardised scores by `{backend}`", "backends.ensembles", "run the sweep again")
-        parts.append(rows[[*keys, "standardised"]].rename(columns={"standardised": str(number)}))
+            raise AuscultError(f"no {column} scores by `{backend}`", "backends.ensembles", "run the sweep again")
+        parts.append(rows[[*keys, column]].rename(columns={column: str(number)}))
     joined = reduce(lambda left, right: left.merge(right, on=keys), parts)
-    mean = fused([joined[str(number)].to_numpy() for number in range(len(tables))])
-    return joined[keys].assign(backend=backend, score=mean, standardised=mean)
+    one = fused([joined[str(number)].to_numpy() for number in range(len(tables))], how)
+    return joined[keys].assign(backend=backend, score=one)

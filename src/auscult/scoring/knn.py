@@ -100,22 +100,27 @@ def distances(queries: np.ndarray, bank: np.ndarray, metric: Metric) -> Iterator
         queries, bank = unit_length(queries), unit_length(bank)
     else:
         queries, bank = queries.astype(np.float64), bank.astype(np.float64)
+    squares = _squares(bank) if metric == "euclidean" else np.zeros(0)
     step = max(1, _BLOCK // len(bank))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
-        yield rows, _between(queries[rows], bank, metric)
+        distance: np.ndarray = queries[rows] @ bank.T
+        if metric == "cosine":
+            np.subtract(1, distance, out=distance)
+            np.clip(distance, 0, 2, out=distance)  # rounding
+        else:
+            distance *= -2
+            distance += _squares(queries[rows])[:, None]
+            distance += squares
+            np.sqrt(np.maximum(distance, 0, out=distance), out=distance)
+        yield rows, distance
 
 
-def _between(queries: np.ndarray, bank: np.ndarray, metric: Metric) -> np.ndarray:
-    """Distances [queries, clips of the bank]; for cosine distances both are of length one."""
-    distance: np.ndarray = queries @ bank.T
-    if metric == "cosine":
-        np.subtract(1, distance, out=distance)
-        return np.clip(distance, 0, 2, out=distance)  # rounding
-    distance *= -2
-    distance += (queries**2).sum(axis=1)[:, None]
-    distance += (bank**2).sum(axis=1)
-    return np.sqrt(np.maximum(distance, 0, out=distance), out=distance)
+def _squares(vectors: np.ndarray) -> Floats:
+    """Squared lengths [clips], a part of the vectors at a time: all their squares would be another copy of the bank."""
+    step = max(1, _BLOCK // max(1, vectors.shape[1]))
+    parts = [(vectors[start : start + step] ** 2).sum(axis=1) for start in range(0, len(vectors), step)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def smallest_mean(values: np.ndarray, count: int) -> Floats:

@@ -8,7 +8,8 @@ distances to its K nearest other training clips, and the smallest ratio counts,
 Target clips, of which there are few, lie farther apart than source clips: the ratio makes up for that in one bank, without
 a look at domains. GenRep's form for DCASE 2025 has a bank per domain, each with its own K, and divides by the *sum* of the K
 distances: `domain_banks: true`, `density: 16`, `density_target: 9`, `aggregate: sum`, `metric: euclidean`. With sums and two K
-the banks do not weigh alike: a source ratio is divided by 16 means, a target ratio by 9.
+the banks do not weigh alike: a source ratio is divided by 16 means, a target ratio by 9. `exits`: each training clip's own
+number of neighbours (exits.py), of at most `density`, for which the paper has 64.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import DomainSettings, Metric, NearestSettings, per_bank
-from auscult.scoring.knn import distances, nearest_others, smallest_mean
+from auscult.scoring.exits import surroundings
+from auscult.scoring.knn import distances, smallest_mean
 from auscult.settings.section import Positive
 
 FLOOR = 1e-6
@@ -44,6 +46,8 @@ class LdnSettings(NearestSettings, DomainSettings):
     """K in a bank of target clips alone; null = `density`."""
     aggregate: Literal["mean", "sum"] = "mean"
     """Of the distances to these K."""
+    exits: bool = False
+    """Fewer than K for a clip whose cluster ends before (exits.py)."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,10 @@ def fit(bank: np.ndarray, domain: np.ndarray, settings: LdnSettings) -> Bank:
     count = settings.density
     if settings.density_target is not None and (domain == "target").all():
         count = settings.density_target
-    spread = local_density(bank, count, settings.metric)
-    if settings.aggregate == "sum":
-        spread = spread * max(1, min(count, len(bank) - 1))
+    if len(bank) == 1:
+        return Bank(bank, np.ones(1, bank.dtype))
+    mean, size = surroundings(bank, count, settings.metric, settings.exits)
+    spread = np.maximum(mean, FLOOR) * (size if settings.aggregate == "sum" else 1)
     return Bank(bank, spread.astype(bank.dtype))
 
 
@@ -70,13 +75,6 @@ def score(bank: Bank, queries: np.ndarray, settings: LdnSettings) -> Floats:
         distance /= bank.spread
         ratios[rows] = smallest_mean(distance, settings.k)
     return ratios
-
-
-def local_density(references: np.ndarray, density: int, metric: Metric = "cosine") -> Floats:
-    """Mean distance [clips] of each of `references` [clips, D] to its nearest others, at least `FLOOR`."""
-    if len(references) == 1:
-        return np.ones(1)
-    return np.maximum(nearest_others(references, density, metric), FLOOR)
 
 
 BACKEND = per_bank(LdnSettings, fit, score)

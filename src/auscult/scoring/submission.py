@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from auscult.detector.thresholds import gamma_quantile
 from auscult.errors import AuscultError, listed
 from auscult.files import atomic_folder
 from auscult.scoring import NEIGHBOURS, backends, left_out_kinds
-from auscult.scoring.banks import Scope, groups
+from auscult.scoring.banks import groups
 from auscult.scoring.table import bank_rules, knobs
 from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Score, Submission
@@ -131,7 +132,7 @@ def thresholds(
     rate: float,
     k: int = NEIGHBOURS,
     domains: bool = False,
-    scope: Scope = "unit",
+    scope: Literal["unit", "machine"] = "unit",
 ) -> dict[Unit, float]:
     """(machine, unit) -> the score that a share `rate` of its training clips would exceed; infinity if it has but one.
 

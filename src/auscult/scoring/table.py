@@ -136,7 +136,12 @@ def long_form(of: Embedded, scores: dict[str, np.ndarray], embeddings: Path) -> 
     return pd.concat([clips.assign(backend=name, score=values) for name, values in scores.items()], ignore_index=True)
 
 
-def write_scores(out: Path, arms: Mapping[str, Mapping[int, Path]], scores: Callable[[Path], pd.DataFrame]) -> None:
+def write_scores(
+    out: Path,
+    arms: Mapping[str, Mapping[int, Path]],
+    scores: Callable[[Path], pd.DataFrame],
+    also: Callable[[Path], None] = lambda folder: None,
+) -> None:
     """Write `<arm>.parquet` of all seeds into the folder `out`, and `made_from.json`.
 
     That file has the digest of what each embedding was made from, every byte of its model among it: the folder changes
@@ -145,6 +150,7 @@ def write_scores(out: Path, arms: Mapping[str, Mapping[int, Path]], scores: Call
     Args:
         arms: arm -> training seed -> folder of its embeddings.
         scores: such a folder -> its table.
+        also: writes more into the folder, beside the tables.
     """
     made_from: dict[str, list[str]] = {}
     with atomic_folder(out) as part:
@@ -153,3 +159,4 @@ def write_scores(out: Path, arms: Mapping[str, Mapping[int, Path]], scores: Call
             pd.concat(tables, ignore_index=True).to_parquet(part / f"{arm}.parquet", index=False)
             made_from[arm] = [(folder / "made_from.txt").read_text().strip() for folder in folders.values()]
         (part / "made_from.json").write_text(json.dumps(made_from, indent=1) + "\n")
+        also(part)

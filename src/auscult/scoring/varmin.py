@@ -23,7 +23,8 @@ import numpy as np
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import per_bank
 from auscult.scoring.beam import RowSettings, by_row, each_row
-from auscult.scoring.knn import distances, nearest_others, smallest_mean
+from auscult.scoring.exits import surroundings
+from auscult.scoring.knn import distances, smallest_mean
 from auscult.settings.section import Positive
 
 FLOOR = 1e-6
@@ -40,6 +41,8 @@ class VarMinSettings(RowSettings):
     """K; 1 in arXiv 2603.04605, with `log`."""
     alpha: Literal["auto"] | float = "auto"
     log: bool = False
+    exits: bool = False
+    """Fewer than K for a clip whose cluster ends before (exits.py); K is then an upper limit, 64 in arXiv 2602.18777."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def fit(bank: np.ndarray, domain: np.ndarray, settings: VarMinSettings) -> Bank:
     if len(bank) > 1:
         for f, of in enumerate(by_row(bank, settings.rows)):
             row = np.ascontiguousarray(of)
-            b = _space(nearest_others(row, settings.density, settings.metric), settings)
+            b = _space(surroundings(row, settings.density, settings.metric, settings.exits)[0], settings)
             discount[f] = _alpha(row, b, settings) * b
     return Bank(bank, discount)
 

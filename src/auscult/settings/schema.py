@@ -46,11 +46,30 @@ class Score(Section):
 
 
 class EnsembleSettings(Section):
-    """Several arms as one: the mean of their standardised scores."""
+    """Several arms as one."""
 
     arms: Annotated[tuple[str, ...], Field(min_length=2)]
     backend: str
     """A back-end of the sweep."""
+    how: Literal["mean", "min", "rank"] = "mean"
+    """Of their scores, as of a fusion's."""
+
+
+NO_CHOICE = ("native", "blind", "knn_cosine_transductive")
+"""Kinds that held-out training clips get no score by, or another one than test clips."""
+
+
+class ChoiceSettings(Section):
+    """Of a choice without labels among entries of the sweep (scoring/choice.py)."""
+
+    of: tuple[str, ...] = ()
+    """Candidates; none = no choice is made."""
+    splits: Positive = 10
+    """Times that half of the training clips are held out."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of these splits."""
+    veto: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the candidates, worst by development score, that is left out where the evaluation set is chosen for."""
 
 
 class BackendSweep(Section):
@@ -67,14 +86,20 @@ class BackendSweep(Section):
     """Name -> kind and knobs."""
     ensembles: dict[str, EnsembleSettings] = Field(default_factory=dict)
     """Rows of the table that stand for several arms."""
+    choice: ChoiceSettings = ChoiceSettings()
 
     @model_validator(mode="after")
     def _named(self) -> BackendSweep:
         for name, settings in self.sweep.items():
             if (settings.kind == "native") != (name == "native") or name.startswith("native_"):
                 raise PydanticCustomError("native", "`native` is the name of the kind `native`, and of no other")
-            for member in getattr(settings, "of", ()):
+            of = getattr(settings, "of", ())
+            for member in (of,) if isinstance(of, str) else of:
                 self._standardised(f"sweep.{name}", member, fusion=False)
+        strange = [name for name in self.choice.of if name not in self.sweep or self.sweep[name].kind in NO_CHOICE]
+        if strange:
+            text = "choice.of: `{name}` cannot be chosen: it is no entry of the sweep, or its scores are not those of one machine"
+            raise PydanticCustomError("choice", text, {"name": strange[0]})
         for name, ensemble in self.ensembles.items():
             self._standardised(f"ensembles.{name}", ensemble.backend, fusion=True)
         return self
@@ -88,8 +113,8 @@ class BackendSweep(Section):
                 "member", "{where}: there is no back-end `{member}` in the sweep{hint}", words | {"hint": hint}
             )
         kind = self.sweep[member].kind
-        transductive = kind in backends() and backends()[kind].transductive
-        if kind == "native" or transductive or (kind == "fusion" and not fusion):
+        usable = (kind in backends() and not backends()[kind].transductive) or (kind == "fusion" and fusion)
+        if not usable:
             text = "{where}: `{member}` cannot be fused: no training clip has a score of its own by it"
             raise PydanticCustomError("member", text, words)
 
