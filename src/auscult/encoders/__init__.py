@@ -25,6 +25,8 @@ MODULES = {
     "clap": "clap",
     "eat": "eat",
     "ced": "ced",
+    "dasheng": "dasheng",
+    "m2d": "m2d",
     "atst": "atst",
     "atst_clip": "atst",
     "imagebind": "imagebind",
