@@ -52,12 +52,16 @@ def test_long_clips_as_the_authors_code(tmp_path: Path) -> None:
     x = encoder.front_end(waves("m2d/long", 1, 249 * 160))
     assert x.shape[1] == 250  # 100 + 100 + 50, filled up to 64
     theirs, parts = torch.from_numpy(STORED["y_long"]), [6, 6, 4]
-    theirs = torch.cat([time_major(y, n) for y, n in zip(theirs.split([5 * n for n in parts], 1), parts, strict=True)], 1)
+    theirs = torch.cat(
+        [time_major(y, n) for y, n in zip(theirs.split([5 * n for n in parts], 1), parts, strict=True)], 1
+    )
     with torch.no_grad():
         assert relative_error(encoder.tokens(x)[:, 1:], theirs.numpy()) < 1e-5
 
 
-@pytest.mark.parametrize(("frames", "columns"), [(2, 1), (16, 1), (17, 2), (98, 6), (100, 6), (101, 7), (116, 7), (117, 8)])
+@pytest.mark.parametrize(
+    ("frames", "columns"), [(2, 1), (16, 1), (17, 2), (98, 6), (100, 6), (101, 7), (116, 7), (117, 8)]
+)
 def test_steps_of_clip_lengths(frames: int, columns: int) -> None:
     encoder = M2d(tiny("m2d", size=SIZE)).eval()
     assert encoder.tokens(torch.zeros(2, frames, 80)).shape == (2, 1 + 5 * columns, 24)

@@ -27,6 +27,8 @@ MODULES = {
     "ced": "ced",
     "dasheng": "dasheng",
     "m2d": "m2d",
+    "fisher": "fisher",
+    "echo": "echo",
     "atst": "atst",
     "atst_clip": "atst",
     "imagebind": "imagebind",

@@ -15,6 +15,7 @@ from auscult.encoders.ced import MELS, Ced, load
 from auscult.encoders.vit import BASE, over_windows
 
 STEP = 4  # frames of a token
+PUBLISHED = {**BASE, "frames": 1008}  # longest window (10.1 s), that of pre-training
 
 
 class Dasheng(Ced):
@@ -27,7 +28,7 @@ class Dasheng(Ced):
     min_samples = (STEP - 1) * 160
     rows = 1
     patch = (MELS, STEP)
-    published = {**BASE, "frames": 1008}  # longest window (10.1 s), that of pre-training
+    published = PUBLISHED
 
     def tokens(self, x: Tensor, layer: int = 0) -> Tensor:
         """See `Encoder.tokens`."""

@@ -27,6 +27,7 @@ FLOOR = torch.finfo(torch.float32).eps  # added to the power, in float64 too
 STATISTICS = (-7.1, 4.2)
 """Mean and deviation of log-mels where the file has none, as those of 2022."""
 
+PUBLISHED = {**BASE, "frames": 608}  # longest window: 6 s; M2D-CLAP and fine-tuned models 1001
 NAMES = {
     "pos_embed": "positions",
     "cls_token": "first",
@@ -49,7 +50,7 @@ class M2d(VitEncoder):
     min_samples = N_FFT // 2 + 1  # for the reflected edge
     class_token = True
     rows = ROWS
-    published = {**BASE, "frames": 608}  # longest window: 6 s; M2D-CLAP and fine-tuned models 1001
+    published = PUBLISHED
 
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__(settings)
@@ -80,7 +81,9 @@ class M2d(VitEncoder):
     def _encode(self, x: Tensor, layer: int) -> Tensor:
         x = self.patches(x.transpose(1, 2).unsqueeze(1))  # [B, D, rows, steps]
         positions = self.positions[:, 1:].unflatten(1, (ROWS, -1))[:, :, : x.shape[3]]
-        x = (x.permute(0, 3, 2, 1) + positions.transpose(1, 2)).flatten(1, 2)  # time-major; the authors' is frequency-major
+        x = (x.permute(0, 3, 2, 1) + positions.transpose(1, 2)).flatten(
+            1, 2
+        )  # time-major; the authors' is frequency-major
         first = (self.first + self.positions[:, :1]).expand(len(x), -1, -1)
         y: Tensor = self.transformer(torch.cat([first.to(x.dtype), x], dim=1), layer)
         return y
