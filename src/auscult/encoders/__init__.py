@@ -29,6 +29,7 @@ MODULES = {
     "m2d": "m2d",
     "fisher": "fisher",
     "echo": "echo",
+    "openl3": "openl3",
     "atst": "atst",
     "atst_clip": "atst",
     "imagebind": "imagebind",
