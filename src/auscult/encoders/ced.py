@@ -42,13 +42,14 @@ class Ced(VitEncoder):
 
     min_samples = (PATCH - 1) * 160
     rows = MELS // PATCH
+    patch = (PATCH, PATCH)  # bands, frames
     published = PUBLISHED
 
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__(settings)
         self.init_bn = nn.BatchNorm1d(MELS, momentum=0.01)
-        self.patches = nn.Conv2d(1, self.width, PATCH, PATCH)
-        self.time_pos_embed = nn.Parameter(torch.empty(1, self.width, 1, self.sizes["frames"] // PATCH))
+        self.patches = nn.Conv2d(1, self.width, self.patch, self.patch)
+        self.time_pos_embed = nn.Parameter(torch.empty(1, self.width, 1, self.sizes["frames"] // self.patch[1]))
         self.freq_pos_embed = nn.Parameter(torch.empty(1, self.width, self.rows, 1))
         initialise(self)
 
@@ -62,15 +63,21 @@ class Ced(VitEncoder):
 
     def tokens(self, x: Tensor, layer: int = 0) -> Tensor:
         """See `Encoder.tokens`. While the batch norm's own weights are frozen, so are its statistics."""
-        self.check_layer(layer)
-        self.init_bn.train(self.training and self.init_bn.weight.requires_grad)
-        x = self.init_bn(x.transpose(1, 2)).transpose(1, 2)
+        x = self.normed(x, layer)
         size = self.sizes["frames"]
         if x.shape[1] > size:
             x = functional.pad(x, (0, 0, 0, -x.shape[1] % size))
-        return over_windows(x, size, size, lambda window: self._encode(window, layer))
+        return over_windows(x, size, size, lambda window: self.encode(window, layer))
 
-    def _encode(self, x: Tensor, layer: int) -> Tensor:
+    def normed(self, x: Tensor, layer: int) -> Tensor:
+        """[B, frames, 64] behind the batch norm, for tokens after `layer`."""
+        self.check_layer(layer)
+        self.init_bn.train(self.training and self.init_bn.weight.requires_grad)
+        y: Tensor = self.init_bn(x.transpose(1, 2)).transpose(1, 2)
+        return y
+
+    def encode(self, x: Tensor, layer: int) -> Tensor:
+        """What `normed` gave, one window of it -> its tokens."""
         x = self.patches(x.transpose(1, 2).unsqueeze(1))  # [B, D, rows, T]
         x = x + self.time_pos_embed[..., : x.shape[3]] + self.freq_pos_embed
         # The authors' order is frequency-major; the layers do not see the order, only the positions added above.

@@ -23,7 +23,8 @@ LEAST = 1e-12
 class RowPooling(Section):
     """How the tokens of a row become one vector."""
 
-    how: Literal["mean", "max", "gem", "gwrp", "rdp", "rdp_gem"] = "mean"
+    how: Literal["mean", "max", "gem", "gwrp", "rdp", "rdp_gem", "first"] = "mean"
+    """`first`: the first token of each row, where some encoders (FISHER, ECHO) have one that stands for the clip."""
     gamma: Annotated[float, Field(ge=0)] = 8.0
     """Of `rdp`: 0 = mean; the larger, the more the tokens far from the mean count."""
     p: Annotated[float, Field(gt=0)] = 3.0
@@ -73,10 +74,14 @@ def pool_rows(x: Tensor, settings: RowPooling) -> Tensor:
     tensor([ 2., 20.])
     >>> pool_rows(x, RowPooling(how="max")).flatten()
     tensor([ 3., 30.])
+    >>> pool_rows(x, RowPooling(how="first")).flatten()
+    tensor([ 1., 10.])
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     if settings.how == "mean":
         return x.mean(1)
+    if settings.how == "first":
+        return x[:, 0]
     if settings.how == "max":
         return x.amax(1)
     if settings.how == "gem":
