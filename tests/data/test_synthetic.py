@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from scipy.signal import periodogram, welch
 
-from auscult.data.synthetic import SyntheticSource, UnitSets, generate_clips, tree, write_tree
+from auscult.data.synthetic import FarMicrophone, SyntheticSource, UnitSets, generate_clips, tree, write_tree
 from auscult.data.synthetic.blocks import Grid, play, resonator, strikes, waveform_of_turn
 from auscult.data.synthetic.condition import unit_steps
 from auscult.data.synthetic.render import TYPES, operate, render, shift_of
@@ -270,6 +270,53 @@ def test_tree_has_the_layout_of_2020(tmp_path):
     assert (info.samplerate, info.channels, info.subtype, info.format) == (16000, 1, "PCM_16", "WAV")
     samples, _ = soundfile.read(path, dtype="int16")
     np.testing.assert_array_equal(samples, generate_clips(settings, "ToyCar", "02", "test_anomaly", [1])[0])
+
+
+def correlation(one, other):
+    return np.corrcoef(one, other)[0, 1]
+
+
+def test_the_near_channel_is_the_mono_clip_and_the_far_one_hears_the_machine_later_and_softer():
+    far = FarMicrophone(machine_db=-12.0, delay_ms=3.0, shared=0.9)
+    mono, stereo = source(), source(far=far)
+    for partition in ("train", "test_anomaly", "machine", "noise"):
+        clips = generate_clips(stereo, "fan", "00", partition, range(3))
+        assert clips.shape == (3, 2, 16000)
+        assert clips[:, 0].tobytes() == generate_clips(mono, "fan", "00", partition, range(3)).tobytes()
+        alone = generate_clips(stereo, "fan", "00", partition, [2])[0]
+        assert alone.tobytes() == clips[2].tobytes()
+    parts = render(stereo, "fan", "00", "train", range(8))
+    near, far_off = parts.machine[:, 0], parts.machine[:, 1]
+    level = 10 * np.log10(np.mean(far_off**2, axis=1) / np.mean(near**2, axis=1))
+    assert np.all(np.abs(level + 12) < 5)  # but for the colour of the way
+    assert abs(level.mean() + 12) < 2
+    for one, other in zip(near, far_off, strict=True):
+        lags = {lag: correlation(one[200:-200], other[200 + lag : len(other) - 200 + lag]) for lag in range(-100, 101)}
+        assert abs(max(lags, key=lags.get) - 48) <= 2
+
+
+def test_what_is_shared_of_the_noise():
+    for shared, low, high in ((1.0, 0.7, 1.0), (0.0, -0.15, 0.15)):
+        far = FarMicrophone(shared=shared, noise_delay_ms=0.0)
+        noise = render(source(far=far), "fan", "00", "train", range(8)).background
+        found = np.mean([correlation(near, off) for near, off in noise])
+        assert low < found <= high
+
+
+def test_machine_and_noise_alone_add_up_to_what_they_are_parts_of_and_are_named_as_in_2025(tmp_path):
+    settings = source(
+        machines={"pump": UnitSets(dev=["00"])}, domain_shift=0.5, machine_clips=2, noise_clips=3, far=FarMicrophone()
+    )
+    write_tree(settings, tmp_path / "raw", progress=False)
+    beside = [name for name in listing(tmp_path / "raw") if "supplemental" in name]
+    assert beside == [f"dev/pump/supplemental/section_00_machine_{i:04d}_.wav" for i in range(2)] + [
+        f"dev/pump/supplemental/section_00_noise_{i:04d}_.wav" for i in range(3)
+    ]
+    samples, _ = soundfile.read(tmp_path / "raw" / beside[3], dtype="int16")
+    np.testing.assert_array_equal(samples.T, generate_clips(settings, "pump", "00", "noise", [1])[0])
+    parts = render(settings, "pump", "00", "machine", [0])
+    clip = generate_clips(settings, "pump", "00", "machine", [0])
+    np.testing.assert_array_equal(clip, np.rint(parts.machine * 32768))
 
 
 def test_tree_with_two_domains_has_the_grammar_of_2023(tmp_path):

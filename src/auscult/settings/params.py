@@ -320,21 +320,8 @@ def arm_settings(params: Params, profile: Profile, name: str) -> MethodSettings:
                 f"profiles/{profile.name}.yaml: overrides",
                 f"set it there: -S 'profiles/{profile.name}.yaml:overrides.{full}={here}'",
             )
-    heard = {"input": default_input(params, profile)}
+    heard = {"input": profile.heard(root.get("data", {}).get("input", "near"))}
     return validated(model, _merged(_merged({"method": method, **heard, **typed}, own), over), name)
-
-
-def default_input(params: Params, profile: Profile) -> str:
-    """What arms hear that do not say: `data.input` where the profile has two channels, "" elsewhere.
-
-    Raises:
-        AuscultError: it is not among the profile's `inputs`.
-    """
-    chosen = params.root.get("data", {}).get("input", "near")
-    if not profile.inputs or chosen in profile.inputs:
-        return chosen if profile.inputs else ""
-    fix = f"use one of: {', '.join(profile.inputs)}, or add it to `inputs` of the profile"
-    raise AuscultError(f"the profile `{profile.name}` has no input `{chosen}`", "params.yaml: data.input", fix)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

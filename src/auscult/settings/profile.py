@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from auscult.errors import AuscultError
 from auscult.settings.rules import MetricRules
 from auscult.settings.section import Fraction, Input, Section
 
@@ -48,6 +49,17 @@ class Profile(Section):
     def arrays(self) -> bool:
         """Whether its clips are arrays of features: no audio, so that nothing above about audio counts."""
         return self.source.get("kind") == "arrays"
+
+    def heard(self, chosen: str | int) -> str:
+        """What arms hear that do not say: the chosen of its `inputs`, "" where it has none.
+
+        Raises:
+            AuscultError: it is none of them.
+        """
+        if not self.inputs or chosen in self.inputs:
+            return str(chosen) if self.inputs else ""
+        fix = f"use one of: {', '.join(self.inputs)}, or add it to `inputs` of the profile"
+        raise AuscultError(f"the profile `{self.name}` has no input `{chosen}`", "params.yaml: data.input", fix)
 
     @model_validator(mode="after")
     def _says_how_audio_is_read(self) -> Profile:
