@@ -20,7 +20,12 @@ PARAMS = load_params(ROOT)
 CHECKPOINTS = load_checkpoints(ROOT)
 STUDIES = sorted(PARAMS.studies)
 # The data that a study without printed numbers is for, beside the default profile.
-MEANT = {"random_encoder": ("dcase2023_valve",), "frozen_encoders": ("dcase2020", "dcase2023", "dcase2024")}
+MEANT = {
+    "random_encoder": ("dcase2023_valve",),
+    "frozen_encoders": ("dcase2020", "dcase2023", "dcase2024"),
+    "missing_labels": ("synthetic_shift", "dcase2024", "dcase2025", "dcase2026"),
+    "lora_scac": ("dcase2020", "dcase2021", "dcase2022", "dcase2023", "dcase2024", "dcase2026"),
+}
 each_study = pytest.mark.parametrize("study", STUDIES)
 
 

@@ -32,13 +32,17 @@ class ArcFace(nn.Module):
     ) -> None:
         super().__init__()
         self.classes, self.scale, self.margin = classes, scale, margin
-        counts = torch.as_tensor([sub_centres] * classes if isinstance(sub_centres, int) else sub_centres)
-        self.most = int(counts.max())
-        self.weight = nn.Parameter(torch.empty(int(counts.sum()), dim))
+        counts = [sub_centres] * classes if isinstance(sub_centres, int) else list(sub_centres)
+        self.most = max(counts)
+        self.weight = nn.Parameter(torch.empty(sum(counts), dim))
         nn.init.xavier_uniform_(self.weight)
         # Rows of each class's centres [C, most]; where it has fewer, its first one again, which changes no maximum.
-        turn = torch.arange(self.most).where(torch.arange(self.most) < counts[:, None], 0)
-        self.register_buffer("places", (counts.cumsum(0) - counts)[:, None] + turn, persistent=False)
+        firsts = [sum(counts[:c]) for c in range(classes)]
+        places = [
+            [first + (k if k < count else 0) for k in range(self.most)]
+            for first, count in zip(firsts, counts, strict=True)
+        ]
+        self.register_buffer("places", torch.tensor(places), persistent=False)
 
     def cosine(self, x: Tensor) -> Tensor:
         """Cosine of each embedding [B, dim] (any length) with each class: [B, C], in [-1, 1] up to rounding."""
