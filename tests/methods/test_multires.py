@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from auscult.detector.onnx import export as exporting
 from auscult.losses.adaproj import AdaProj
 from auscult.losses.featex import FeatExLoss
 from auscult.losses.scac import SubClusterAdaCos, sub_cluster_loss
 from auscult.losses.subspace import SubSpaceLoss
+from auscult.methods import load_method
 from auscult.methods.base import Batch, Shape
 from auscult.methods.multires import MultiRes, MultiresSettings, draws
 from auscult.settings.sections import LossSettings
+from auscult.training.modelfolder import Trained
 from support.fill import v
 
 SAMPLES, CLASSES = 16_000, 3
@@ -123,3 +128,23 @@ def test_exact_spectra_differ_by_rounding_alone() -> None:
     net.exact_spectra()
     exact = net.embed(data)[0]
     assert 0 < float(((single - exact).abs().max() / exact.abs().max()).detach()) < 1e-4
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in exporting.PACKAGES), reason="the group `export` is missing"
+)
+def test_it_can_be_exported(tmp_path: Path) -> None:
+    """With its transforms, in float64 as a detector computes them."""
+    method = load_method("multires")
+    net, waves = network(), exporting.probes(SAMPLES, 8)
+    net.exact_spectra()
+    with torch.no_grad():
+        for _ in range(3):  # the statistics of these sounds: with others no score depends on the sound
+            net.train().embed(Batch(wave=torch.from_numpy(waves)))
+    trained = Trained(method, net.settings, {"all": net.eval()}, {}, {"all": Shape(CLASSES, 0, 0, SAMPLES)}, {})
+    model = exporting.scorer(trained, 16_000, v("bank", (10, 32)).astype(np.float32), 1, "cosine")
+    exporting.write(model, SAMPLES, tmp_path / "m.onnx", {})
+    with torch.no_grad():
+        expected = model(torch.from_numpy(waves)).double().numpy()
+    assert exporting.difference(tmp_path / "m.onnx", expected, waves) < 1e-6
+    assert np.ptp(expected) > 1e-3
