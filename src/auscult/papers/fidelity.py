@@ -18,7 +18,7 @@ import yaml
 from auscult.files import atomic_file
 from auscult.methods import METHODS, load_method
 from auscult.methods.about import declared
-from auscult.papers import PRINTED_ROW, frontier, printed
+from auscult.papers import PRINTED_ROW, frontier, peers, printed
 from auscult.results.names import backend_name
 from auscult.settings.params import Params, arm_settings, load_params
 from auscult.settings.profile import Profile
@@ -199,7 +199,8 @@ def pages(root: Path = Path()) -> dict[str, str]:
     """What the pages below docs/ should be, by name."""
     deploy = (root / "docs" / "deploy.md").read_text()
     made = {"fidelity.md": document(root), "deploy.md": with_deploy_table(deploy)}
-    return made | {"state-of-the-art.md": frontier.document()}
+    others = peers.page((root / "docs" / "peers.md").read_text())
+    return made | {"state-of-the-art.md": frontier.document(), "peers.md": others}
 
 
 def main(root: Path = Path()) -> None:
