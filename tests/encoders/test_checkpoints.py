@@ -18,12 +18,15 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from auscult.cli import main
-from auscult.encoders import MODULES
+from auscult.encoders import MODULES, encoder_kind
 from auscult.encoders.checkpoints import Checkpoint, find, load_checkpoints, path_of, status
 from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
+from auscult.settings.sections import EncoderSettings
 from support.projects import ROOT, stage_environment
 
 PAGE = "https://example.org/weights"
@@ -319,6 +322,35 @@ def test_the_documented_output_is_the_commands(
     assert program == "auscult"
     main(arguments)
     assert capsys.readouterr().out == blocks("text")[0]
+
+
+def told() -> list[tuple[str, int, str]]:
+    """Checkpoint, parameters and GMAC of the page's table of sizes."""
+    text = (ROOT / "docs" / "checkpoints.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d.]+) \|", text, re.MULTILINE)
+    return [(name, int(count.replace(",", "")), gmac) for name, count, gmac in rows]
+
+
+@pytest.mark.parametrize(("name", "parameters", "gmac"), told())
+def test_the_documented_sizes_are_those_of_the_networks(name: str, parameters: int, gmac: str) -> None:
+    entry = find(name, ROOT)
+    build = encoder_kind(entry.encoder).build
+    # Its front-end alone is computed with numbers; the network only counted.
+    small = entry.size if entry.encoder == "openl3" else {**entry.size, "layers": 1}
+    front = build(EncoderSettings(name=entry.encoder, size=small))
+    device = "cpu" if entry.encoder == "beats" else "meta"  # its attention asks the device for its precision
+    with torch.device(device):
+        network = build(EncoderSettings(name=entry.encoder, size=entry.size)).eval()
+    assert sum(value.numel() for value in network.parameters()) == parameters
+    # The counter does not see the products inside a CPU's fused attention.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        x = front.front_end(0.1 * torch.randn(1, 10 * front.sample_rate))
+        network.tokens(x.to(device))
+    assert f"{counter.get_total_flops() / 2e9:.1f}" == gmac
+
+
+def test_every_size_of_the_page_is_found() -> None:
+    assert len(told()) == 11
 
 
 def test_the_documented_conversion_makes_a_refused_file_readable(tmp_path: Path) -> None:

@@ -78,6 +78,39 @@ def scored(model: Path, shift: tuple[Profile, Path], out: Path, domains: bool = 
     return score_table(out / "e", Score(), domains)
 
 
+SMALL_VIT = {"layers": 2, "width": 24, "heads": 3, "ffn": 48}
+SMALL_SIZES = {
+    **{name: SMALL_VIT for name in ("ced", "dasheng", "m2d", "eat", "fisher", "echo")},
+    "openl3": {"width": 8, "hop": 500},
+}
+
+
+@pytest.mark.parametrize("name", SMALL_SIZES)
+@pytest.mark.parametrize("method", ["frozen", "anopatch", "han"])
+def test_encoders_from_packed_clips_to_scores(
+    method: str, name: str, shift: tuple[Profile, Path], tmp_path: Path
+) -> None:
+    """With random weights: frozen rows, all weights trained, and LoRA with the group adapter on every linear map."""
+    chosen = settings(method, encoder={"name": name, "size": SMALL_SIZES[name]})
+    if (method, name) == ("han", "openl3"):
+        with pytest.raises(AuscultError, match="OpenL3 is a convolutional network"):
+            trained(chosen, shift, tmp_path)
+        return
+    if method == "frozen":
+        chosen = settings(method, encoder=chosen.encoder, pooling="rows")  # type: ignore[attr-defined]
+    else:
+        chosen = chosen.model_copy(update={"train_steps": 3})
+    model = trained(chosen, shift, tmp_path)
+    assert np.isfinite(scored(model, shift, tmp_path)["score"]).all()
+    if method == "han":  # the second map of every LoRA begins at zero
+        network = next(iter(modelfolder.load(model, "cpu").networks.values()))
+        moved = {
+            key: module.b.abs().max() > 0 for key, module in network.named_modules() if isinstance(module, LoraLinear)
+        }
+        assert len(moved) == 2 * 6
+        assert all(moved.values()), moved
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "own_score"),
     [

@@ -11,14 +11,24 @@ fidelity:
     arms: [frozen_beats_rows, frozen_beats_mean_std, frozen_beats_8, frozen_beats_8_rows, frozen_beats_8_mean_std,
       frozen_beats_4, frozen_beats_4_rows, frozen_beats_4_mean_std, frozen_ced, frozen_eat,
       frozen_eat_clean, frozen_atst, frozen_ast,
-      frozen_imagebind, frozen_clap, frozen_wavlm]
+      frozen_imagebind, frozen_clap, frozen_wavlm, frozen_sslam, frozen_eat_large, frozen_ced_tiny, frozen_dasheng,
+      frozen_dasheng_rdp, frozen_m2d, frozen_m2d_clap, frozen_openl3, frozen_openl3_rdp, frozen_fisher, frozen_echo,
+      frozen_beats_ft1_4_rows]
     source: "nobody's row; layer 4 and its rows follow Saengthong and Shinozaki, GenRep (arXiv 2409.05035)"
     golden:
       beats_tiny: tests/encoders/test_beats.py
       kaldi_fbank: tests/features/test_kaldi.py
+      dasheng: tests/encoders/test_dasheng.py
+      m2d: tests/encoders/test_m2d.py
+      openl3: tests/encoders/test_openl3.py
+      fisher: tests/encoders/test_banded.py
+      echo: tests/encoders/test_banded.py
     deviations:
-      - {what: weights, paper: "BEATs iteration 3+, fine-tuned on AudioSet labels", here: "iteration 3, self-supervised",
-         switch: encoder.checkpoint}
+      - {what: weights, paper: "BEATs iteration 3+, fine-tuned on AudioSet labels", here: "iteration 3, self-supervised;
+         GenRep's in frozen_beats_ft1_4_rows", switch: encoder.checkpoint}
+      - {what: "to be hit by frozen_dasheng_rdp and frozen_openl3_rdp, 2025 dev and eval", paper: "61.3, 57.9 and 60.6, 58.6
+         (arXiv 2603.04605, table V)", here: "not run: it takes data and checkpoints"}
+      - {what: resampling before OpenL3, paper: resampy, here: torchaudio}
       - {what: target bank, paper: mixed with neighbours from the source (MemMixup), here: "as it is; `memmixup` of the
          back-ends does it"}
       - {what: clips shorter than the year's longest (2023 on), here: looped to its length, switch:
