@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,18 +36,19 @@ def connected(address: str, timeout: float = TIMEOUT) -> Iterator[Client]:
         AuscultError: Dask is not installed, no such address, or nobody answers in time.
     """
     try:
-        from distributed import Client
+        import distributed
     except ImportError:
         fix = 'pip install "auscult[cluster]"'
         raise AuscultError("--scheduler needs Dask, which is not installed", fix=fix) from None
     local = _LOCAL.fullmatch(address)
     with suppress_reconnects():
         if local:
-            with _workers_here(int(local[1] or os.cpu_count() or 1)) as cluster, Client(cluster) as client:
+            count = int(local[1] or os.cpu_count() or 1)
+            with _workers_here(count) as cluster, distributed.Client(cluster) as client:
                 yield client
             return
         try:
-            client = Client(address, timeout=timeout, name="auscult")
+            client = _client(address, timeout)
         except (OSError, TimeoutError) as error:
             what = f"no Dask scheduler answers within {timeout:g} s"
             fix = "start one (dask scheduler) or mend the address; tls:// needs certificates in Dask's configuration"
@@ -55,6 +58,29 @@ def connected(address: str, timeout: float = TIMEOUT) -> Iterator[Client]:
             raise AuscultError(f"this is no address of a scheduler ({_first_line(error)})", address, fix) from None
         with client:
             yield client
+
+
+def _client(address: str, timeout: float) -> Client:
+    """In a thread that can be left behind: Dask's own timeout does not end the wait for one that takes the connection and says
+    nothing."""
+    from distributed import Client
+
+    made: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+
+    def make() -> None:
+        try:
+            made.put(Client(address, timeout=timeout, name="auscult"))
+        except Exception as error:
+            made.put(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        client = made.get(timeout=timeout + 2)
+    except queue.Empty:
+        raise TimeoutError("something takes the connection and does not talk as one") from None
+    if isinstance(client, Exception):
+        raise client
+    return client
 
 
 @contextmanager
@@ -67,8 +93,6 @@ def _workers_here(count: int) -> Iterator[Any]:
         n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
         dashboard_address=None, memory_limit=0, silence_logs=logging.CRITICAL,
     ) as cluster:  # fmt: skip
-        # A worker that is killed takes its task with it; here it is no sign that the task is to blame.
-        cluster.scheduler.allowed_failures = 10
         yield cluster
 
 
@@ -117,7 +141,7 @@ class Tasks:
         """
         from distributed import as_completed
 
-        source, ending = iter(tasks), as_completed(())
+        source, ending = iter(tasks), as_completed((), loop=self._client.loop)
         try:
             self._hand_out(source, ending)
             while self._running:
