@@ -87,11 +87,14 @@ def _client(address: str, timeout: float) -> Client:
 def _workers_here(count: int) -> Iterator[Any]:
     """Processes of one thread each; one that ends is started again. Memory is not limited: a limit pauses workers, and the
     network alone may take most of a share of a small machine."""
+    import dask
     from distributed import LocalCluster, Security
 
-    with LocalCluster(
+    no_pages = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+    with dask.config.set(no_pages), LocalCluster(
         n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
-        dashboard_address=None, memory_limit=0, silence_logs=logging.CRITICAL,
+        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
+        silence_logs=logging.CRITICAL,
     ) as cluster:  # fmt: skip
         yield cluster
 
