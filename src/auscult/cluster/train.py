@@ -32,7 +32,7 @@ _TRAINING = re.compile(r"Running stage '([^']*train@[^']+)'")
 _WITH_ITS_PARENT = """
 import os, subprocess, sys, threading
 def end_with_parent():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os.killpg(0, 9)
 threading.Thread(target=end_with_parent, daemon=True).start()
 sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
