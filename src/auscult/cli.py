@@ -27,6 +27,7 @@ from auscult.commands.fit import fit
 from auscult.commands.info import info
 from auscult.commands.listen import listen
 from auscult.commands.report import report
+from auscult.commands.run import run
 from auscult.commands.score import score
 from auscult.commands.threshold import threshold
 from auscult.commands.update import update
@@ -38,7 +39,7 @@ __all__ = ["COMMANDS", "Command", "main"]
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = (
-    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, evaluate, checkpoints,
+    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, evaluate, run, checkpoints,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from auscult.commands import Command, print_table
+from auscult.commands.archive import archive_options, asks_for_archive, score_archive
 from auscult.commands.terminal import paint, wrapped
 from auscult.detector.words import clock, counted, reason, rounded, tally
 
@@ -43,13 +44,16 @@ def score(parser: ArgumentParser) -> Command:
     `check recording` stands where the recording decides and not the machine: its level alone explains the score, or a part
     is digital silence; `unusable` where nothing is done, `unreadable` where a file is no whole recording.
 
+    With --scheduler, a whole archive by many workers (docs/several-gpus-and-machines.md): FILE may be an address such as
+    s3://bucket/2026/, or a pattern; rows go to parts below --out, and the same command goes on after any end.
+
     Exit status: 0 if all are normal, 1 if one is anomalous, 2 if one was not judged or something else went wrong.
 
     Example: auscult score pump.bundle today/ --format csv
     """
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
-    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="recordings, or folders of them")
-    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, or folders of them")
+    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default=None, help="default: table")
     parser.add_argument("--json", action="store_true", help="one JSON list, unreadable files with `error` and `fix`")
     parser.add_argument("--curve", metavar="CSV", type=Path, help="also write the score of every window to this file")
     parser.add_argument("--html", metavar="PAGE", type=Path, help="also write a page to show: page.html")
@@ -58,6 +62,7 @@ def score(parser: ArgumentParser) -> Command:
         help="recordings the bundle was fitted to, to show the nearest on the page",
     )  # fmt: skip
     parser.add_argument("--exit-zero", action="store_true", help="exit 0 also if a recording is anomalous")
+    archive_options(parser)
     return _run
 
 
@@ -69,8 +74,11 @@ def _run(arguments: Namespace) -> int:
     from auscult.errors import AuscultError
 
     require_bundle(arguments.bundle)
-    require_some(arguments.files)
-    paths = recordings(arguments.files)
+    if asks_for_archive(arguments):
+        return score_archive(arguments)
+    files = [Path(file) for file in arguments.files]
+    require_some(files)
+    paths = recordings(files)
     if arguments.html is not None:
         require_page(arguments.html)
     elif arguments.normal is not None:
@@ -83,7 +91,7 @@ def _run(arguments: Namespace) -> int:
     with ExitStack() as stack:
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
         show = _page(arguments.html, arguments.normal, bundle, stack)
-        kind = "json" if arguments.json else arguments.format
+        kind = "json" if arguments.json else arguments.format or "table"
         write = _writer(kind, stack, bundle)
         # Last, so that it is gone before a table is printed; rows that come one by one would be written into it.
         hidden = not sys.stderr.isatty() or (kind in ("csv", "jsonl") and sys.stdout.isatty())

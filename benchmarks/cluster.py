@@ -1,0 +1,199 @@
+"""An archive scored by a Dask cluster on this machine: equal bytes whatever the number of workers, also if they are killed; time.
+
+    PYTHONPATH=src python benchmarks/cluster.py fleet          # some minutes; run.py runs it with the others
+    PYTHONPATH=src python benchmarks/cluster.py head           # what 100 million clips ask of the head and the scheduler
+
+The clips are noise with a tone, the bundle is fitted to 20 of them (`spectral_knn`). Every run must end in the same parts, byte by
+byte, with a row per clip, or the benchmark fails. On two cores with other work four workers cannot be faster than two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import soundfile
+from common import RATE, Row, command, record, row
+
+from auscult.cluster import fleet
+from auscult.cluster.archive import Clip, find, in_parts
+from auscult.cluster.connect import Tasks, connected
+from auscult.cluster.fleet import Outcome, score_archive
+from auscult.cluster.parts import Known
+from auscult.detector import bundle as bundles
+from auscult.detector.score import score_file
+
+
+def write_clips(folder: Path, count: int, seconds: float) -> Path:
+    """WAV files of noise with a tone, 500 a folder."""
+    rng = np.random.default_rng(0)
+    length = round(RATE * seconds)
+    sound = 0.05 * rng.standard_normal(length + count) + 0.1 * np.sin(0.2 * np.arange(length + count))
+    for number in range(count):
+        path = folder / f"{number // 500:04d}" / f"{number:08d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, sound[number : number + length], RATE)
+    return folder
+
+
+def parts_of(out: Path, clips: int) -> dict[str, bytes]:
+    """The parts, which hold every clip once.
+
+    Raises:
+        ValueError: they do not.
+    """
+    keys = pd.read_parquet(out, columns=["key"])["key"]
+    if len(keys) != clips or not keys.is_unique:
+        raise ValueError(f"{len(keys)} rows, {keys.nunique()} of different clips, and {clips} are wanted")
+    return {path.name: path.read_bytes() for path in out.glob("part-*.parquet")}
+
+
+def worker_pids() -> list[int]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+class Killer(threading.Thread):
+    """Kills a worker `count` times, after random waits from the moment on at which the first part is done."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.count, self.seconds, self.killed = count, seconds, 0
+        self.ended = threading.Event()
+        self._rng = random.Random(0)
+
+    def run(self) -> None:
+        while self.killed < self.count and not self.ended.wait(self._rng.uniform(0, 2 * self.seconds)):
+            if pids := worker_pids():
+                os.kill(self._rng.choice(pids), signal.SIGKILL)
+                self.killed += 1
+
+
+def scored(
+    bundle: Path, clips: Path, out: Path, workers: int, part: int, killer: Killer | None = None
+) -> tuple[float, float]:
+    """Seconds until the first part is there, and from then on to the end."""
+    marks: list[float] = []
+
+    def note(outcome: Outcome, threads: int) -> None:
+        if outcome.scored and not marks:
+            marks.append(time.perf_counter())
+            if killer is not None:
+                killer.start()
+
+    start = time.perf_counter()
+    score_archive(bundle, [str(clips)], f"local:{workers}", str(out), part, note)
+    end = time.perf_counter()
+    if killer is not None:
+        killer.ended.set()
+    return marks[0] - start, end - marks[0]
+
+
+def run_fleet() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--part", type=int, default=50)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--kills", type=int, default=10)
+    options = parser.parse_args()
+    rows: list[Row] = []
+    clips, part = options.clips, options.part
+    kind = f"{clips} clips of {options.seconds:g} s, parts of {part}"
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        bundle = bundles.fit(write_clips(root / "normal", 20, options.seconds), root / "pump")
+        archive = write_clips(root / "archive", clips, options.seconds)
+        some = [clip.path for clip in find([str(archive)])][: max(10, clips // 10)]
+        for path in some[:10]:
+            score_file(bundle, path)
+        start = time.perf_counter()
+        for path in some:
+            score_file(bundle, path)
+        alone = 1000 * (time.perf_counter() - start) / len(some)
+        expected: dict[str, bytes] | None = None
+        for workers in options.workers:
+            out = root / f"out{workers}"
+            first, rest = scored(bundle.folder, archive, out, workers, part)
+            made = parts_of(out, clips)
+            if expected is not None and made != expected:
+                raise ValueError(f"{workers} workers made other parts")
+            expected = made
+            each = 1000 * rest / (clips - part)
+            variant = f"{workers} worker(s), {kind}"
+            rows.append(row("cluster: score", variant, each, "ms per clip, wall time", alone, alone / each))
+            rows.append(row("cluster: start to first part", variant, first, "s"))
+        if options.kills:
+            killer = Killer(options.kills, 3.0)
+            workers = max(2, min(options.workers))
+            while killer.killed < options.kills:
+                out = root / f"killed{killer.killed}"
+                _, rest = scored(bundle.folder, archive, out, workers, part, killer)
+                if parts_of(out, clips) != expected:
+                    raise ValueError("other parts where workers were killed")
+                done = killer.killed
+                rows.append(row("cluster: workers killed", f"{workers} workers, {kind}", done, "kills, parts the same bytes"))
+                killer, before = Killer(options.kills - done, 3.0), done
+                if not before:
+                    break
+                if done >= options.kills:
+                    break
+    record(rows)
+
+
+def nothing(task: list[Clip]) -> int:
+    return len(task)
+
+
+def run_head() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--part", type=int, default=fleet.PART)
+    parser.add_argument("--known", type=int, default=10_000_000)
+    parser.add_argument("--listed", type=int, default=2000)
+    options = parser.parse_args()
+    rows: list[Row] = []
+    rng = np.random.default_rng(0)
+    known = Known(np.sort(np.frombuffer(rng.bytes(16 * options.known), "S16")))
+    parts = list(in_parts((Clip(f"s3://fleet/2026/pump/{n:09d}.wav", 320044, f"{n:032x}") for n in range(10 * options.part)),
+                          options.part, 2**62))  # fmt: skip
+    start = time.perf_counter()
+    for part in parts:
+        assert not known.holds(part).any()
+    took = 1e6 * (time.perf_counter() - start) / sum(map(len, parts))
+    rows.append(row("cluster: head", f"looked up among {options.known} known clips", took, "us per clip"))
+    rows.append(row("cluster: head", "memory of known clips", known.keys.nbytes / options.known, "bytes per clip"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_clips(Path(folder), options.listed, 0.01)
+        start = time.perf_counter()
+        count = sum(1 for _ in find([folder]))
+        rows.append(row("cluster: head", "listed in folders of 500", 1e6 * (time.perf_counter() - start) / count, "us per clip"))
+    with connected("local:2") as client:
+        tasks = Tasks(client, nothing)
+        assert sum(tasks.results(parts)) == sum(map(len, parts))
+        start = time.perf_counter()
+        for _ in tasks.results(parts[number % len(parts)] for number in range(options.tasks)):
+            pass
+        took = 1000 * (time.perf_counter() - start) / options.tasks
+        variant = f"tasks of {options.part} clips that do nothing, 2 workers, TLS"
+        rows.append(row("cluster: overhead per task", variant, took, "ms per task, wall time"))
+    record(rows)
+
+
+if __name__ == "__main__":
+    command({"fleet": run_fleet, "head": run_head})

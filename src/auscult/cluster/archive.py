@@ -1,0 +1,190 @@
+"""Recordings anywhere fsspec reaches (folders, s3://, gs://, sftp://, ...): found folder by folder, so that a list of all of them
+is never held, and read ahead of the one that is being scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from auscult.data.audio import NOT_READ, READ, printable
+from auscult.errors import AuscultError
+
+_STATES = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "modified", "updated", "created")
+"""Where stores say which state of a file this is; the first one counts."""
+_AHEAD = 8
+"""Recordings on their way from a store while one is scored."""
+
+
+class Clip(NamedTuple):
+    """A recording in one state: its path or address, bytes, and what the store says of its content or its time."""
+
+    path: str
+    size: int
+    state: str
+
+    @property
+    def key(self) -> bytes:
+        """16 bytes that tell one state of one file from all others.
+
+        >>> Clip("a.wav", 44, "1").key == Clip("a.wav", 44, "2").key
+        False
+        """
+        text = f"{self.size}\0{self.state}\0{self.path}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def store_of(place: str) -> tuple[Any, str]:
+    """The file system of a path or an address, which remembers no listings, and the path on it.
+
+    Raises:
+        AuscultError: no such kind of store, or what it needs is not installed.
+    """
+    import fsspec
+
+    try:
+        store, path = fsspec.core.url_to_fs(place, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        fix = 's3:// comes with "auscult[cluster]"; for others install what fsspec names'
+        raise AuscultError(f"no store of this kind can be opened ({error})", place, fix) from None
+    return store, path
+
+
+def is_local(store: Any) -> bool:
+    return "file" in ((store.protocol,) if isinstance(store.protocol, str) else store.protocol)
+
+
+def find(sources: Sequence[str]) -> Iterator[Clip]:
+    """The recordings (by their suffix) below folders, of patterns with `*`, and files as they are; each once, in a fixed order.
+
+    Raises:
+        AuscultError: nothing is there, or it cannot be listed.
+    """
+    seen: set[bytes] | None = set() if len(sources) > 1 else None
+    for source in sources:
+        found = False
+        for clip in _find(source):
+            found = True
+            if seen is not None:
+                if clip.key in seen:
+                    continue
+                seen.add(clip.key)
+            yield clip
+        if not found:
+            fix = "give a folder, a pattern or files of recordings"
+            raise AuscultError("no recordings here", printable(source), fix)
+
+
+def _find(source: str) -> Iterator[Clip]:
+    store, path = store_of(source)
+    try:
+        if "*" in source:
+            entries = [entry for entry in store.glob(path, detail=True).values() if entry["type"] == "file"]
+            yield from (_clip(store, entry) for entry in sorted(entries, key=_name) if _is_recording(entry))
+        elif store.isdir(path):
+            yield from _below(store, path)
+        else:
+            yield _clip(store, store.info(path))
+    except FileNotFoundError:
+        raise AuscultError("there is no such file or folder", printable(source), "mend the path") from None
+    except OSError as error:
+        what = f"the store does not let itself be read ({error.strerror or error})"
+        raise AuscultError(what, printable(source), "check the credentials and permissions on this machine") from None
+
+
+def _below(store: Any, root: str) -> Iterator[Clip]:
+    """Without hidden entries and links to folders, as `detector.stream.below`."""
+    todo = [root]
+    while todo:
+        folder = todo.pop()
+        entries = [entry for entry in store.ls(folder, detail=True) if _name(entry).rstrip("/") != folder.rstrip("/")]
+        entries = sorted((entry for entry in entries if not _last(entry).startswith(".")), key=_name)
+        yield from (_clip(store, entry) for entry in entries if entry["type"] == "file" and _is_recording(entry))
+        inside = [_name(entry) for entry in entries if entry["type"] == "directory" and not entry.get("islink")]
+        todo += reversed(inside)
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(entry["name"])
+
+
+def _last(entry: dict[str, Any]) -> str:
+    return _name(entry).rstrip("/").rpartition("/")[2]
+
+
+def _is_recording(entry: dict[str, Any]) -> bool:
+    return os.path.splitext(_last(entry))[1].lower() in (*READ, *NOT_READ)
+
+
+def _clip(store: Any, entry: dict[str, Any]) -> Clip:
+    state = next((entry[name] for name in _STATES if entry.get(name) is not None), "")
+    path = _name(entry) if is_local(store) else store.unstrip_protocol(_name(entry))
+    return Clip(path, int(entry.get("size") or 0), str(state))
+
+
+def in_parts(clips: Iterable[Clip], most: int, most_bytes: int) -> Iterator[list[Clip]]:
+    """At most `most` in a row, and at most `most_bytes` of them unless one alone has more.
+
+    >>> [len(part) for part in in_parts([Clip(name, 6, "") for name in "abcde"], 3, 15)]
+    [2, 2, 1]
+    """
+    part: list[Clip] = []
+    size = 0
+    for clip in clips:
+        if part and (len(part) == most or size + clip.size > most_bytes):
+            yield part
+            part, size = [], 0
+        part.append(clip)
+        size += clip.size
+    if part:
+        yield part
+
+
+# ------------------------------------------------------------------------------------------------------------------- reading
+def read_ahead(clips: Sequence[Clip], folder: Path) -> Iterator[tuple[Clip, Path | OSError]]:
+    """Each recording as a file of this machine: where it lies, or a copy in `folder` that is removed when the next one is asked
+    for; an error where the store does not give it, or gives another one than was listed."""
+
+    def fetch(clip: Clip) -> Path | OSError:
+        try:
+            return _fetched(clip, folder)
+        except OSError as error:
+            return error
+        except AuscultError as error:
+            return OSError(error.what)
+
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        for clip, place in zip(clips, _in_order(pool, fetch, clips), strict=True):
+            yield clip, place
+            if isinstance(place, Path) and place.parent == folder:
+                place.unlink()
+
+
+def _fetched(clip: Clip, folder: Path) -> Path:
+    store, path = store_of(clip.path)
+    place = Path(path)
+    if not is_local(store):
+        place = folder / (clip.key.hex() + os.path.splitext(clip.path)[1])
+        store.get_file(path, str(place))
+    elif not os.access(place, os.R_OK):
+        place.stat()
+        raise PermissionError("no permission to read it")
+    if place.stat().st_size != clip.size:
+        raise OSError(f"has {place.stat().st_size} bytes, and had {clip.size} when it was listed")
+    return place
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[Clip], Any], clips: Sequence[Clip]) -> Iterator[Any]:
+    """As `pool.map`, but no more than `_AHEAD` are begun before the first is taken."""
+    begun: deque[Future[Any]] = deque()
+    for clip in clips:
+        begun.append(pool.submit(work, clip))
+        if len(begun) > _AHEAD:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()

@@ -1,0 +1,325 @@
+"""An archive scored by a cluster: every recording once and as without one, whatever ends on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
+
+import fsspec
+import psutil
+from distributed import LocalCluster
+from fsspec.implementations.memory import MemoryFileSystem
+
+from auscult.cli import main
+from auscult.cluster import fleet
+from auscult.cluster.archive import Clip, find, store_of
+from auscult.cluster.connect import connected
+from auscult.cluster.parts import Known, Output
+from auscult.detector import bundle
+from auscult.detector.bundle import Bundle
+from auscult.detector.score import score_file
+from auscult.errors import AuscultError
+from support.trees import noise, write
+
+CLIPS = 23
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("normal")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        write(folder / f"{number:02d}.wav", noise(rng, 0.3, 300.0))
+    return bundle.fit(folder, tmp_path_factory.mktemp("out") / "pump")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings in two days, one of them unreadable; a hidden one and a text that are none."""
+    folder = tmp_path_factory.mktemp("archive")
+    rng = np.random.default_rng(1)
+    for number in range(CLIPS - 1):
+        write(folder / f"day{number % 2}" / f"{number:02d}.wav", noise(rng, 0.3, 900.0 if number % 5 == 0 else 300.0))
+    (folder / "day0" / "broken.wav").write_bytes(b"RIFF no sound")
+    (folder / "day0" / ".hidden.wav").write_bytes(b"")
+    (folder / "day0" / "notes.txt").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[str]:
+    """The address of two workers in this process."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def rows(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out).sort_values("file", ignore_index=True)
+
+
+def parts(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.glob("part-*")}
+
+
+@pytest.fixture(scope="module")
+def scored(fitted: Bundle, archive: Path, here: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scored") / "out"
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 4)
+    assert (outcome.scored, outcome.before, outcome.failed) == (CLIPS, 0, [])
+    return out
+
+
+@pytest.fixture
+def copy(scored: Path, tmp_path: Path) -> Path:
+    shutil.copytree(scored, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+# ----------------------------------------------------------------------------------------------------------------- results
+def test_every_recording_once_and_as_without_a_cluster(scored: Path, fitted: Bundle, archive: Path) -> None:
+    table = rows(scored)
+    assert list(table["file"]) == sorted(str(path) for path in archive.rglob("*.wav") if path.name != ".hidden.wav")
+    assert len(parts(scored)) == 6, "four recordings each, and what is left"
+    for row in table.itertuples():
+        if row.file.endswith("broken.wav"):
+            assert (row.verdict, np.isnan(row.score)) == ("unreadable", True)
+            continue
+        alone = score_file(fitted, row.file)
+        assert (row.score, row.p_value, row.verdict) == (alone.score, alone.p_value, alone.verdict)
+    manifest = json.loads((scored / "_manifest.json").read_text())
+    assert {part["part"]: part["bytes"] for part in manifest["parts"]} == {k: len(v) for k, v in parts(scored).items()}
+    assert manifest["rows"] == CLIPS
+    assert manifest["verdicts"] == dict(table["verdict"].value_counts())
+
+
+def test_a_worker_killed_on_the_way_loses_nothing(scored: Path, fitted: Bundle, archive: Path, tmp_path: Path) -> None:
+    """A process on this machine, by the command's own cluster; it is killed while it has a part, and another one started."""
+    killed: list[int] = []
+
+    def kill(outcome: fleet.Outcome, workers: int) -> None:
+        if outcome.scored and not killed:
+            workers_here = [
+                child.pid for child in psutil.Process().children(True) if "spawn_main" in " ".join(child.cmdline())
+            ]
+            assert len(workers_here) == 1
+            killed.append(workers_here[0])
+            os.kill(workers_here[0], signal.SIGKILL)
+
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], "local:1", str(tmp_path / "out"), 4, kill)
+    assert killed
+    assert outcome.scored == CLIPS
+    assert parts(tmp_path / "out") == parts(scored), "the same bytes as by other workers"
+
+
+# ----------------------------------------------------------------------------------------------------------------- restart
+def test_a_restart_scores_what_is_missing_and_no_more(copy: Path, fitted: Bundle, archive: Path, here: str) -> None:
+    before = parts(copy)
+    half, gone = sorted(before)[:2]
+    (copy / half).write_bytes(before[half][:-100])  # a power cut
+    (copy / gone).unlink()
+    (copy / f".{gone}.0badcafe.part").write_bytes(before[gone][:50])  # a worker that was killed while it wrote
+    (copy / "_manifest.json").unlink()
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(copy), 4)
+    assert outcome.notes == [f"{half} was not whole and is made again"]
+    assert outcome.scored + outcome.before == CLIPS
+    assert rows(copy)["key"].is_unique
+    assert len(rows(copy)) == CLIPS
+    assert not list(copy.glob(".part-*"))
+    assert outcome.verdicts == dict(rows(copy)["verdict"].value_counts())
+
+    again = fleet.score_archive(fitted.folder, [str(archive)], here, str(copy), 4)
+    assert (again.scored, again.before) == (0, CLIPS)
+
+
+def test_a_recording_that_changes_is_scored_again_and_others_not(
+    copy: Path, fitted: Bundle, archive: Path, tmp_path: Path, here: str
+) -> None:
+    moved = tmp_path / "archive"
+    shutil.copytree(archive, moved)
+    out = str(tmp_path / "out")
+    fleet.score_archive(fitted.folder, [str(moved)], here, out, 10)
+    write(moved / "day1" / "01.wav", noise(np.random.default_rng(9), 0.3, 2000.0))
+    write(moved / "day1" / "new.wav", noise(np.random.default_rng(8), 0.3, 300.0))
+    # Overlapping sources: each recording once.
+    outcome = fleet.score_archive(fitted.folder, [str(moved), str(moved / "day1" / "*.wav")], here, out, 10)
+    assert (outcome.scored, outcome.before) == (2, CLIPS)
+    found = rows(Path(out))
+    assert list(found[found["file"].str.endswith("day1/01.wav")]["verdict"]) != ["normal", "normal"]
+    assert len(found) == CLIPS + 2
+
+
+def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, tmp_path: Path) -> None:
+    for number in range(12):
+        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 50), 0.3, 500.0))
+    other = bundle.fit(tmp_path / "n", tmp_path / "other")
+    with pytest.raises(AuscultError, match=r"scores of another bundle \(pump"):
+        fleet.score_archive(other.folder, [str(archive)], here, str(copy))
+
+
+def test_a_run_that_another_has_taken_over_writes_nothing_more(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    taken = False
+
+    def take_over(outcome: fleet.Outcome, workers: int) -> None:
+        nonlocal taken
+        if outcome.scored and not taken:
+            taken = True
+            Output(str(out)).begin("pump", fitted.digest)
+
+    with pytest.raises(AuscultError, match="another run has taken this output over"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 1, take_over)
+    assert taken
+    left = len(parts(out))
+    assert left < CLIPS
+    fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 5)
+    assert len(rows(out)) == CLIPS
+    assert rows(out)["key"].is_unique
+
+
+def test_known_recordings_are_those_that_a_set_would_know() -> None:
+    rng = np.random.default_rng(0)
+    clips = [Clip(f"{number}.wav", int(rng.integers(100)), "") for number in range(500)]
+    inside = [clip for clip in clips if rng.random() < 0.5]
+    known = Known(np.sort(np.array([clip.key for clip in inside], "S16")))
+    assert list(known.holds(clips)) == [clip in set(inside) for clip in clips]
+    assert not Known(np.empty(0, "S16")).holds(clips).any()
+
+
+# ------------------------------------------------------------------------------------------------------------------- refusals
+@pytest.mark.parametrize("listening", [False, True], ids=["nobody there", "somebody else there"])
+def test_a_scheduler_that_does_not_answer(listening: bool, fitted: Bundle, archive: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        if not listening:
+            server.close()
+        with pytest.raises(AuscultError, match=r"no Dask scheduler answers within 0\.5 s") as error:
+            fleet.score_archive(fitted.folder, [str(archive)], address, str(tmp_path / "out"), timeout=0.5)
+    assert address in error.value.where
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["local:0", "nonsense://x", "tcp://"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(AuscultError), connected(address, 0.5):
+        pass
+
+
+def test_a_worker_of_another_version_is_refused_by_name(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {**fleet.program(), "auscult": "9.9", "code": "0123456789abcdef"}
+    monkeypatch.setattr(fleet, "program", lambda: mine)
+    with pytest.raises(AuscultError, match=r"another program: auscult [\d.]+ \(wanted: 9\.9\), code ") as error:
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
+    assert "worker " in error.value.where
+    assert not parts(tmp_path / "out")
+
+
+def test_a_worker_with_another_bundle_is_refused_by_name(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker does that sees another folder by the name of the output."""
+    for number in range(12):
+        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 80), 0.3, 500.0))
+    other = bundle.fit(tmp_path / "n", tmp_path / "other")
+    put = fleet.put_bundle
+    monkeypatch.setattr(fleet, "put_bundle", lambda output, folder, names: put(output, other.folder, names))
+    with pytest.raises(AuscultError, match=r"another bundle \(other, [0-9a-f]{16}\) than pump") as error:
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
+    assert "worker " in error.value.where
+
+
+class Refusing(MemoryFileSystem):
+    """The files of memory://, which nobody may write through this, and whose `secret` ones nobody may read."""
+
+    protocol = "refusing"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("refusing://", "memory://")))
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        if mode != "rb":
+            raise PermissionError(13, "AccessDenied")
+        return super()._open(path, mode, **options)
+
+    def get_file(self, path: str, target: str, **options: Any) -> None:
+        if "secret" in path:
+            raise PermissionError(13, "AccessDenied")
+        super().get_file(path, target, **options)
+
+
+fsspec.register_implementation("refusing", Refusing)
+
+
+def test_a_store_that_refuses_to_be_written(fitted: Bundle, archive: Path, here: str) -> None:
+    with pytest.raises(AuscultError, match=r"cannot be written to \(AccessDenied\)") as error:
+        fleet.score_archive(fitted.folder, [str(archive)], here, "refusing://out")
+    assert error.value.where == "refusing://out"
+
+
+def test_a_recording_that_the_store_refuses_is_tried_again_next_time(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path
+) -> None:
+    store = fsspec.filesystem("memory")
+    for name in ("a.wav", "secret.wav"):
+        store.pipe_file(f"/in/{name}", (archive / "day0" / "00.wav").read_bytes())
+    out = str(tmp_path / "out")
+    for before in (0, 1):
+        outcome = fleet.score_archive(fitted.folder, ["refusing://in"], here, out)
+        assert (outcome.before, outcome.scored) == (before, 1 - before)
+        assert outcome.failed == [("refusing:///in/secret.wav", "AccessDenied")]
+
+
+def test_from_a_store_to_a_store(fitted: Bundle, archive: Path, here: str, scored: Path) -> None:
+    store = fsspec.filesystem("memory")
+    for path in (archive / "day1").glob("*.wav"):
+        store.pipe_file(f"/fleet/in/day1/{path.name}", path.read_bytes())
+    outcome = fleet.score_archive(fitted.folder, ["memory://fleet/in"], here, "memory://fleet/out", 4)
+    table = pd.concat([pd.read_parquet(f"memory://{name}") for name in store.glob("/fleet/out/part-*")])
+    assert outcome.scored == len(table) == CLIPS // 2
+    local = rows(scored).assign(name=lambda table: table["file"].str[-6:]).set_index("name")["score"]
+    assert dict(zip(table["file"].str[-6:], table["score"], strict=True)) == dict(
+        local[local.index.isin(table["file"].str[-6:])]
+    )
+    store.rm("/fleet", recursive=True)
+
+
+@pytest.mark.parametrize(("place", "what"), [("nowhere", "no such file or folder"), ("empty", "no recordings here")])
+def test_sources_without_recordings(place: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AuscultError, match=what):
+        list(find([str(tmp_path / place)]))
+
+
+def test_a_store_of_no_kind() -> None:
+    with pytest.raises(AuscultError, match="no store of this kind"):
+        store_of("nonsense://bucket/x")
+
+
+# ------------------------------------------------------------------------------------------------------------------ the command
+def test_the_command(copy: Path, fitted: Bundle, archive: Path, here: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["score", str(fitted.folder), str(archive), "--scheduler", here, "--out", str(copy)]
+    assert main(arguments) == 2, "one is unreadable"
+    assert f"0 scored now, {CLIPS} before" in capsys.readouterr().out
+    for extra, what in (
+        (["--json"], "--json is not for an archive"), (["--part", "0"], "--part must be"), (["--curve", "c.csv"], "--curve"),
+    ):  # fmt: skip
+        assert main([*arguments, *extra]) == 2
+        assert what in capsys.readouterr().err
+    assert main([*arguments[:3], "--out", "x"]) == 2
+    assert "--out without --scheduler" in capsys.readouterr().err
