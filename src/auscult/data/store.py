@@ -48,6 +48,17 @@ def repeated(wave: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     return wave.gather(1, at % valid.clamp(min=1)[:, None])
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor in host memory on `device`. To a GPU from page-locked memory, whose allocator knows when the copy is done: from
+    other memory the driver copies twice, and the host waits for the first.
+
+    A tensor that is there already comes back as it is.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 Raw = dict[str, torch.Tensor]
 """What a batch reads of the stored arrays, by kind: "audio" int16 [B, samples], a front-end float32 [B, mels, frames]."""
 
@@ -182,7 +193,7 @@ class ClipStore:
         return self._condition is None and not self._repeats and (self.folder / frontend).is_dir()
 
     def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
-        return numbers.to(self.device, non_blocking=True)
+        return to_device(numbers, self.device)
 
     def _array(self, kind: str) -> _Array:
         if kind not in self._arrays:
@@ -253,11 +264,11 @@ class _Array:
     def take(self, rows: torch.Tensor, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
         """[len(rows), ...] on the device; with `first` the windows [len(rows), mels, width]."""
         if self.resident is None:
-            return self.host(rows, first, width).to(self.device, non_blocking=True)
-        where = rows.to(self.device, non_blocking=True)
+            return to_device(self.host(rows, first, width), self.device)
+        where = to_device(rows, self.device)
         if first is None:
             return self.resident[where]
-        return self.resident.unfold(2, width, 1)[where, :, first.to(self.device, non_blocking=True)]
+        return self.resident.unfold(2, width, 1)[where, :, to_device(first, self.device)]
 
     def host(self, rows: torch.Tensor, first: torch.Tensor | None, width: int, pin: bool = False) -> torch.Tensor:
         """As `take`, from the memory map into host memory."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.data.store import ClipStore, Raw
+from auscult.data.store import ClipStore, Raw, to_device
 from auscult.features import frontend as front_end
 from auscult.methods.base import Batch, Method
 from auscult.settings.training import MethodSettings
@@ -127,7 +127,7 @@ class Loader:
         return self.store.gather(self.kinds, torch.from_numpy(self.rows[clips]), start, width, pin)
 
     def _sent(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.store.device, non_blocking=True)
+        return to_device(torch.from_numpy(values), self.store.device)
 
 
 def heard(store: ClipStore, rows: np.ndarray, settings: MethodSettings) -> np.ndarray:
