@@ -76,7 +76,7 @@ def our_step(model: str, batch: int) -> Step:
     rng = np.random.default_rng(0)
 
     def step() -> None:
-        loss = live.loss(data, rng)["loss"]
+        loss = live.loss(data, live.draw(data, rng))["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -470,13 +470,13 @@ def largest_difference(folder: Path, checkout: Path, model: str, batch: int) -> 
             batch_of_ours = Batch(
                 label=label, mel=store.mel(rows[part], "osscl"), wave=store.wave(rows[part]) if needs_wave else None
             )
-            found = ours.loss(batch_of_ours, np.random.default_rng(number))["loss"]
+            found = ours.loss(batch_of_ours, ours.draw(batch_of_ours, np.random.default_rng(number)))["loss"]
         worst = max(worst, float((found - expected).abs() / expected.abs()))
     return worst
 
 
 def drawn(settings: MethodSettings, number: int, size: int) -> tuple[float, torch.Tensor]:
-    """Lambda and permutation that `OsScl.loss` draws from the generator of this number."""
+    """Lambda and permutation that `OsScl.draw` draws from the generator of this number."""
     rng = np.random.default_rng(number)
     alpha = settings.mixup.alpha  # type: ignore[attr-defined]
     return float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(size))

@@ -219,7 +219,7 @@ def kept(network: FineTuned, batch: Batch, dtype: torch.dtype) -> int:
         torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
         torch.autocast(batch.wave.device.type, dtype, enabled=dtype != torch.float32),
     ):
-        network.loss(batch, np.random.default_rng(0))["loss"].backward()
+        network.loss(batch, network.draw(batch, np.random.default_rng(0)))["loss"].backward()
     return sum(storages.values())
 
 

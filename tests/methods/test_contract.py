@@ -14,7 +14,7 @@ import torch
 from auscult.data.store import ClipStore, Raw
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
-from auscult.methods.base import Batch
+from auscult.methods.base import Batch, Drawn
 from auscult.scoring.table import score_table
 from auscult.settings.schema import Score
 from auscult.settings.training import Train
@@ -22,6 +22,7 @@ from auscult.training import modelfolder
 from auscult.training.arm import train_arm
 from auscult.training.batches import batches
 from auscult.training.embed import embed, embed_arm
+from support.draws import loss_of
 from support.methods import small
 from support.packed import pack_tree, tiny_profile
 
@@ -81,12 +82,12 @@ def test_interrupted_training_ends_in_the_same_bytes(
     network = type(next(iter(modelfolder.load(straight).networks.values())))
     original, calls = network.loss, 0
 
-    def interrupted(self: torch.nn.Module, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def interrupted(self: torch.nn.Module, batch: Batch, drawn: Drawn) -> dict[str, torch.Tensor]:
         nonlocal calls
         calls += 1
         if calls % 5 == 0:  # in the middle of epochs, again and again; an epoch has two to four steps
             raise KeyboardInterrupt
-        return original(self, batch, rng)  # type: ignore[no-any-return, operator]
+        return original(self, batch, drawn)  # type: ignore[no-any-return, operator]
 
     attempts = 0
     monkeypatch.setattr(network, "loss", interrupted)
@@ -154,7 +155,7 @@ def test_a_training_step_on_silence_is_finite(trained: tuple[str, Path]) -> None
         mel=torch.full((4, shape.mels, width), -100.0),
     )
     network.train()
-    loss = network.loss(batch, np.random.default_rng(0))["loss"]
+    loss = loss_of(network, batch)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)

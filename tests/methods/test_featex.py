@@ -11,6 +11,7 @@ from auscult.losses.exchange import exchanged_shares
 from auscult.methods.base import Batch, Shape
 from auscult.methods.featex import FeatEx, FeatexSettings
 from auscult.models.two_view import TwoViewNet, magnitudes, whole_spectrum
+from support.draws import loss_of
 from support.fill import absolute_error, fill, filled, golden, relative_error, v
 
 SAMPLES = 24_000
@@ -68,7 +69,7 @@ def test_without_exchanges_it_is_the_plain_loss_twice() -> None:
     """The trained centres then tell C classes apart, and those of exchanged clips belong to nobody."""
     net = network(mix=0.0, statex=0.0, featex=0.0, l2=0.0)
     net.eval()  # batch norms and scales as they are
-    found = net.loss(batch(), np.random.default_rng(0))
+    found = loss_of(net, batch())
     x, shares = net.embed(batch())[0], torch.eye(3)[LABELS]
     plain = mixed_cross_entropy(net.plain(x, shares), shares).mean()
     torch.testing.assert_close(found["plain"], plain)
@@ -87,7 +88,7 @@ def test_without_exchanges_it_is_the_plain_loss_twice() -> None:
 def test_everybody_exchanges_and_mixes_half() -> None:
     net = network(mix=1.0, statex=1.0, featex=1.0)
     net.eval()
-    found = net.loss(batch(), Always(0.5))
+    found = loss_of(net, batch(), Always(0.5))
     wave, shares = batch().wave, torch.eye(3)[LABELS]
     wave, mixed = (wave + wave.flip(0)) / 2, (shares + shares.flip(0)) / 2
     s = magnitudes(wave)
@@ -114,7 +115,7 @@ def test_everybody_exchanges_and_mixes_half() -> None:
 
 def test_the_plain_centres_are_fixed_and_the_others_trained() -> None:
     net = network()
-    net.loss(batch(), np.random.default_rng(0))["loss"].backward()
+    loss_of(net, batch())["loss"].backward()
     assert net.plain.weight.grad is None
     assert net.exchanged.weight.grad is not None
     # A gate has two units behind a ReLU at the least, and may be deaf to begin with.

@@ -17,7 +17,7 @@ from auscult.losses.scac import SubClusterAdaCos, sub_cluster_loss
 from auscult.losses.subspace import SubSpaceLoss
 from auscult.methods import load_method
 from auscult.methods.base import Batch, Shape
-from auscult.methods.multires import MultiRes, MultiresSettings, draws
+from auscult.methods.multires import MultiRes, MultiresSettings
 from auscult.settings.sections import LossSettings
 from auscult.training.modelfolder import Trained
 from support.fill import v
@@ -41,21 +41,28 @@ def batch(arrays: bool = False) -> Batch:
     return Batch(label=LABELS, wave=0.1 * torch.from_numpy(v("wave", (6, SAMPLES))).float())
 
 
-def test_draws() -> None:
+def loss_of(net: MultiRes, data: Batch, seed: int) -> dict[str, torch.Tensor]:
+    return net.loss(data, net.draw(data, np.random.default_rng(seed)))
+
+
+def test_what_is_drawn() -> None:
     """Each at the rate that is asked for, permutations that are some, and the same of the same generator."""
-    drawn = draws(4000, 3, 0.3, 0.6, np.random.default_rng(1))
-    assert float((drawn.share < 1).float().mean()) == pytest.approx(0.3, abs=0.03)
-    mixed = drawn.share[drawn.share < 1]
+    net = network("featex", ffts=[256, 1024], mix=0.3, loss={"exchange": 0.6})
+    many = Batch(label=torch.zeros(4000, dtype=torch.int64))
+    drawn = net.draw(many, np.random.default_rng(1))
+    share = drawn["share"]
+    assert float((share < 1).float().mean()) == pytest.approx(0.3, abs=0.03)
+    mixed = share[share < 1]
     assert float(mixed.mean()) == pytest.approx(0.5, abs=0.03)
     assert float(mixed.var()) == pytest.approx(1 / 12, abs=0.01)
-    assert float(drawn.exchange.float().mean()) == pytest.approx(0.6, abs=0.03)
-    rows = [drawn.partner, *drawn.partners]
+    assert float(drawn["exchange"].float().mean()) == pytest.approx(0.6, abs=0.03)
+    rows = [drawn["partner"], *drawn["partners"]]
     assert len(rows) == 3
     for row in rows:
         assert torch.equal(row.sort().values, torch.arange(4000))
     assert not any(torch.equal(one, two) for i, one in enumerate(rows) for two in rows[:i])
-    again = draws(4000, 3, 0.3, 0.6, np.random.default_rng(1))
-    assert all(torch.equal(one, two) for one, two in zip(drawn, again, strict=True))
+    again = net.draw(many, np.random.default_rng(1))
+    assert all(torch.equal(again[name], value) for name, value in drawn.items())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,7 @@ def test_every_loss_is_learnt(kind: str, frontend: str) -> None:
     net.train()
     losses = []
     for step in range(30):
-        loss = net.loss(data, np.random.default_rng(step))["loss"]
+        loss = loss_of(net, data, step)["loss"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -103,11 +110,11 @@ def test_mixing_by_hand(frontend: str) -> None:
     """Of waveforms, or of z-scored values; the shares of the classes alike."""
     net, data = network("scac_fixed", frontend, mix=1.0).eval(), batch(bool(frontend))
     net.prepare([data])
-    found = net.loss(data, np.random.default_rng(7))["loss"]
-    drawn = draws(6, 2, 1.0, 0.5, np.random.default_rng(7))
+    drawn = net.draw(data, np.random.default_rng(7))
+    found = net.loss(data, drawn)["loss"]
     x, y = net.heard(data), torch.eye(CLASSES)[LABELS]
     mixed, targets = [], []
-    for clip, (share, other) in enumerate(zip(drawn.share, drawn.partner, strict=True)):
+    for clip, (share, other) in enumerate(zip(drawn["share"][:, 0], drawn["partner"], strict=True)):
         mixed.append(share * x[clip] + (1 - share) * x[other])
         targets.append(share * y[clip] + (1 - share) * y[other])
     embedding = net.embedding(torch.stack(mixed))
@@ -119,7 +126,7 @@ def test_unmixed_clips_are_the_clips_to_the_bit() -> None:
     net, data = network("scac_fixed", mix=0.0).eval(), batch()
     y = torch.eye(CLASSES)[LABELS]
     expected = sub_cluster_loss(net.embed(data)[0], net.angular.weight, y, net.angular.scale)
-    assert torch.equal(net.loss(data, np.random.default_rng(0))["loss"], expected)
+    assert torch.equal(loss_of(net, data, 0)["loss"], expected)
 
 
 def test_exact_spectra_differ_by_rounding_alone() -> None:

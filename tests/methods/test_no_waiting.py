@@ -24,6 +24,7 @@ from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Network, Shape
 from auscult.training.loop import _update
 from auscult.training.state import TrainingState
+from support.draws import loss_of
 from support.methods import small
 
 CUDA = torch.device("cuda")
@@ -120,9 +121,10 @@ def test_a_loss_is_on_one_device_and_never_waits(name: str) -> None:
         network = phase.build(shape_of(name))
         with pretended():
             live, batch, rng = move(network).train(), batch_of(name, CUDA), np.random.default_rng(0)
-            live.loss(batch, rng)  # constants are sent in the first step
-            with NoWaiting():
-                parts = live.loss(batch, rng)
+            for mode in (nullcontext(), NoWaiting()):  # constants are sent in the first step
+                with mode:
+                    drawn = {key: value.to(CUDA, non_blocking=True) for key, value in live.draw(batch, rng).items()}
+                    parts = live.loss(batch, drawn)
             assert all(part.is_cuda and part.dtype == torch.float32 for part in parts.values())
 
 
@@ -134,7 +136,7 @@ def test_a_whole_step_needs_no_value(name: str) -> None:
         batch, rng = batch_of(name, torch.device("cpu")), np.random.default_rng(0)
         for mode in (nullcontext(), NoWaiting("cpu")):  # the first step of an optimiser is another
             with mode:
-                parts = state.live.loss(batch, rng)
+                parts = loss_of(state.live, batch, rng)
                 state.optimizer.zero_grad(set_to_none=True)
                 parts["loss"].backward()
                 _update(state.optimizer, 1e-3, 1.0)

@@ -14,6 +14,7 @@ from auscult.methods.base import Batch, Shape
 from auscult.methods.sc_adacos import METHOD, ScAdacos, ScAdacosSettings
 from auscult.models.gaussians import ClassMixtures
 from auscult.settings.section import validated
+from support.draws import loss_of
 from support.fill import v
 
 MELS, FRAMES = 20, 17
@@ -152,7 +153,7 @@ def test_loss_is_the_sum_of_independent_losses_on_reversed_mixing() -> None:
     network = finished(1, 2).train()
     batch = Batch(label=LABELS[::3], mel=clips()[::3])
     twin = finished(1, 2).train()
-    parts = network.loss(batch, np.random.default_rng(5))
+    parts = loss_of(network, batch, 5)
     lam = np.random.default_rng(5).random(6, np.float32)
     label, image = LABELS[::3].tolist(), twin.image(batch)
     mixed = torch.stack([lam[i].item() * image[i] + (1 - lam[i].item()) * image[5 - i] for i in range(6)])
@@ -178,7 +179,7 @@ def test_networks_do_not_share_gradients() -> None:
         {k: t for k, t in both.members[0].state_dict().items() if "mixtures" not in k}, strict=False
     )
     for network in (both, alone):
-        network.loss(batches()[1], np.random.default_rng(2))["loss"].backward()
+        loss_of(network, batches()[1], 2)["loss"].backward()
     for (name, a), (_, b) in zip(both.members[0].named_parameters(), alone.members[0].named_parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from auscult.data.store import ClipStore
 from auscult.methods import load_method
 from auscult.methods.base import Batch, Shape
-from auscult.methods.scac_lora import ScacLora, ScacLoraSettings, drawn_mixing
+from auscult.methods.scac_lora import ScacLora, ScacLoraSettings
 from auscult.models.lora import LoraLinear
 from auscult.settings.sections import EncoderSettings
 from auscult.settings.training import Train
@@ -81,7 +81,7 @@ def test_every_part_but_the_encoder_learns() -> None:
     optimiser = torch.optim.AdamW(made.parameter_groups(), lr=0.01)
     for step in range(2):  # A has no gradient before B has left zero
         optimiser.zero_grad()
-        made.loss(batch(), np.random.default_rng(step))["loss"].backward()
+        made.loss(batch(), made.draw(batch(), np.random.default_rng(step)))["loss"].backward()
         optimiser.step()
     changed = {name for name, value in made.state_dict().items() if not torch.equal(value, before[name])}
     assert not changed & set(made.published())
@@ -90,7 +90,7 @@ def test_every_part_but_the_encoder_learns() -> None:
 
 def test_without_mixing_the_loss_is_that_of_the_clips() -> None:
     made = network(mix=0.0).eval()
-    loss = made.loss(batch(), np.random.default_rng(0))["loss"]
+    loss = made.loss(batch(), made.draw(batch(), np.random.default_rng(0)))["loss"]
     torch.testing.assert_close(loss, made.valid_loss(batch()).mean())
 
 
@@ -99,8 +99,9 @@ def test_waveform_and_class_are_mixed_alike(monkeypatch: pytest.MonkeyPatch) -> 
     made, clips, seen = network(mix=1.0).eval(), batch(), []
     monkeypatch.setattr(made, "embedding", lambda wave, *rest: seen.append(wave) or wave[:, :8])
     monkeypatch.setattr(made.head, "forward", lambda x, targets: seen.append(targets) or x.sum())
-    made.loss(clips, np.random.default_rng(5))
-    kept, partner = drawn_mixing(6, 1.0, np.random.default_rng(5))
+    drawn = made.draw(clips, np.random.default_rng(5))
+    made.loss(clips, drawn)
+    kept, partner = drawn["share"], drawn["partner"]
     assert 0 < kept.min() < kept.max() < 1
     for i, (share, other) in enumerate(zip(kept[:, 0].tolist(), partner.tolist(), strict=True)):
         wave = share * clips.wave[i] + (1 - share) * clips.wave[other]
@@ -112,10 +113,10 @@ def test_waveform_and_class_are_mixed_alike(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_how_often_clips_are_mixed() -> None:
-    kept, partner = drawn_mixing(20_000, 0.5, np.random.default_rng(0))
-    assert (kept < 1).mean() == pytest.approx(0.5, abs=0.02)
+    kept, partner = draw_mixing_by_clip(20_000, 0.5, np.random.default_rng(0)).values()
+    assert (kept < 1).float().mean() == pytest.approx(0.5, abs=0.02)
     assert kept[kept < 1].mean() == pytest.approx(0.5, abs=0.01)
-    assert sorted(partner) == list(range(20_000))
+    assert sorted(partner.tolist()) == list(range(20_000))
 
 
 def test_fused_maps_share_one_a_as_lora_on_the_fused_map() -> None:

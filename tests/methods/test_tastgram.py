@@ -13,7 +13,7 @@ from torch.nn import functional
 from auscult.methods.base import Batch, Shape
 from auscult.methods.tastgram import METHOD, Tastgram, TastgramSettings
 from auscult.settings.sections import ArcFaceSettings, MixupSettings
-from support.draws import Drawn
+from support.draws import Drawn, loss_of
 from support.fill import absolute_error, fill, golden, tensor, v
 
 SMALL = Shape(classes=5, mels=16, frames=32, samples=16_000)
@@ -38,7 +38,7 @@ def image_seen(net: Tastgram, run: str, batch: Batch, rng: np.random.Generator) 
     seen: list[Tensor] = []
     hook = net.mfn.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
-        net.features(batch) if run == "features" else net.loss(batch, rng)
+        net.features(batch) if run == "features" else loss_of(net, batch, rng)
     hook.remove()
     return seen[0]
 
@@ -97,14 +97,14 @@ def test_golden_losses(mode: str, lam: str, monkeypatch: pytest.MonkeyPatch) -> 
         net.arcface.weight.copy_(tensor(stored["W"]))
     monkeypatch.setattr(net, "features", lambda batch: tensor(stored["x"]))  # given after mixing
     batch = Batch(label=torch.from_numpy(stored["y_a"]))
-    loss = net.loss(batch, Drawn(float(lam), stored["perm"]))["loss"]
+    loss = loss_of(net, batch, Drawn(float(lam), stored["perm"]))["loss"]
     expected = stored["ce_a"].mean() if mode == "none" else stored[f"{mode}_lam{lam}"]
     assert loss.item() == pytest.approx(expected, abs=1.5e-5)
 
 
 def loss(mode: str, lam: float, margin: float) -> float:
     with torch.no_grad():
-        return network(mode, margin).loss(clips(level=0.0), Drawn(lam, np.array([1, 2, 3, 4, 5, 0])))["loss"].item()
+        return loss_of(network(mode, margin), clips(level=0.0), Drawn(lam, np.array([1, 2, 3, 4, 5, 0])))["loss"].item()
 
 
 def test_without_margin_arcmix_and_noisy_arcmix_are_one() -> None:

@@ -16,7 +16,7 @@ from auscult.methods.stgram_mfn import StgramMfn, StgramMfnSettings
 from auscult.methods.tastgram import Tastgram, TastgramSettings
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.settings.sections import ArcFaceSettings, FphSettings
-from support.draws import Drawn
+from support.draws import Drawn, loss_of
 from support.fill import absolute_error, fill, golden, relative_error, tensor, v
 
 SHAPE = Shape(classes=41, mels=128, frames=313, samples=160_000)
@@ -48,7 +48,7 @@ def test_osscl_training_step(name: str) -> None:
     y_b = y_a[perm]
     seen: dict[str, Tensor] = {}
     network.arcface.register_forward_hook(lambda _, inputs, logits: seen.update(features=inputs[0], logits=logits))
-    parts = network.train().loss(batch, Drawn(lam, perm))
+    parts = loss_of(network.train(), batch, Drawn(lam, perm))
     parts["loss"].backward()
 
     assert absolute_error(seen["features"], stored["features"]) < 2e-5

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.models.specaug import spec_augment
+from auscult.models.specaug import draw_masks, masked
+
+
+def spec_augment(x: torch.Tensor, frequency: int, time: int, rng: np.random.Generator) -> torch.Tensor:
+    return masked(x, draw_masks(len(x), x.shape[1:], frequency, time, rng))
 
 
 def ones(clips: int, frames: int, bins: int) -> torch.Tensor:
@@ -26,7 +30,6 @@ def test_equals_a_loop_with_the_same_draws(frequency: int, time: int) -> None:
             for clip, start, width in zip(expected, starts, widths, strict=True):
                 np.moveaxis(clip, axis, 0)[start : start + width] = 0
     np.testing.assert_array_equal(found, expected)
-    assert (found is x) == (frequency == time == 0)
     assert (x != 0).all(), "the input is left alone"
 
 

@@ -1,8 +1,11 @@
-"""Known draws in the place of a training step's own random numbers."""
+"""A training step's loss with its draws, and known draws in the place of its own random numbers."""
 
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
+
+from auscult.methods.base import Batch, Network
 
 
 class Drawn(np.random.Generator):
@@ -17,3 +20,9 @@ class Drawn(np.random.Generator):
 
     def permutation(self, x: int) -> np.ndarray:  # type: ignore[override]
         return self.perm
+
+
+def loss_of(network: Network, batch: Batch, rng: np.random.Generator | int = 0) -> dict[str, Tensor]:
+    """The loss of a step, drawn from `rng`, or from a generator of this seed."""
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    return network.loss(batch, network.draw(batch, rng))

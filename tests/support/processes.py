@@ -18,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from auscult.data.store import ClipStore
 from auscult.losses.supcon import noise_supcon
 from auscult.methods import METHODS, load_method
-from auscult.methods.base import Batch, Network
+from auscult.methods.base import Batch, Drawn, Network
 from auscult.models.global_batch_norm import global_batch_norms
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed, launch
@@ -99,7 +99,7 @@ def contrast(clips: int) -> dict[str, Tensor]:
             super().__init__()
             self.encoder, self.centres = encoder, centres
 
-        def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
             z = distributed.sharded(lambda part: self.encoder(part.wave), batch)
             unit = nn.functional.normalize(z)
             return {
@@ -109,7 +109,7 @@ def contrast(clips: int) -> dict[str, Tensor]:
 
     loss = training_loss(Toy(), MethodSettings(method="toy"), TRAIN)
     for update in (False, True):  # accumulated: twice the gradient, sent once
-        value = loss(Batch(label=label, wave=x), np.random.default_rng(0), update)["loss"]
+        value = loss(Batch(label=label, wave=x), {}, update)["loss"]
         value.backward()
     grads = {f"grad_{i}": w.grad for i, w in enumerate([*encoder.parameters(), *centres.parameters()])}
     return {"loss": value.detach(), **grads, **{f"norm_{key}": value for key, value in encoder[0].state_dict().items()}}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
-from auscult.methods.base import Batch, Method, Network, Phase, Shape
+from auscult.methods.base import Batch, Drawn, Method, Network, Phase, Shape
 from auscult.settings.training import MethodSettings, Train
 from auscult.training.loop import TrainingSet, fit
 from auscult.training.resume import ResumeFolder
@@ -29,7 +29,7 @@ class Line(Network):
         self.noisy, self.scale = noisy, scale
         self.seen: list[Tensor] = []
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         assert batch.mel is not None
         assert batch.label is not None
         assert batch.clip is not None
@@ -81,7 +81,7 @@ def test_what_is_left_of_an_epoch_makes_an_update_of_its_own(packed: Path, tmp_p
     for clips in (torch.cat(network.seen[:3]), network.seen[3]):
         optimizer.zero_grad()
         batch = Batch(mel=store.mel(clips, "osscl"), label=labels[clips], clip=clips)
-        ours.loss(batch, np.random.default_rng(0))["loss"].backward()
+        ours.loss(batch, {})["loss"].backward()
         optimizer.step()
     torch.testing.assert_close(network.fc.weight, ours.fc.weight, rtol=1e-5, atol=1e-6)
 
@@ -136,12 +136,12 @@ def test_dropout_draws_alike_in_a_continued_run(packed: Path, tmp_path: Path, mo
     straight = trained(packed, tmp_path / "a", noisy=True, epochs=3, batch_size=8)
     loss, calls = Line.loss, 0
 
-    def interrupted(self: Line, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def interrupted(self: Line, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise KeyboardInterrupt
-        return loss(self, batch, rng)
+        return loss(self, batch, drawn)
 
     monkeypatch.setattr(Line, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -153,7 +153,7 @@ def test_dropout_draws_alike_in_a_continued_run(packed: Path, tmp_path: Path, mo
 
 
 def test_out_of_memory_stops_and_names_the_knobs(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cramped(self: Line, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def cramped(self: Line, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(Line, "loss", cramped)

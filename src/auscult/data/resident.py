@@ -14,6 +14,17 @@ PIECE = 2**28
 """Bytes copied to the device at once."""
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor in host memory on `device`. To a GPU from page-locked memory, whose allocator knows when the copy is done: from
+    other memory the driver copies twice, and the host waits for the first.
+
+    A tensor that is there already comes back as it is.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class Room:
     """What the arrays of one store may take of a device's memory, all together.
 
@@ -80,11 +91,11 @@ class PackedArray:
     def take(self, rows: torch.Tensor, first: torch.Tensor | None = None, width: int = 0) -> torch.Tensor:
         """[len(rows), ...] on the device; with `first` the windows [len(rows), mels, width]."""
         if self.resident is None:
-            return self.host(rows, first, width).to(self.device, non_blocking=True)
-        where = rows.to(self.device, non_blocking=True)
+            return to_device(self.host(rows, first, width), self.device)
+        where = to_device(rows, self.device)
         if first is None:
             return self.resident[where]
-        return self.resident.unfold(2, width, 1)[where, :, first.to(self.device, non_blocking=True)]
+        return self.resident.unfold(2, width, 1)[where, :, to_device(first, self.device)]
 
     def host(self, rows: torch.Tensor, first: torch.Tensor | None, width: int, pin: bool = False) -> torch.Tensor:
         """As `take`, from the memory map into host memory."""

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from auscult.data.resident import PackedArray, Room
+from auscult.data.resident import PackedArray, Room, to_device
 from auscult.errors import AuscultError
 from auscult.features import FRONTENDS, frames, spectrogram
 
@@ -206,7 +206,7 @@ class ClipStore:
         return self._condition is None and not self._repeats and self._folders[0][0].joinpath(frontend).is_dir()
 
     def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
-        return numbers.to(self.device, non_blocking=True)
+        return to_device(numbers, self.device)
 
     def _array(self, kind: str) -> PackedArray:
         if kind not in self._arrays:

@@ -10,7 +10,6 @@ checkpoints are licensed CC BY 4.0.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torchaudio.functional import melscale_fbanks
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, floored, load_renamed, over_windows, read_weights
 from auscult.errors import AuscultError
+from auscult.features.constants import constant
 from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
@@ -98,7 +98,7 @@ class AtstClip(Atst):
     published = PUBLISHED_CLIP
 
 
-@lru_cache(maxsize=8)
+@constant
 def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Window [n_fft] and filter bank [n_fft / 2 + 1, mels], kept on the device for the next call."""
     with torch.inference_mode(False):  # a tensor born in inference mode could never be used in training

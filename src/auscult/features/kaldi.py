@@ -8,7 +8,6 @@ its mean removed and its treble raised, and the logarithm is natural.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional
 from torchaudio.compliance.kaldi import get_mel_banks
 
 from auscult.errors import AuscultError
+from auscult.features.constants import constant
 
 Window = Literal["povey", "hanning"]
 
@@ -110,27 +110,29 @@ def kaldi_fbank(wave: Tensor, settings: KaldiBank) -> Tensor:
         )
     n_fft = 1 << (size - 1).bit_length()
     with torch.autocast(wave.device.type, enabled=False):
-        taper, bank = _constants(settings, n_fft, wave.device, wave.dtype)
+        values = (settings.mels, settings.window, float(settings.sample_rate), settings.low, settings.high)
+        taper, bank = _constants(values, size, n_fft, wave.device, wave.dtype)
         frames = wave.unfold(-1, size, settings.hop)  # [B, frames, size], a view
         frames = frames - frames.mean(-1, keepdim=True)
         # In place from here on: on a CPU most of the time would go into fresh memory.
         padded = frames.new_zeros(*frames.shape[:-1], n_fft)
         taps = padded[..., :size]
         taps[..., 1:] = frames[..., :-1]  # the first sample has no predecessor, and a window that is zero
-        torch.sub(frames, taps.mul_(_PRE_EMPHASIS), out=taps).mul_(taper)
+        taps.mul_(-_PRE_EMPHASIS).add_(frames).mul_(taper)
         parts = torch.view_as_real(torch.fft.rfft(padded)).square_()  # [B, frames, n_fft / 2 + 1, 2]
         return ((parts[..., 0] + parts[..., 1]) @ bank).clamp_(min=_FLOOR).log_()
 
 
-@lru_cache(maxsize=32)
-def _constants(settings: KaldiBank, n_fft: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+@constant
+def _constants(
+    settings: tuple[int, Window, float, float, float], size: int, n_fft: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Window [size] and filter bank [n_fft / 2 + 1, mels], kept on the device for the next call."""
-    taper = torch.hann_window(settings.size, periodic=False, dtype=dtype)
-    if settings.window == "povey":
+    mels, window, rate, low, high = settings
+    taper = torch.hann_window(size, periodic=False, dtype=dtype)
+    if window == "povey":
         taper = taper.pow(0.85)
     # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
-    bank, _ = get_mel_banks(
-        settings.mels, n_fft, float(settings.sample_rate), settings.low, settings.high, 100.0, -500.0, 1.0
-    )
+    bank, _ = get_mel_banks(mels, n_fft, rate, low, high, 100.0, -500.0, 1.0)
     bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
     return taper.to(device), bank.T.contiguous().to(device, dtype)

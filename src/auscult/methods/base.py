@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from auscult.settings.training import MethodSettings
@@ -85,13 +84,24 @@ class Batch:
         wave = None if self.wave is None else self.wave[:, :samples].contiguous()
         return replace(self, wave=wave, mel=None if self.mel is None else self.mel[:, :, :frames].contiguous())
 
-    def mixed(self, partner: Tensor, lam: float) -> Batch:
-        """lam * x + (1 - lam) * x[partner] of waveform and log-mel; the log-mel is mixed in dB, not recomputed."""
+    @property
+    def size(self) -> int:
+        """B."""
+        return next(len(part) for part in (self.label, self.mel, self.wave) if part is not None)
+
+    def mixed(self, partner: Tensor, shares: Tensor) -> Batch:
+        """lam * x + (1 - lam) * x[partner] of waveform and log-mel, for the `shares` (lam, 1 - lam); the log-mel is mixed in
+        dB, not recomputed."""
+        own, other = shares
 
         def mix(x: Tensor | None) -> Tensor | None:
-            return None if x is None else lam * x + (1 - lam) * x[partner]
+            return None if x is None else own * x + other * x[partner]
 
         return replace(self, wave=mix(self.wave), mel=mix(self.mel))
+
+
+Drawn: TypeAlias = dict[str, Tensor]
+"""What is random in one step's loss, by name."""
 
 
 class Network(nn.Module):
@@ -125,8 +135,21 @@ class Network(nn.Module):
     def prepare(self, batches: Iterable[Batch]) -> None:
         """See all training clips, with labels, before training (statistics, initialisation); the default does not look."""
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Training loss: scalar under "loss", and any parts worth a curve. `rng` is this step's own."""
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """Everything that `loss` of this batch leaves to chance, but for dropout and layer-drop; the default has nothing.
+
+        Tensors in host memory, drawn from `rng` (this step's own) alone, so the same on every device and in every process;
+        of the batch only its sizes count, and batches of one size get tensors of one shape and type. The loop sends them
+        to the device. A compiled loss reads them as inputs, where it would take numbers for constants and be compiled anew.
+        """
+        return {}
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        """Training loss: scalar under "loss", and any parts worth a curve.
+
+        Args:
+            drawn: what `draw` gave for this batch, on its device.
+        """
         raise TypeError(f"{type(self).__name__} is not trained by gradient: set its epochs to 0")
 
     def valid_loss(self, batch: Batch) -> Tensor:
@@ -233,8 +256,3 @@ class Method:
         if self.scope_of(settings) == "all":
             return {"all": index}
         return {str(machine): clips for machine, clips in index.groupby("machine", sort=True)}
-
-
-def mixing_partner(size: int, rng: np.random.Generator, device: torch.device) -> Tensor:
-    """A random permutation of a batch, drawn on the host (so the same on every device), sent without waiting."""
-    return torch.from_numpy(rng.permutation(size)).to(device, non_blocking=True)

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from auscult.losses.arcface import ArcFace, margin_nll
-from auscult.methods.base import Batch, Network, mixing_partner
+from auscult.methods.base import Batch, Drawn, Network
 from auscult.settings.sections import LabelSettings, MixupSettings
 from auscult.settings.training import MethodSettings
 from auscult.training import distributed
@@ -58,7 +59,7 @@ class ArcFaceClassifier(Network):
         """What ArcFace sees, and the embedding of the clip: [B, E]."""
         raise NotImplementedError
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         """Cross-entropy of the clip's unit, with the margin on it."""
         x = distributed.sharded(self.features, batch)
         return {"loss": cross_entropy(self.arcface(x, batch.label), batch.label)}
@@ -74,17 +75,49 @@ class ArcFaceClassifier(Network):
         return x, {"native": margin_nll(self.arcface.cosine(x), batch.candidates, self.arcface.scale, margin)}
 
 
-def mix(batch: Batch, mixup: MixupSettings, rng: np.random.Generator) -> tuple[Batch, Tensor, float]:
+def draw_mixing(size: int, mixup: MixupSettings, rng: np.random.Generator) -> Drawn:
     """One lambda ~ Beta(alpha, alpha), not folded to >= 0.5, and one permutation for waveform and log-mel of a batch.
 
-    As in the codes of Noisy-ArcMix and OS-SCL. Mode "none" leaves the clips as they are, with lambda 1.
+    As in the codes of Noisy-ArcMix and OS-SCL.
 
     Returns:
-        Mixed clips that keep their own labels y_a, the labels y_b (int64 [B]) of what was mixed in, and lambda, the
-        share of the former.
+        "shares", float32 [2]: lambda and 1 - lambda, each rounded once; "partner", int64 [size]. Nothing with mode "none".
     """
     if mixup.mode == "none":
-        return batch, batch.label, 1.0
-    lam = float(rng.beta(mixup.alpha, mixup.alpha))
-    partner = mixing_partner(len(batch.label), rng, batch.label.device)
-    return batch.mixed(partner, lam), batch.label[partner], lam
+        return {}
+    lam = rng.beta(mixup.alpha, mixup.alpha)
+    return {
+        "shares": torch.tensor([lam, 1 - lam], dtype=torch.float32),
+        "partner": torch.from_numpy(rng.permutation(size)),
+    }
+
+
+def mix(batch: Batch, drawn: Drawn) -> tuple[Batch, Tensor, Tensor]:
+    """Clips mixed as `draw_mixing` says; left as they are, with lambda 1, where it drew nothing.
+
+    Returns:
+        Mixed clips that keep their own labels y_a, the labels y_b (int64 [B]) of what was mixed in, and the shares of the
+        two, float32 [2].
+    """
+    if not drawn:
+        return batch, batch.label, torch.arange(1.0, -1.0, -1.0, device=batch.label.device)
+    partner, shares = drawn["partner"], drawn["shares"]
+    return batch.mixed(partner, shares), batch.label[partner], shares
+
+
+def draw_mixing_by_clip(size: int, probability: float, rng: np.random.Generator) -> Drawn:
+    """Whether each clip is mixed, by a share of its own that is uniform in 0 to 1, and with whom: ASDKit's mixup.
+
+    Returns:
+        "share", float32 [size, 1], of the clip itself, 1 where it is left alone; "partner", int64 [size].
+
+    >>> draw_mixing_by_clip(2, 0.0, np.random.default_rng(0))["share"].flatten()
+    tensor([1., 1.])
+    """
+    share = np.where(rng.random(size) < probability, rng.random(size), 1.0).astype(np.float32)
+    return {"share": torch.from_numpy(share[:, None]), "partner": torch.from_numpy(rng.permutation(size))}
+
+
+def mix_by_clip(x: Tensor, drawn: Drawn) -> Tensor:
+    """Rows [B, n] (sound, or shares of classes) mixed as `draw_mixing_by_clip` says."""
+    return x.lerp(x[drawn["partner"]], 1 - drawn["share"])

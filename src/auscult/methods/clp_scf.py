@@ -30,13 +30,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from auscult.losses.supcon import supcon
-from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Phase, Shape, two_classes
 from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.models.stgram import Stgram
 from auscult.settings.section import Section
@@ -94,7 +93,7 @@ class ContrastivePretraining(Network):
         """Unit vectors [B, E] that attract or repel each other."""
         return normalize(self.rest(self.projection(self.stgram(batch.mel, batch.wave))))
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         z = distributed.sharded(self.features, batch)
         return {"loss": supcon(z, batch.label, self.temperature)}
 

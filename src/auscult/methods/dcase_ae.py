@@ -50,11 +50,10 @@ from functools import partial
 from math import comb
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auscult.methods.base import Batch, Method, Shape
+from auscult.methods.base import Batch, Drawn, Method, Shape
 from auscult.methods.windows import WindowErrors, mean_over_windows
 from auscult.models.autoencoder import Autoencoder
 from auscult.settings.training import MethodSettings
@@ -100,7 +99,7 @@ class DcaseAe(WindowErrors):
         output, latent = self.autoencoder(window.flatten(1))
         return latent, window - output.float().unflatten(1, (FRAMES, self.mels))
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         return {"loss": self.residuals(batch.mel)[1].square().mean()}
 
     def valid_loss(self, batch: Batch) -> Tensor:

@@ -37,7 +37,7 @@ from torch.nn.functional import one_hot
 
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
 from auscult.losses.exchange import exchanged_features, exchanged_shares, exchanged_statistics
-from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
 from auscult.methods.classifier import ClassifierSettings
 from auscult.models.two_view import WIDTH, TwoViewNet, magnitudes, whole_spectrum
 from auscult.settings.section import Positive
@@ -93,19 +93,22 @@ class FeatEx(Network):
     def shares(self, label: Tensor) -> Tensor:
         return (label[:, None] == torch.arange(self.classes, device=label.device)).float()
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """Shares "lam" float32 [B, 1], and who is mixed and who exchanges what: "mix", "statex", "featex", bool [B]."""
+        lam = torch.from_numpy(rng.random((batch.size, 1), np.float32))
+        chances = {"mix": self.settings.mix, "statex": self.settings.statex, "featex": self.settings.featex}
+        if not self.settings.statex:
+            del chances["statex"]
+        who = {name: torch.from_numpy(rng.random(batch.size) < chance) for name, chance in chances.items()}
+        return {"lam": lam, **who}
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         wave, shares = batch.wave, self.shares(batch.label)
-
-        def draw(probability: float) -> Tensor:
-            return torch.from_numpy(rng.random(len(wave)) < probability).to(wave.device, non_blocking=True)
-
-        lam = torch.from_numpy(rng.random((len(wave), 1), np.float32)).to(wave.device, non_blocking=True)
-        lam = lam.where(draw(self.settings.mix)[:, None], 1.0)
+        lam = drawn["lam"].where(drawn["mix"][:, None], 1.0)
         wave, mixed = wave.lerp(wave.flip(0), 1 - lam), shares.lerp(shares.flip(0), 1 - lam)
-        statex = draw(self.settings.statex) if self.settings.statex else None
+        statex, featex = drawn.get("statex"), drawn["featex"]
         first, second = self.branches(wave, statex)
         made = mixed if statex is None else exchanged_shares(mixed, statex)
-        featex = draw(self.settings.featex)
         targets = exchanged_shares(made, featex)
         plain = mixed_cross_entropy(self.plain(torch.cat([first, second], 1), mixed), mixed).mean()
         joined = torch.cat([first, exchanged_features(second, featex)], 1)

@@ -17,12 +17,12 @@ from torch.nn.functional import cross_entropy, normalize
 from auscult.encoders.base import new_encoder
 from auscult.errors import AuscultError
 from auscult.losses.arcface import margin_nll
-from auscult.methods.base import Batch, Shape
+from auscult.methods.base import Batch, Drawn, Shape
 from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head
 from auscult.methods.pretrained import Pretrained
 from auscult.models.pooling import AttentiveStatistics, Clean, cleaned
 from auscult.models.rows import RowPooling, grid, pool_rows
-from auscult.models.specaug import Rows, spec_augment
+from auscult.models.specaug import draw_masks, masked
 from auscult.settings.section import Positive
 from auscult.settings.sections import ArcFaceSettings, EncoderSettings, SpecAugSettings
 from auscult.training import distributed
@@ -62,6 +62,7 @@ class EncoderEmbedding(Pretrained):
         self.settings = settings
         self.chunk = min(shape.samples, round(settings.chunk_seconds * shape.sample_rate)) or shape.samples
         self._check()
+        self._spectrogram: tuple[int, ...] | None = None  # frames and bins of a chunk
         self.frequency_rows = self.encoder.rows if settings.embed_from == "rows" else 1
         self.pool, width = self.pooling(self.encoder.width)
         self.project = nn.Linear(width, settings.embedding)
@@ -82,21 +83,14 @@ class EncoderEmbedding(Pretrained):
             raise AuscultError(what, "specaug", "set specaug.frequency and specaug.time to 0")
 
     # ----------------------------------------------------------------------------------------------------- the embedding
-    def embedding(self, wave: Tensor, rng: np.random.Generator | None = None, rows: Rows | None = None) -> Tensor:
-        """Waveforms [B, n] at the profile's rate -> x [B, E], not normalised; masked by SpecAug if `rng` is given.
+    def embedding(self, wave: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Waveforms [B, n] at the profile's rate -> x [B, E], not normalised; masked by SpecAug if `masks` [4, B] are given."""
+        return self.projected(self.tokens(wave, masks))
 
-        Args:
-            rows: which clips of a larger batch these are, so that they get the masks they would have there.
-        """
-        return self.projected(self.tokens(wave, rng, rows))
-
-    def tokens(self, wave: Tensor, rng: np.random.Generator | None = None, rows: Rows | None = None) -> Tensor:
+    def tokens(self, wave: Tensor, masks: Tensor | None = None) -> Tensor:
         """[B, T, D]; arguments as of `embedding`."""
         spectrogram = self.front_end(wave)
-        if rng is not None and self.encoder.spectrogram:
-            masks = self.settings.specaug
-            spectrogram = spec_augment(spectrogram, masks.frequency, masks.time, rng, rows)
-        return self.encoder.tokens(spectrogram, self.layer)
+        return self.encoder.tokens(spectrogram if masks is None else masked(spectrogram, masks), self.layer)
 
     def projected(self, tokens: Tensor) -> Tensor:
         """[B, T, D] -> x [B, E]."""
@@ -106,21 +100,39 @@ class EncoderEmbedding(Pretrained):
             x: Tensor = self.project(pooled)
         return x
 
-    def random_chunk(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """[B, chunk], each clip's from its own place; drawn on the host, so the same on every device."""
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """Where chunks begin, "chunk" float64 [B] in [0, 1), if they are shorter than clips; "masks" int64 [4, B], if any."""
+        clips, specaug, drawn = batch.size, self.settings.specaug, Drawn()
+        if batch.wave.shape[1] > self.chunk:
+            drawn["chunk"] = torch.from_numpy(rng.random(clips))
+        if self.encoder.spectrogram and (specaug.frequency or specaug.time):
+            if self._spectrogram is None:
+                self._spectrogram = self.front_end(batch.wave.new_zeros(1, self.chunk)).shape[1:]
+            drawn["masks"] = draw_masks(clips, self._spectrogram, specaug.frequency, specaug.time, rng)
+        return drawn
+
+    def random_chunk(self, batch: Batch, drawn: Drawn) -> Tensor:
+        """[B, chunk], each clip's from its own place."""
         wave = batch.wave
-        last = wave.shape[1] - self.chunk  # last possible start
-        if not last:
+        if "chunk" not in drawn:
             return wave
-        draw = torch.from_numpy(rng.random(len(wave))).to(wave.device, non_blocking=True)
+        last = wave.shape[1] - self.chunk  # last possible start
         room = last if batch.valid is None else (batch.valid - self.chunk).clamp(min=0)
-        starts = (draw * (room + 1)).long()  # int64 [B]
+        starts = (drawn["chunk"] * (room + 1)).long()  # int64 [B]
         return wave.unfold(1, self.chunk, 1)[torch.arange(len(wave), device=wave.device), starts]
 
-    def training_embedding(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def training_embedding(self, batch: Batch, drawn: Drawn) -> Tensor:
         """x [B, E] of a random chunk of each clip, masked."""
-        wave = self.random_chunk(batch, rng)
-        return distributed.by_parts(lambda part: self.embedding(wave[part], rng, Rows(len(wave), part)), len(wave))
+        return self.embedded(self.random_chunk(batch, drawn), drawn)
+
+    def embedded(self, wave: Tensor, drawn: Drawn) -> Tensor:
+        """x [B, E] of waveforms, masked as was drawn, each process its part."""
+        masks = drawn.get("masks")
+
+        def embedding(part: slice) -> Tensor:
+            return self.embedding(wave[part], None if masks is None else masks[:, part])
+
+        return distributed.by_parts(embedding, len(wave))
 
     def features(self, batch: Batch) -> Tensor:
         """Embeddings of whole clips, or means over consecutive chunks, the last of which ends where the clip does: [B, E]."""
@@ -191,8 +203,8 @@ class FineTuned(EncoderEmbedding, ArcFaceClassifier):
         total = cross_entropy(self.arcface(x, slots.clamp(min=0)), slots, ignore_index=-1, reduction="sum")
         return total / (slots >= 0).sum().clamp(min=1)
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        x = self.training_embedding(batch, rng)
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        x = self.training_embedding(batch, drawn)
         return {"loss": self.class_loss(x, self.slot[batch.label])}
 
     def valid_loss(self, batch: Batch) -> Tensor:

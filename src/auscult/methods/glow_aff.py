@@ -47,7 +47,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from auscult.methods.base import Batch, Method, Network, Shape
+from auscult.methods.base import Batch, Drawn, Method, Network, Shape
 from auscult.models.glow import Glow
 from auscult.settings.training import MethodSettings
 
@@ -141,10 +141,14 @@ class GlowAff(Network):
             if len(own):
                 flow(self._normalised(own), initialise=True)
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """ "noise", float32 [C, B]: the order in which each flow takes windows."""
+        return {"noise": torch.from_numpy(rng.random((len(self.flows), batch.size), dtype=np.float32))}
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         units = torch.arange(len(self.flows), device=batch.label.device)[:, None]
         outliers = len(self.flows) > 1 and self.settings.outlier_weight > 0
-        pick = _pick(batch.label, units, rng, outliers)  # [C, T + O]
+        pick = _pick(batch.label, units, drawn["noise"], outliers)  # [C, T + O]
         windows = self._normalised(batch.mel)
         # A loop over flows: at equal speed (measured) plainer than their weights stacked in grouped convolutions.
         nll = torch.stack([flow.nll(*flow(windows[rows])) for flow, rows in zip(self.flows, pick, strict=True)])
@@ -213,14 +217,13 @@ def untrainable(settings: GlowAffSettings, counts: Mapping[str, int]) -> str:
     return f"each unit has a flow of its own, which needs {MIN_CLIPS} training clips: {', '.join(few)}" if few else ""
 
 
-def _pick(label: Tensor, units: Tensor, rng: np.random.Generator, outliers: bool) -> Tensor:
-    """Rows of the batch that each flow sees, [C, T] or [C, T + O]: at most T of its own, then others; drawn at random.
+def _pick(label: Tensor, units: Tensor, noise: Tensor, outliers: bool) -> Tensor:
+    """Rows of the batch that each flow sees, [C, T] or [C, T + O]: at most T of its own, then others, by `noise` [C, B].
 
     A flow with fewer than T of its own has others in their place, so that shapes never depend on the labels and nothing
     waits for the device.
     """
     batch, count = len(label), -(-len(label) // len(units))
-    noise = torch.from_numpy(rng.random((len(units), batch), dtype=np.float32)).to(label.device, non_blocking=True)
     order = (noise + (label != units)).argsort(1)  # own units first
     others = min(count, batch - count) if outliers else 0
     return torch.cat([order[:, :count], order[:, batch - others :]], 1)

@@ -59,7 +59,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from auscult.losses.dlcl import DualLevelContrast
-from auscult.methods.base import Batch, Method, Network, Phase, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Phase, Shape, two_classes
 from auscult.methods.finetuned import FineTuned, FineTuneSettings, encoder_size
 from auscult.models.group_adapter import add_group_adapters
 from auscult.models.lora import add_lora, lora_parameters, merge_lora
@@ -193,9 +193,9 @@ class Han(FineTuned):
             return slots
         return torch.where(slots >= 0, slots, self._clusters[batch.clip.clamp(max=len(self._clusters) - 1)])
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         """Eq. (10): L_AAM + lambda L_DLCL."""
-        x = self.training_embedding(batch, rng)
+        x = self.training_embedding(batch, drawn)
         aam = self.class_loss(x, self.slots(batch))
         if self.contrast is None:
             return {"loss": aam}

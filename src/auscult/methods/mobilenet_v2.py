@@ -34,14 +34,13 @@ import math
 import sys
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
-from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
 from auscult.methods.classifier import ClassifierSettings
 from auscult.methods.windows import mean_over_windows
 from auscult.models.mobilenet_v2 import MobileNetV2
@@ -103,7 +102,7 @@ class SelfSupervisedMobileNetV2(Network):
         with torch.autocast(features.device.type, enabled=False):
             return self.classifier(features.float())
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         return {"loss": cross_entropy(self.logits(distributed.sharded(self.features, batch.mel)), batch.label)}
 
     def valid_loss(self, batch: Batch) -> Tensor:

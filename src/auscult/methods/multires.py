@@ -33,7 +33,7 @@ fidelity:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ from auscult.losses.adaproj import AdaProj
 from auscult.losses.featex import FeatExLoss
 from auscult.losses.scac import SubClusterAdaCos
 from auscult.losses.subspace import SubSpaceLoss
-from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
+from auscult.methods.classifier import draw_mixing_by_clip, mix_by_clip
 from auscult.models.multires import MultiResNet
 from auscult.models.perceptron import perceptron
 from auscult.models.standardise import Standardise
@@ -78,30 +79,6 @@ class MultiresSettings(MethodSettings):
     weight_decay: float = 0.01
     schedule: Literal["constant", "cosine"] = "constant"
     loss: LossSettings = LossSettings()
-
-
-class Draws(NamedTuple):
-    """What is random in a step.
-
-    Attributes:
-        share: float32 [B], of a clip in its mixture; 1 = left alone.
-        partner: int64 [B], whose the rest is.
-        exchange: bool [B], which clips take parts of others.
-        partners: int64 [M - 1, B], whose, for the second to last part.
-    """
-
-    share: Tensor
-    partner: Tensor
-    exchange: Tensor
-    partners: Tensor
-
-
-def draws(size: int, parts: int, mix: float, exchange: float, rng: np.random.Generator) -> Draws:
-    """Draw for a batch of `size` clips of `parts` parts; on the host, so that it is the same on every device."""
-    share = np.where(rng.random(size) < mix, rng.random(size), 1.0).astype(np.float32)
-    partner, exchanged = rng.permutation(size), rng.random(size) < exchange
-    partners = rng.permuted(np.tile(np.arange(size), (parts - 1, 1)), axis=1)
-    return Draws(*(torch.from_numpy(part) for part in (share, partner, exchanged, partners)))
 
 
 def build_loss(settings: LossSettings, parts: int, width: int, classes: int) -> nn.Module:
@@ -146,15 +123,21 @@ class MultiRes(Network):
         """Of what is `heard`: [B, M * width], the parts one behind the other."""
         return torch.cat([branch(x) for branch in self.branches] if self.settings.frontend else self.net(x), 1)
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        drawn = draws(len(batch.label), self.parts, self.settings.mix, self.settings.loss.exchange, rng)
-        share, partner, *exchange = (part.to(batch.label.device, non_blocking=True) for part in drawn)
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """Mixup; for FeatEx "exchange", bool [B], which clips take parts of others, and "partners", int64 [M - 1, B], whose."""
+        drawn = draw_mixing_by_clip(batch.size, self.settings.mix, rng)
+        if isinstance(self.angular, FeatExLoss):
+            drawn["exchange"] = torch.from_numpy(rng.random(batch.size) < self.settings.loss.exchange)
+            order = np.tile(np.arange(batch.size), (self.parts - 1, 1))
+            drawn["partners"] = torch.from_numpy(rng.permuted(order, axis=1))
+        return drawn
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         # Not by one_hot, which looks at the largest label.
-        targets = (batch.label[:, None] == torch.arange(self.classes, device=share.device)).float()
-        x, rest = self.heard(batch), 1 - share[:, None]
-        x, targets = x.lerp(x[partner], rest), targets.lerp(targets[partner], rest)
-        more = exchange if isinstance(self.angular, FeatExLoss) else []
-        return {"loss": self.angular(self.embedding(x), targets, *more)}
+        targets = (batch.label[:, None] == torch.arange(self.classes, device=batch.label.device)).float()
+        embedding = self.embedding(mix_by_clip(self.heard(batch), drawn))
+        exchange = [drawn[name] for name in ("exchange", "partners") if name in drawn]
+        return {"loss": self.angular(embedding, mix_by_clip(targets, drawn), *exchange)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         each: Tensor = self.angular.each(self.embed(batch)[0], one_hot(batch.label, self.classes).float())  # type: ignore[operator]

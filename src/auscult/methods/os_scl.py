@@ -68,8 +68,8 @@ from torch import Tensor
 
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
 from auscult.losses.supcon import noise_supcon
-from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, mix
+from auscult.methods.base import Batch, Drawn, Method, Shape, two_classes
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, draw_mixing, mix
 from auscult.models.fph import FeaturePerturbationHead
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.perceptron import perceptron
@@ -150,11 +150,14 @@ class OsScl(ArcFaceClassifier):
         x_tfst = torch.stack(channels, dim=1)  # Eq. (3): [B, channels, mels, frames]
         return self.fph(self.mfn(x_tfst))  # II-A
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        return draw_mixing(batch.size, self.settings.mixup, rng)
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         mixup, supcon, y_a = self.settings.mixup, self.settings.supcon, batch.label
-        mixed, y_b, lam = mix(self.scaled(batch), mixup, rng)  # II-A
+        mixed, y_b, shares = mix(self.scaled(batch), drawn)  # II-A
         z = distributed.sharded(self.features, mixed)
-        namix = mixed_cross_entropy(self.arcface, z, y_a, y_b, lam, mixup.mode)  # Eq. (2)
+        namix = mixed_cross_entropy(self.arcface, z, y_a, y_b, shares, mixup.mode)  # Eq. (2)
         if not supcon.weight:
             return {"loss": namix}
         contrast = noise_supcon(z, y_a, supcon.temperature, supcon.base_temperature, supcon.reduction)  # Eq. (1)

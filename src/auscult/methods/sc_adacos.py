@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
-from auscult.methods.base import Batch, Method, Network, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
 from auscult.methods.classifier import ClassifierSettings
 from auscult.models.adacos_resnet import AdaCosResNet, kernels
 from auscult.models.gaussians import ClassMixtures
@@ -137,12 +137,15 @@ class ScAdacos(Network):
         """z-scored log-mel [B, 1, mels, frames]."""
         return ((batch.mel - self.mel_mean[:, None]) / self.mel_deviation[:, None]).unsqueeze(1)
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        image, label = self.image(batch), batch.label
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """ "lam", float32 [B]."""
+        return {"lam": torch.from_numpy(rng.random(batch.size, np.float32))}
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        image, label, lam = self.image(batch), batch.label, drawn["lam"]
         # Not by one_hot, which looks at the largest label.
         shares = (label[:, None] == torch.arange(self.classes, device=label.device)).to(image.dtype)
         # Always mixed, each clip by a lambda of its own with the clip at the same place of the reversed batch.
-        lam = torch.from_numpy(rng.random(len(label), np.float32)).to(image.device, non_blocking=True)
         image = image.lerp(image.flip(0), 1 - lam.view(-1, 1, 1, 1))
         shares = shares.lerp(shares.flip(0), 1 - lam.view(-1, 1))
         weight = self.class_weight[label]  # of the clip's own class, not of its partner's

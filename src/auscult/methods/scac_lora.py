@@ -48,14 +48,13 @@ from torch import Tensor, nn
 
 from auscult.losses.adacos import class_log_probabilities, cosines, mixed_cross_entropy
 from auscult.losses.scac import SubClusterAdaCos
-from auscult.methods.base import Batch, Method, Shape, two_classes
+from auscult.methods.base import Batch, Drawn, Method, Shape, two_classes
+from auscult.methods.classifier import draw_mixing_by_clip, mix_by_clip
 from auscult.methods.finetuned import EmbeddingSettings, EncoderEmbedding, encoder_size
 from auscult.models.lora import add_lora, merge_lora
 from auscult.models.pooling import AttentiveStatistics
-from auscult.models.specaug import Rows
 from auscult.settings.section import Positive
 from auscult.settings.sections import LoraSettings, SpecAugSettings
-from auscult.training import distributed
 
 
 class ScacLoraSettings(EmbeddingSettings):
@@ -119,18 +118,15 @@ class ScacLora(EncoderEmbedding):
     def merge(self) -> None:
         merge_lora(self.encoder)
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        """Mixup, and what the embedding of any encoder leaves to chance."""
+        return draw_mixing_by_clip(batch.size, self.settings.mix, rng) | super().draw(batch, rng)
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         """Cross-entropy of mixed clips, the probability of a class being the sum of its centres'."""
-        kept, partner = (
-            torch.from_numpy(drawn).to(batch.wave.device, non_blocking=True)
-            for drawn in drawn_mixing(len(batch.label), self.settings.mix, rng)
-        )
-        wave, targets = self.random_chunk(batch, rng), self.one_hot(batch.label)
-        wave = wave[partner].lerp(wave, kept)
-        targets = targets[partner].lerp(targets, kept)
-        clips = len(wave)
-        x = distributed.by_parts(lambda part: self.embedding(wave[part], rng, Rows(clips, part)), clips)
-        return {"loss": self.head(x, targets)}
+        wave = mix_by_clip(self.random_chunk(batch, drawn), drawn)
+        targets = mix_by_clip(self.one_hot(batch.label), drawn)
+        return {"loss": self.head(self.embedded(wave, drawn), targets)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
         logits = self.head.scale * cosines(self.features(batch), self.head.weight.flatten(0, 1))
@@ -143,16 +139,6 @@ class ScacLora(EncoderEmbedding):
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """x [B, E], or rows [B, F * D]; no score of its own."""
         return self.vectors(batch)[0], {}
-
-
-def drawn_mixing(clips: int, probability: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Which share of itself each clip keeps, float32 [clips, 1], and with whom it is mixed, int64 [clips].
-
-    >>> drawn_mixing(2, 0.0, np.random.default_rng(0))[0].tolist()
-    [[1.0], [1.0]]
-    """
-    kept = np.where(rng.random(clips) < probability, rng.random(clips), 1.0).astype(np.float32)
-    return kept[:, None], rng.permutation(clips)
 
 
 METHOD = Method(

@@ -45,8 +45,8 @@ import torch
 from torch import Tensor
 
 from auscult.losses.noisy_arcmix import mixed_cross_entropy
-from auscult.methods.base import Batch, Method, Shape, two_classes
-from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, mix
+from auscult.methods.base import Batch, Drawn, Method, Shape, two_classes
+from auscult.methods.classifier import ArcFaceClassifier, ClassifierSettings, arcface_head, draw_mixing, mix
 from auscult.models.mobilefacenet import MobileFaceNet
 from auscult.models.temporal_attention import temporal_attention
 from auscult.models.tgram import Tgram
@@ -85,10 +85,13 @@ class Tastgram(ArcFaceClassifier):
         tgram = self.tgram(batch.wave.unsqueeze(1))
         return self.mfn(torch.stack([tgram, batch.mel, temporal_attention(batch.mel)], dim=1))
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        mixed, y_b, lam = mix(batch, self.mixup, rng)
+    def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
+        return draw_mixing(batch.size, self.mixup, rng)
+
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        mixed, y_b, shares = mix(batch, drawn)
         x = distributed.sharded(self.features, mixed)  # with the attention of the mixed log-mel
-        return {"loss": mixed_cross_entropy(self.arcface, x, batch.label, y_b, lam, self.mixup.mode)}
+        return {"loss": mixed_cross_entropy(self.arcface, x, batch.label, y_b, shares, self.mixup.mode)}
 
 
 METHOD = Method(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from auscult.methods.base import Batch, Network
+from auscult.methods.base import Batch, Drawn, Network
 
 
 def windows(mel: Tensor, width: int, hop: int = 1) -> Tensor:
@@ -66,7 +65,7 @@ class WindowErrors(Network):
         """Latent vector [n, D] and error [n] of windows [n, mels, width], each by itself."""
         raise NotImplementedError
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         return {"loss": self.evaluate(batch.mel)[1].mean()}
 
     def valid_loss(self, batch: Batch) -> Tensor:

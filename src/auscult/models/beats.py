@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from auscult.features.constants import constant
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class RelativeBias(nn.Module):
         return by_offset.unfold(1, tokens, 1).flip(1)  # the row of query q begins at offset -q
 
 
-@lru_cache(maxsize=32)
+@constant
 def bucket_of_offset(tokens: int, buckets: int, max_distance: int, device: torch.device) -> Tensor:
     """Row of the bias table for the offsets key - query = 1 - tokens, ..., tokens - 1: int64 [2 tokens - 1].
 

@@ -1,9 +1,9 @@
 """Batch norm and PReLU whose CPU training steps are fast and exact for images in channels-last order.
 
-Both are PyTorch's modules: same parameters, same outputs. On other devices and outside training PyTorch's own code
-runs. On CPUs two of its kernels had to be avoided: the PReLU gradient, not vectorised, took a third of MobileFaceNet's
-training step; and channels-last batch norm adds up each channel in one float32 sum, whose variance is off by 1e-3 once
-a batch holds two million values per channel.
+Both are PyTorch's modules: same parameters, same outputs. On other devices, outside training and where a compiler makes one
+kernel of both, PyTorch's own code runs. On CPUs two of its kernels had to be avoided: the PReLU gradient, not vectorised,
+took a third of MobileFaceNet's training step; and channels-last batch norm adds up each channel in one float32 sum, whose
+variance is off by 1e-3 once a batch holds two million values per channel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, height, width] -> the same shape."""
-        if not (self.training and x.device.type == "cpu" and x.dtype == self.weight.dtype):
+        own = self.training and x.device.type == "cpu" and x.dtype == self.weight.dtype
+        if not own or torch.compiler.is_compiling():
             return super().forward(x)
         values = x.numel() // x.shape[1]  # per channel
         if values < 2:
@@ -79,7 +80,7 @@ class PReLU(nn.PReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, ...] -> the same shape."""
-        if x.device.type == "cpu" and torch.is_grad_enabled():
+        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _PReLU.apply(x, self.weight)
         return super().forward(x)
 

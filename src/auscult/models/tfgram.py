@@ -42,8 +42,8 @@ class TFgram(nn.Module):
         x = wave.unsqueeze(2).clone(memory_format=torch.channels_last)  # [B, 1, 1, 160000]
         x = functional.relu_(self.bn0(self.conv0(x)))  # [B, 64, 1, 32000]
         x = functional.relu_(functional.max_pool2d(self.block1(x), (1, 4)))  # [B, 64, 1, 8000]
-        x = functional.relu_(adaptive_max_pool(self.block2(x), 2 * self.frames))  # [B, 128, 1, 626]
-        x = functional.relu_(adaptive_max_pool(self.block3(x), self.frames))  # [B, 128, 1, 313]
+        x = functional.relu(adaptive_max_pool(self.block2(x), 2 * self.frames))  # [B, 128, 1, 626]
+        x = functional.relu(adaptive_max_pool(self.block3(x), self.frames))  # [B, 128, 1, 313]
         return x.squeeze(2)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auscult.data.resident import to_device
 from auscult.data.store import ClipStore, Raw
 from auscult.features import frontend as front_end
 from auscult.methods.base import Batch, Method
@@ -152,7 +153,7 @@ class Loader:
         return self.store.gather(kinds, torch.from_numpy(self.rows[clips]), start, width, pin)
 
     def _sent(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.store.device, non_blocking=True)
+        return to_device(torch.from_numpy(values), self.store.device)
 
 
 def heard(store: ClipStore, rows: np.ndarray, settings: MethodSettings) -> np.ndarray:

@@ -75,7 +75,7 @@ def sharded(function: Callable[[Rows], Tensor], batch: Rows) -> Tensor:
     """
     if size() == 1:
         return function(batch)
-    return by_parts(lambda rows: function(_rows(batch, rows)), _length(batch))
+    return by_parts(lambda rows: function(_rows(batch, rows)), len(batch) if isinstance(batch, Tensor) else batch.size)
 
 
 def by_parts(function: Callable[[slice], Tensor], count: int) -> Tensor:
@@ -97,13 +97,6 @@ def _rows(batch: Rows, rows: slice) -> Rows:
         return batch[rows]
     parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
-
-
-def _length(batch: Batch | Tensor) -> int:
-    """Rows of a batch."""
-    if isinstance(batch, Tensor):
-        return len(batch)
-    return next(len(part) for part in (batch.label, batch.mel, batch.wave) if part is not None)
 
 
 class _Gather(torch.autograd.Function):

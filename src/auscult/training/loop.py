@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from auscult.data.resident import to_device
 from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Phase, Shape
@@ -261,8 +262,10 @@ def _one_epoch(job: Job, state: TrainingState, loss: Loss, epoch: int, bar: tqdm
         update = plan.updates(epoch, step)
         if step % settings.accumulate == 0:
             state.optimizer.zero_grad(set_to_none=True)
+        drawn = state.live.draw(batch, np.random.default_rng(seed_of(job.seed, job.name, 2, epoch, step)))
+        drawn = {name: to_device(tensor, job.device) for name, tensor in drawn.items()}
         with torch.autocast(job.device.type, torch.bfloat16, enabled=job.train.precision == "bfloat16"):
-            losses = loss(batch, np.random.default_rng(seed_of(job.seed, job.name, 2, epoch, step)), update)
+            losses = loss(batch, drawn, update)
         divisor = plan.batches_per_update(epoch, step)
         (losses["loss"] / divisor if divisor != 1 else losses["loss"]).backward()
         if update:

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from auscult.methods.base import Batch, Network
+from auscult.methods.base import Batch, Drawn, Network
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 
-Loss = Callable[[Batch, np.random.Generator, bool], dict[str, Tensor]]
-"""`loss(batch, rng, update)`; `update`: whether the weights are updated after it."""
+Loss = Callable[[Batch, Drawn, bool], dict[str, Tensor]]
+"""`loss(batch, drawn, update)`; `update`: whether the weights are updated after it."""
 
 
 def training_loss(network: Network, settings: MethodSettings, train: Train) -> Loss:
@@ -26,7 +25,7 @@ def training_loss(network: Network, settings: MethodSettings, train: Train) -> L
         return replicated_loss(network, partly=hasattr(settings, "encoder"))
     if train.compile != "none":
         return compiled_loss(network, train.compile, accumulates=settings.accumulate > 1)
-    return lambda batch, rng, update: network.loss(batch, rng)
+    return lambda batch, drawn, update: network.loss(batch, drawn)
 
 
 def compiled_loss(
@@ -34,8 +33,8 @@ def compiled_loss(
 ) -> Loss:
     """`network.loss`, compiled for batches of one size, and once more for a last one of another size.
 
-    What is drawn from NumPy stays outside: the compiler splits the step there. Sums are formed in another order, so
-    results are not those of the plain step to the last bit.
+    One graph, for everything random comes in as tensors. Sums are formed in another order, so results are not those of the
+    plain step to the last bit.
 
     Args:
         how: "graphs" replays the kernels of a step as CUDA graphs; on a CPU it is the same as "compile".
@@ -44,15 +43,14 @@ def compiled_loss(
     """
     torch._dynamo.reset()  # what was compiled for the network of another machine type
     graphs = how == "graphs" and not accumulates and torch.cuda.is_available()
-    # Numbers drawn in each step (lambda of mixup) become inputs, at the second step; sizes stay numbers, see below.
-    compiled = torch.compile(network.loss, backend=backend, mode="reduce-overhead" if graphs else None)
+    # Sizes stay numbers: a last, smaller batch gets code of its own instead of code for any size.
+    mode = "reduce-overhead" if graphs else None
+    compiled = torch.compile(network.loss, backend=backend, mode=mode, dynamic=False)
 
-    def loss(batch: Batch, rng: np.random.Generator, update: bool = True) -> dict[str, Tensor]:
+    def loss(batch: Batch, drawn: Drawn, update: bool = True) -> dict[str, Tensor]:
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        for tensor in (part for part in vars(batch).values() if part is not None):
-            torch._dynamo.mark_static(tensor)
-        parts: dict[str, Tensor] = compiled(batch, rng)
+        parts: dict[str, Tensor] = compiled(batch, drawn)
         return parts
 
     return loss
@@ -68,9 +66,9 @@ def replicated_loss(network: Network, partly: bool) -> Loss:
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     replica = DistributedDataParallel(_LossOf(network), broadcast_buffers=False, find_unused_parameters=partly)
 
-    def loss(batch: Batch, rng: np.random.Generator, update: bool) -> dict[str, Tensor]:
+    def loss(batch: Batch, drawn: Drawn, update: bool) -> dict[str, Tensor]:
         with nullcontext() if update else replica.no_sync():
-            parts: dict[str, Tensor] = replica(batch, rng)
+            parts: dict[str, Tensor] = replica(batch, drawn)
         return parts
 
     return loss
@@ -83,5 +81,5 @@ class _LossOf(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        return self.network.loss(batch, rng)
+    def forward(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        return self.network.loss(batch, drawn)
