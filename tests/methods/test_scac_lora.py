@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from auscult.data.store import ClipStore
 from auscult.methods import load_method
 from auscult.methods.base import Batch, Shape
+from auscult.methods.classifier import draw_mixing_by_clip
 from auscult.methods.scac_lora import ScacLora, ScacLoraSettings
 from auscult.models.lora import LoraLinear
 from auscult.settings.sections import EncoderSettings
