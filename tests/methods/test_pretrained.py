@@ -417,5 +417,5 @@ def test_weeks_of_training_are_left_to_a_gpu(shift: tuple[Profile, Path], tmp_pa
     assert modelfolder.load(trained(tiny, shift, tmp_path / "b")).networks
     asked = TRAIN.model_copy(update={"long_on_cpu": True})
     method = load_method("han")
-    assert not auscult.training.arm._too_long(method, long, asked, torch.device("cpu"))
+    assert not auscult.training.arm._too_long(method, long, asked, torch.device("cpu"), 100)
     assert not auscult.training.arm._too_long(method, long, TRAIN, torch.device("cuda"))
