@@ -40,7 +40,9 @@ def arms(tmp_path: Path) -> dict[str, ArmFiles]:
 
 
 def table(dev: dict[str, float], test: dict[str, float]) -> pd.DataFrame:
-    rows = [("ae", backend, name, value) for name, of in (("dev", dev), ("eval", test)) for backend, value in of.items()]
+    rows = [
+        ("ae", backend, name, value) for name, of in (("dev", dev), ("eval", test)) for backend, value in of.items()
+    ]
     return pd.DataFrame(rows, columns=["arm", "backend", "set", "value"]).assign(convention="per_unit")
 
 

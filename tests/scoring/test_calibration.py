@@ -75,7 +75,9 @@ def by_hand(parts: Clouds, unit: tuple[str, str], how: str, assign: str, m: floa
             one = place_by_hand(own.tolist(), a)
             every = place_by_hand(loo.tolist(), a)
             quantile = (len(own) * one + m * every) / (len(own) + m)
-            values.append({"quantile": quantile, "ratio": a / np.median(own), "zscore": (a - own.mean()) / own.std()}[how])
+            values.append(
+                {"quantile": quantile, "ratio": a / np.median(own), "zscore": (a - own.mean()) / own.std()}[how]
+            )
         found.append(float(weight @ values))
     return found
 
@@ -153,7 +155,9 @@ def test_without_the_machine_the_smallest_over_all_banks_counts() -> None:
         expected.append(scores("knn_cosine", parts._replace(test_meta=meta)))
         scaled.append(standardised(expected[-1], meta, loo, parts.train_meta))
     np.testing.assert_allclose(found["raw"], np.min(expected, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found["all"], found["raw"], atol=1e-6)  # k = 1: the union's nearest is the nearest of all
+    np.testing.assert_allclose(
+        found["all"], found["raw"], atol=1e-6
+    )  # k = 1: the union's nearest is the nearest of all
     np.testing.assert_allclose(found["blind"], np.min(scaled, axis=0), rtol=1e-6)
     assert (found["raw"] <= found["near"] + 1e-7).all()
     assert not np.allclose(found["raw"], found["near"])

@@ -44,7 +44,9 @@ def test_sizes_and_densities_by_hand(count: int, metric: str, block: int, monkey
     expected = [density_by_hand(bank, place, count, metric) for place in range(len(bank))]
     np.testing.assert_array_equal(size, [one for _, one in expected])
     np.testing.assert_allclose(mean, [one for one, _ in expected], rtol=1e-6)
-    if count == 64 and metric == "euclidean":  # 11 others in the clip's own cluster; the jump behind them lowers s_10 too
+    if (
+        count == 64 and metric == "euclidean"
+    ):  # 11 others in the clip's own cluster; the jump behind them lowers s_10 too
         assert set(size) <= {2, 10}
 
 

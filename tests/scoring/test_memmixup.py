@@ -13,7 +13,9 @@ from support.scores import scores
 
 @pytest.mark.parametrize("block", [2**21, 5])
 @pytest.mark.parametrize("neighbours", [None, 3])
-@pytest.mark.parametrize(("metric", "k", "domains"), [("euclidean", 1, True), ("cosine", 3, True), ("euclidean", 4, False)])
+@pytest.mark.parametrize(
+    ("metric", "k", "domains"), [("euclidean", 1, True), ("cosine", 3, True), ("euclidean", 4, False)]
+)
 def test_every_mixture_by_hand(
     metric: str, k: int, domains: bool, neighbours: int | None, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

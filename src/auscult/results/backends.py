@@ -107,7 +107,9 @@ def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: Backe
         kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")
         table.to_csv(part / "table.csv", index=False, float_format="%.4f", lineterminator="\n")
         if report.choices:
-            pd.DataFrame(report.choices).to_csv(part / "choice.csv", index=False, float_format="%.4f", lineterminator="\n")
+            pd.DataFrame(report.choices).to_csv(
+                part / "choice.csv", index=False, float_format="%.4f", lineterminator="\n"
+            )
         (part / "table.md").write_text(markdown(document), encoding="utf-8")
         (part / "table.tex").write_text(latex(document), encoding="utf-8")
         plot_heatmap(table, part / "heatmap.png", list(report.arms), list(report.backends), report.remarks)

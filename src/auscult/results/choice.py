@@ -57,7 +57,9 @@ def choices(arms: Mapping[str, ArmFiles], table: pd.DataFrame, sweep: BackendSwe
             continue
         digest = hashlib.sha256((folder / "choice.json").read_bytes()).hexdigest()
         criteria = pd.read_csv(folder / "criteria.csv").query("arm == @arm")
-        values = {str(name): of.set_index("backend")["value"] for name, of in numbers[numbers["arm"] == arm].groupby("set")}
+        values = {
+            str(name): of.set_index("backend")["value"] for name, of in numbers[numbers["arm"] == arm].groupby("set")
+        }
         for name, of in criteria.groupby("set", sort=False):
             here = values.get(str(name), pd.Series(dtype=float)).dropna()
             out = vetoed(values["dev"], sweep.choice.veto) if name != "dev" and "dev" in values else []
@@ -67,7 +69,9 @@ def choices(arms: Mapping[str, ArmFiles], table: pd.DataFrame, sweep: BackendSwe
             best = str(here.idxmax()) if len(here) else ""
             number = float(here.get(pick, np.nan))
             found.append(
-                Choice(arm, str(name), pick, balance, " ".join(out), number, best, float(here.get(best, np.nan)), digest)
+                Choice(
+                    arm, str(name), pick, balance, " ".join(out), number, best, float(here.get(best, np.nan)), digest
+                )
             )
     return found
 
@@ -84,7 +88,15 @@ def vetoed(dev: pd.Series, share: float) -> list[str]:
 
 def choice_table(rows: Sequence[Choice]) -> Table:
     """As a block of the table of all back-ends."""
-    heads = ["arm", "set", "chosen without labels", "balance", "left out by dev score", "its number", "highest, by labels"]
+    heads = [
+        "arm",
+        "set",
+        "chosen without labels",
+        "balance",
+        "left out by dev score",
+        "its number",
+        "highest, by labels",
+    ]
     found = []
     for row in rows:
         number = "" if np.isnan(row.value) else f"{row.value:.2f}"

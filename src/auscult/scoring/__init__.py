@@ -20,7 +20,11 @@ BACKENDS = [
     "knn", "transductive", "ldn", "smote", "memmixup", "kmeans", "mahalanobis", "lof", "gmm", "graph", "beam", "varmin",
 ]  # fmt: skip
 
-ENTRIES = {"fusion": ("NativeSettings", "FusionSettings"), "calibration": ("CalibratedSettings",), "blind": ("BlindSettings",)}
+ENTRIES = {
+    "fusion": ("NativeSettings", "FusionSettings"),
+    "calibration": ("CalibratedSettings",),
+    "blind": ("BlindSettings",),
+}
 """File -> settings of the entries of a sweep that are no back-ends: most are made of others."""
 
 

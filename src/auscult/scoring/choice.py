@@ -103,10 +103,16 @@ def register(
     out.mkdir()
     columns = ["arm", *KEYS, "backend", "seed"]
     written = {"criteria.csv": criteria[[*columns, "balance"]]}
-    written["scores.csv"] = pd.concat(scores)[[*columns, "clip_id", "score"]] if scores else pd.DataFrame(columns=columns)
+    written["scores.csv"] = (
+        pd.concat(scores)[[*columns, "clip_id", "score"]] if scores else pd.DataFrame(columns=columns)
+    )
     digests = {}
     for name, table in written.items():
         table.to_csv(out / name, index=False, lineterminator="\n")
         digests[name] = hashlib.sha256((out / name).read_bytes()).hexdigest()
-    says = {"criterion": "cross-validated domain balance", **sweep.choice.model_dump(exclude={"veto"}), "sha256": digests}
+    says = {
+        "criterion": "cross-validated domain balance",
+        **sweep.choice.model_dump(exclude={"veto"}),
+        "sha256": digests,
+    }
     (out / "choice.json").write_text(json.dumps({**says, "chosen": choice}, indent=1) + "\n")

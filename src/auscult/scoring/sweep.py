@@ -72,7 +72,9 @@ def entries(
     wanted = {member for name in chosen for member in members(sweep.sweep[name])}
     wanted |= {one.backend for one in sweep.ensembles.values()} if names is None else set()
     found, left_out = Entries({}, {}, {}), {}
-    plain = {name: one.filled(score.scope, banks, of.rows) for name, one in sweep.sweep.items() if one.kind in backends()}
+    plain = {
+        name: one.filled(score.scope, banks, of.rows) for name, one in sweep.sweep.items() if one.kind in backends()
+    }
     for name, settings in plain.items():
         if name not in chosen:
             continue
