@@ -112,7 +112,9 @@ def backends() -> None:
     parser.add_argument("--no-record", action="store_true", help="do not write metrics/benchmarks.csv")
     chosen = parser.parse_args()
     sweep = validated(BackendSweep, yaml.safe_load((ROOT / "params.yaml").read_text())["backends"], "backends")
-    names = [name for name, entry in sweep.sweep.items() if entry.kind in kinds() and name in (chosen.only or sweep.sweep)]
+    names = [
+        name for name, entry in sweep.sweep.items() if entry.kind in kinds() and name in (chosen.only or sweep.sweep)
+    ]
     wanted = {member for entry in sweep.sweep.values() for member in members(entry)}
     sizes, found, first = (chosen.clips, chosen.queries, chosen.units, chosen.rows), [], 0.0
     size = f"{chosen.clips} + {chosen.queries} clips" + (f" of {chosen.rows} rows" if chosen.rows > 1 else "")

@@ -35,8 +35,8 @@ def test_every_recipe_has_one_arm_that_exists_where_its_command_runs_it() -> Non
         name = re.match(r"`(\w+)`", arm)
         assert name, arm
         found = PARAMS.arm(name[1])  # refuses one that there is not
-        study = f"studies/{found.study}/" if found.study else ""
-        assert command == f"`dvc repro {study}dvc.yaml`" if study else command == "`dvc repro`", name[1]
+        runs = f"dvc repro studies/{found.study}/dvc.yaml" if found.study else "dvc repro"
+        assert command == f"`{runs}`", name[1]
 
 
 def test_the_counts_are_those_of_the_lists() -> None:

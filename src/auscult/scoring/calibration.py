@@ -15,7 +15,8 @@ m = 0: each domain by itself; the larger m, the nearer to the order of the plain
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -43,7 +44,8 @@ class CalibratedSettings(BackendSettings):
     """Weight of the map of all domains together, in clips; of `quantile` alone."""
 
 
-class Side(NamedTuple):
+@dataclass(frozen=True)
+class Side:
     """Training or test clips: embeddings [clips, D], their table, and their scores [clips] (training clips: left out)."""
 
     embeddings: np.ndarray
