@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import queue
 import re
 import threading
@@ -164,7 +165,8 @@ class Tasks:
             task = self._waiting.pop() if self._waiting else next(source, None)
             if task is None:
                 return
-            future = self._client.submit(self._function, task, pure=False)
+            # As bytes: Dask would look into every name in it for results of other tasks.
+            future = self._client.submit(_unpacked, self._function, pickle.dumps(task), pure=False)
             self._running[future] = task
             ending.add(future)
 
@@ -184,6 +186,10 @@ class Tasks:
             what = f"the scheduler or a worker lacks what this machine has ({_first_line(error.__cause__ or error)})"
             raise AuscultError(what, fix="install the same auscult, with its extra `cluster`, on scheduler and workers")
         raise error
+
+
+def _unpacked(function: Callable[..., Any], task: bytes) -> Any:
+    return function(pickle.loads(task))
 
 
 def still_wanted() -> bool:
