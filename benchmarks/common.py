@@ -35,7 +35,7 @@ from auscult.settings.rules import MetricRules
 from auscult.settings.schema import Data
 from auscult.settings.training import MethodSettings, Train
 from auscult.training.classes import class_list, labels_of, unattributed
-from auscult.training.device import keep_freed_memory
+from auscult.training.device import prepare
 from auscult.training.loop import TrainingSet
 from auscult.training.resume import ResumeFolder
 from auscult.training.state import WeightEMA
@@ -252,9 +252,8 @@ def train(
     """
     method, name, rows, labels, _, shape = task(store, settings)
     marks = marks or Marks()
-    if store.device.type == "cpu":
-        keep_freed_memory()
     section = Train(**{"threads": torch.get_num_threads(), **knobs, "checkpoint_seconds": 0.0})
+    prepare(store.device, section)  # as a stage does: TF32 or not, cuDNN's search, freed memory
     phase = method.trainings(settings)[-1]
     with quiet():
         data = TrainingSet(store, rows, labels, shape)

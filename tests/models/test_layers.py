@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auscult.models.layers import BatchNorm, PReLU
+from auscult.models.layers import BatchNorm, PReLU, framed_product
 
 SHAPES = [(4, 6, 8, 10), (3, 5, 7, 1), (2, 4, 1, 64), (6, 3, 1, 1)]
 FORMATS = [torch.channels_last, torch.contiguous_format]
@@ -81,3 +81,21 @@ def test_mixed_precision_trains() -> None:
     out.float().square().sum().backward()
     assert all(parameter.grad.dtype == torch.float32 for parameter in network.parameters())
     torch.testing.assert_close(out.float(), network(x), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(("filters", "taps", "stride", "padding"), [(8, 1024, 512, 512), (6, 11, 5, 5)])
+def test_frames_times_a_matrix_are_the_strided_convolution(filters: int, taps: int, stride: int, padding: int) -> None:
+    """Values and both gradients, against a loop over frames in float64."""
+    generator = torch.Generator().manual_seed(0)
+    wave = torch.randn(3, 4003, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(filters, taps, generator=generator, dtype=torch.float64, requires_grad=True)
+    found = framed_product(wave, weight, stride, padding)
+    padded = torch.nn.functional.pad(wave, (padding, padding))
+    starts = range(0, padded.shape[1] - taps + 1, stride)
+    expected = torch.stack([(padded[:, None, at : at + taps] * weight).sum(2) for at in starts], 1)
+    torch.testing.assert_close(found, expected)
+    down = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    for a, b in zip(*(torch.autograd.grad(y, (wave, weight), down) for y in (found, expected)), strict=True):
+        torch.testing.assert_close(a, b)
+    convolved = torch.nn.functional.conv1d(wave[:, None], weight[:, None], None, stride, padding)
+    torch.testing.assert_close(found.mT, convolved)

@@ -130,8 +130,11 @@ class PositionConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D], to be added to the input."""
-        weight = self.direction * (self.gain / _norm(self.direction))
-        y = functional.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups)
+        # Also under autocast in the precision of the weights: a GPU's grouped convolution in bfloat16 is several times slower.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.direction.dtype)
+            weight = self.direction * (self.gain / _norm(self.direction))
+            y = functional.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups)
         return functional.gelu(y[..., : x.shape[1]]).transpose(1, 2)  # an even kernel gives one output too many
 
 

@@ -104,3 +104,15 @@ class _PReLU(torch.autograd.Function):
             out.addcmul_(left, slopes)
             grad_slope += left.mul_(clip).sum([0, *range(2, x.dim())])
         return grad_x, grad_slope
+
+
+def framed_product(wave: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """A strided convolution of one channel, as frames times a matrix: [B, samples], [filters, taps] -> [B, frames, filters].
+
+    For GPUs, whose weight gradient of such a convolution takes longer than all else of a layer like it.
+
+    >>> framed_product(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 10.0]]), stride=2, padding=1)[0, :, 0]
+    tensor([10., 32.])
+    """
+    frames = functional.pad(wave, (padding, padding)).unfold(1, weight.shape[1], stride)
+    return functional.linear(frames, weight)

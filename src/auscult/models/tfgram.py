@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.models.layers import BatchNorm
+from auscult.models.layers import BatchNorm, framed_product
 
 
 class TFgram(nn.Module):
@@ -39,8 +39,12 @@ class TFgram(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, 1, samples] -> [B, 128, frames]."""
-        x = wave.unsqueeze(2).clone(memory_format=torch.channels_last)  # [B, 1, 1, 160000]
-        x = functional.relu_(self.bn0(self.conv0(x)))  # [B, 64, 1, 32000]
+        if wave.device.type == "cuda":
+            x = framed_product(wave.squeeze(1), self.conv0.weight.squeeze(1), stride=5, padding=5)  # [B, 32000, 64]
+            x = x.unsqueeze(1).permute(0, 3, 1, 2)  # [B, 64, 1, 32000] in channels-last order
+        else:
+            x = self.conv0(wave.unsqueeze(2).clone(memory_format=torch.channels_last))  # [B, 64, 1, 32000]
+        x = functional.relu_(self.bn0(x))
         x = functional.relu_(functional.max_pool2d(self.block1(x), (1, 4)))  # [B, 64, 1, 8000]
         x = functional.relu(adaptive_max_pool(self.block2(x), 2 * self.frames))  # [B, 128, 1, 626]
         x = functional.relu(adaptive_max_pool(self.block3(x), self.frames))  # [B, 128, 1, 313]

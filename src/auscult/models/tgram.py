@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auscult.models.layers import framed_product
+
 
 class Tgram(nn.Module):
     """Strided convolution in the place of the STFT, then three rounds of layer norm, leaky ReLU and convolution.
@@ -24,13 +26,17 @@ class Tgram(nn.Module):
     def __init__(self, frames: int, mels: int, window: int = 1024, hop: int = 512, layers: int = 3) -> None:
         super().__init__()
         self.frame_conv = nn.Conv1d(1, mels, window, stride=hop, padding=window // 2, bias=False)
-        self.layers = layers
+        self.padding, self.layers = window // 2, layers
         for index in range(layers):
             self.add_module(f"enc{index}", EncoderLayer(frames, mels))
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, 1, samples] -> [B, mels, frames]."""
-        x = self.frame_conv(wave)  # [B, 128, 313]
+        if wave.device.type == "cuda":
+            conv = self.frame_conv
+            x = framed_product(wave.squeeze(1), conv.weight.squeeze(1), conv.stride[0], self.padding).mT.contiguous()
+        else:
+            x = self.frame_conv(wave)  # [B, 128, 313]
         for index in range(self.layers):
             x = getattr(self, f"enc{index}")(x)  # [B, 128, 313]
         return x
