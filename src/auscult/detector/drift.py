@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, betabinom
+from scipy.special import betaincinv
 
 from auscult.detector.manifest import MOST_BYTES, Manifest, check_files, read_manifest
 from auscult.detector.output import rows_of, whole_lines
@@ -39,6 +39,8 @@ def surprise(above: int, count: int, rate: float, normals: int) -> float:
     [0.48, 0.0938, 0.0005]
     """
     gaps = max(1, math.floor(rate * (normals + 1) + 1e-9))
+    from scipy.stats import betabinom  # half a second, which scoring need not wait for
+
     return float(betabinom.sf(above - 1, count, gaps, normals + 1 - gaps))
 
 
@@ -49,8 +51,8 @@ def interval(above: float, count: int, level: float = 0.95) -> tuple[float, floa
     [0.016, 0.204]
     """
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, above, count - above + 1)) if above > 0 else 0.0
-    return low, float(beta.ppf(1 - tail, above + 1, count - above)) if above < count else 1.0
+    low = float(betaincinv(above, count - above + 1, tail)) if above > 0 else 0.0
+    return low, float(betaincinv(above + 1, count - above, 1 - tail)) if above < count else 1.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import FitError, beta, gamma
+from scipy.special import betaincinv
 
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -59,6 +59,8 @@ def gamma_quantile(normal: np.ndarray, rate: float) -> float:
     """
     if np.ptp(normal) == 0:
         return math.nan
+    from scipy.stats import FitError, gamma  # half a second, which nothing else here takes
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # on the way to a fit, or to none
         try:
@@ -117,7 +119,7 @@ def rate_bounds(rate: float, effective: float) -> tuple[float, float]:
     >>> [tuple(round(bound, 3) for bound in rate_bounds(0.1, n)) for n in (9, 60, 1000)]
     [(0.006, 0.283), (0.046, 0.169), (0.085, 0.116)]
     """
-    low, high = beta.ppf((0.05, 0.95), rate * (effective + 1), (1 - rate) * (effective + 1))
+    low, high = betaincinv(rate * (effective + 1), (1 - rate) * (effective + 1), (0.05, 0.95))
     return float(low), float(high)
 
 

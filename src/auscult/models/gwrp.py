@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 GRID = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
@@ -69,6 +68,8 @@ def _area(x: Tensor, own: Tensor) -> float:
     distance = torch.cdist(x, x[own])  # [clips, of the class]
     itself = own.nonzero()[:, 0]
     distance[itself, torch.arange(len(itself), device=x.device)] = torch.inf
+    from scipy.stats import rankdata  # half a second, and only here
+
     ranks = rankdata(distance.amin(1).cpu().numpy())
     others = ~own.cpu().numpy()
     n = int(others.sum())

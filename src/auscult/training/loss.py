@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from auscult.features.constants import mark_constants
 from auscult.methods.base import Batch, Drawn, Network
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
@@ -41,6 +42,7 @@ def compiled_loss(
         accumulates: gradients of several batches are added up, which graphs do not allow: their memory is used again.
         backend: of torch.compile.
     """
+    mark_constants()
     torch._dynamo.reset()  # what was compiled for the network of another machine type
     graphs = how == "graphs" and not accumulates and torch.cuda.is_available()
     # Sizes stay numbers: a last, smaller batch gets code of its own instead of code for any size.
