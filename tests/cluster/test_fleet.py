@@ -27,13 +27,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from auscult.cli import main
 from auscult.cluster import fleet
 from auscult.cluster.archive import Clip, find, store_of
-from auscult.cluster.connect import connected
+from auscult.cluster.connect import Tasks, connected
 from auscult.cluster.parts import Known, Output
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
 from auscult.detector.score import score_file
 from auscult.detector.stream import below
 from auscult.errors import AuscultError
+from support.deadly import ends_at_13
 from support.trees import noise, write
 
 CLIPS = 23
@@ -124,6 +125,23 @@ def test_a_worker_killed_on_the_way_loses_nothing(scored: Path, fitted: Bundle, 
     assert killed
     assert outcome.scored == CLIPS
     assert parts(tmp_path / "out") == parts(scored), "the same bytes as by other workers"
+
+
+def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
+    """They die with tasks beside it, and with results that nobody has fetched."""
+    alone: list[list[int]] = []
+
+    def halves(numbers: list[int]) -> list[list[int]]:
+        if len(numbers) == 1:
+            alone.append(numbers)
+            return []
+        return [numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]]
+
+    with connected("local:2") as client:
+        tasks = Tasks(client, ends_at_13, halves)
+        done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
+    assert alone == [[13]]
+    assert sorted(done) == [number for number in range(40) if number != 13]
 
 
 # ----------------------------------------------------------------------------------------------------------------- restart

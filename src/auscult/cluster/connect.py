@@ -151,6 +151,13 @@ class Tasks:
             while self._running:
                 future = next(ending)
                 task = self._running.pop(future)
+                if future.status in (
+                    "pending",
+                    "lost",
+                ):  # its worker ended before the result was fetched: it is done again
+                    self._running[future] = task
+                    ending.add(future)
+                    continue
                 result = self._result(future, task)
                 self._hand_out(source, ending)
                 if result is not None:
@@ -171,17 +178,18 @@ class Tasks:
             ending.add(future)
 
     def _result(self, future: Future, task: Any) -> Any:
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
 
-        if future.status == "finished":
+        try:
             return future.result()
-        if future.status in ("cancelled", "lost"):
-            what = "the connection to the scheduler is lost"
-            raise AuscultError(what, fix="start it again; the same command goes on where this one ended")
-        error = future.exception()
-        if isinstance(error, KilledWorker):
+        except KilledWorker:
             self._waiting += self._more(task)
             return None
+        except CancelledError:
+            what = "the connection to the scheduler is lost"
+            raise AuscultError(what, fix="start it again; the same command goes on where this one ended") from None
+        except Exception as found:
+            error = found
         if isinstance(error, ModuleNotFoundError) or "deserialization" in str(error):
             what = f"the scheduler or a worker lacks what this machine has ({_first_line(error.__cause__ or error)})"
             raise AuscultError(what, fix="install the same auscult, with its extra `cluster`, on scheduler and workers")
