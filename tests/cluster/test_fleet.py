@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from auscult.cli import main
 from auscult.cluster import fleet
 from auscult.cluster.archive import Clip, find, store_of
-from auscult.cluster.connect import connected
+from auscult.cluster.connect import Tasks, connected
 from auscult.cluster.parts import Known, Output
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
 from auscult.detector.score import score_file
+from auscult.detector.stream import below
 from auscult.errors import AuscultError
+from support.deadly import ends_at_13
 from support.trees import noise, write
 
 CLIPS = 23
@@ -121,6 +125,23 @@ def test_a_worker_killed_on_the_way_loses_nothing(scored: Path, fitted: Bundle, 
     assert killed
     assert outcome.scored == CLIPS
     assert parts(tmp_path / "out") == parts(scored), "the same bytes as by other workers"
+
+
+def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
+    """They die with tasks beside it, and with results that nobody has fetched."""
+    alone: list[list[int]] = []
+
+    def halves(numbers: list[int]) -> list[list[int]]:
+        if len(numbers) == 1:
+            alone.append(numbers)
+            return []
+        return [numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]]
+
+    with connected("local:2") as client:
+        tasks = Tasks(client, ends_at_13, halves)
+        done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
+    assert alone == [[13]]
+    assert sorted(done) == [number for number in range(40) if number != 13]
 
 
 # ----------------------------------------------------------------------------------------------------------------- restart
@@ -306,12 +327,31 @@ def test_sources_without_recordings(place: str, what: str, tmp_path: Path) -> No
         list(find([str(tmp_path / place)]))
 
 
+def test_what_lies_in_a_folder_is_found_as_by_the_command_without_a_cluster(archive: Path, tmp_path: Path) -> None:
+    shutil.copytree(archive, tmp_path / "a")
+    (tmp_path / "a" / "link.wav").symlink_to("day0/00.wav")
+    (tmp_path / "a" / "nowhere.wav").symlink_to("gone.wav")
+    (tmp_path / "a" / "day0" / "up").symlink_to("..")
+    (tmp_path / "a" / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "a" / "pipe.wav")
+    found = list(find([str(tmp_path / "a")]))
+    assert sorted(Path(clip.path) for clip in found) == below(tmp_path / "a")[0]
+    assert len({clip.key for clip in found}) == len(found)
+    size = {Path(clip.path).name: clip.size for clip in found}
+    assert size["link.wav"] == size["00.wav"]
+
+
 def test_a_store_of_no_kind() -> None:
     with pytest.raises(AuscultError, match="no store of this kind"):
         store_of("nonsense://bucket/x")
 
 
 # ------------------------------------------------------------------------------------------------------------------ the command
+def test_the_command_asks_for_nothing_it_does_not_use() -> None:
+    code = "import sys, auscult.commands.score, auscult.commands.run; print({'dask', 'distributed', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
 def test_the_command(copy: Path, fitted: Bundle, archive: Path, here: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["score", str(fitted.folder), str(archive), "--scheduler", here, "--out", str(copy)]
     assert main(arguments) == 2, "one is unreadable"

@@ -86,8 +86,10 @@ def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: 
 def test_a_stage_that_fails_and_one_that_is_taken_back(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (stage,) = train._trained_for("studies/bad/dvc.yaml")
+    assert train._trained_for("dvc.yaml") == ["train@one-2024"], "not those of other files"
     plan = train.Plan(str(project), train._commit(), str(tmp_path / "w"), train.program())
-    result = train.make_stage((plan, "studies/bad/dvc.yaml:train@bad"))
+    result = train.make_stage((plan, stage))
     assert "exited with 3" in str(result["problem"])
     other = train.make_stage((train.Plan(str(project), "0" * 40, str(tmp_path / "w"), train.program()), "features"))
     assert "cannot be cloned" in str(other)

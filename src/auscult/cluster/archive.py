@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,8 +85,8 @@ def _find(source: str) -> Iterator[Clip]:
     store, path = store_of(source)
     try:
         if "*" in source:
-            entries = [entry for entry in store.glob(path, detail=True).values() if entry["type"] == "file"]
-            yield from (_clip(store, entry) for entry in sorted(entries, key=_name) if _is_recording(entry))
+            entries = sorted(store.glob(path, detail=True).values(), key=_name)
+            yield from (_clip(store, entry) for entry in entries if _is_recording(entry))
         elif store.isdir(path):
             yield from _below(store, path)
         else:
@@ -104,7 +105,7 @@ def _below(store: Any, root: str) -> Iterator[Clip]:
         folder = todo.pop()
         entries = [entry for entry in store.ls(folder, detail=True) if _name(entry).rstrip("/") != folder.rstrip("/")]
         entries = sorted((entry for entry in entries if not _last(entry).startswith(".")), key=_name)
-        yield from (_clip(store, entry) for entry in entries if entry["type"] == "file" and _is_recording(entry))
+        yield from (_clip(store, entry) for entry in entries if _is_recording(entry))
         inside = [_name(entry) for entry in entries if entry["type"] == "directory" and not entry.get("islink")]
         todo += reversed(inside)
 
@@ -118,10 +119,16 @@ def _last(entry: dict[str, Any]) -> str:
 
 
 def _is_recording(entry: dict[str, Any]) -> bool:
-    return os.path.splitext(_last(entry))[1].lower() in (*READ, *NOT_READ)
+    """By its name; links to files are, and whoever reads one that leads nowhere says so."""
+    named = os.path.splitext(_last(entry))[1].lower() in (*READ, *NOT_READ)
+    return named and entry["type"] != "directory" and not (entry.get("islink") and os.path.isdir(_name(entry)))
 
 
 def _clip(store: Any, entry: dict[str, Any]) -> Clip:
+    if entry.get("islink"):
+        with suppress(OSError):
+            found = os.stat(_name(entry))
+            entry = {**entry, "size": found.st_size, "mtime": found.st_mtime}
     state = next((entry[name] for name in _STATES if entry.get(name) is not None), "")
     path = _name(entry) if is_local(store) else store.unstrip_protocol(_name(entry))
     return Clip(path, int(entry.get("size") or 0), str(state))

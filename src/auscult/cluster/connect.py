@@ -91,8 +91,11 @@ def _workers_here(count: int) -> Iterator[Any]:
     import dask
     from distributed import LocalCluster, Security
 
-    no_pages: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-    with dask.config.set(no_pages), LocalCluster(
+    settings: dict[str, object] = {
+        "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": [],
+        "distributed.deploy.lost-worker-timeout": "1 hour",  # or a worker that starts again slowly is ended
+    }  # fmt: skip
+    with dask.config.set(settings), LocalCluster(
         n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
         dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
         silence_logs=logging.CRITICAL,
@@ -120,22 +123,22 @@ class Tasks:
     Args:
         function: of a task; a module's function, for workers import it by name.
         more: called with a task whose workers died again and again; gives smaller ones to be done in its place.
+        look: called every few seconds with the number of threads of all workers.
     """
 
     def __init__(
-        self, client: Client, function: Callable[..., Any], more: Callable[[Any], Iterable[Any]] = lambda task: ()
+        self,
+        client: Client,
+        function: Callable[..., Any],
+        more: Callable[[Any], Iterable[Any]] = lambda task: (),
+        look: Callable[[int], object] = lambda threads: None,
     ) -> None:
-        self._client, self._function, self._more = client, function, more
+        self._client, self._function, self._more, self._told = client, function, more, look
         self._waiting: list[Any] = []
         self._running: dict[Any, Any] = {}
-        self._counted, self._threads = -_LOOK, 0
-
-    @property
-    def threads(self) -> int:
-        """Of all workers, as of some seconds ago."""
-        if time.monotonic() - self._counted > _LOOK:
-            self._threads, self._counted = sum(self._client.nthreads().values()), time.monotonic()
-        return self._threads
+        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._looked = -_LOOK
+        self.threads = 0
 
     def results(self, tasks: Iterable[Any]) -> Iterator[Any]:
         """What `function` returns, in the order in which tasks end. Leaving early takes back what has been handed out.
@@ -143,16 +146,24 @@ class Tasks:
         Raises:
             AuscultError: the scheduler is gone, or lacks this package.
         """
-        from distributed import as_completed
-
-        source, ending = iter(tasks), as_completed((), loop=self._client.loop)
+        source = iter(tasks)
         try:
-            self._hand_out(source, ending)
+            self._look()
+            self._hand_out(source)
             while self._running:
-                future = next(ending)
-                task = self._running.pop(future)
-                result = self._result(future, task)
-                self._hand_out(source, ending)
+                self._look()
+                try:
+                    future = self._ended.get(timeout=_LOOK)
+                except queue.Empty:
+                    continue
+                if future.status in (
+                    "pending",
+                    "lost",
+                ):  # its worker ended before the result was fetched: it is done again
+                    future.add_done_callback(self._ended.put)
+                    continue
+                result = self._result(future, self._running.pop(future))
+                self._hand_out(source)
                 if result is not None:
                     yield result
         finally:
@@ -160,7 +171,19 @@ class Tasks:
                 self._client.cancel(list(self._running))
             self._running.clear()
 
-    def _hand_out(self, source: Iterator[Any], ending: Any) -> None:
+    def _look(self) -> None:
+        if time.monotonic() - self._looked > _LOOK:
+            try:
+                self.threads = sum(self._client.nthreads().values())
+            except (OSError, TimeoutError):
+                raise _lost() from None
+            loop, cluster = self._client.loop, self._client.cluster
+            if cluster is not None and loop is not None:
+                loop.add_callback(_replace_ended, cluster)
+            self._told(self.threads)
+            self._looked = time.monotonic()
+
+    def _hand_out(self, source: Iterator[Any]) -> None:
         while len(self._running) < 2 * max(1, self.threads) + 2:
             task = self._waiting.pop() if self._waiting else next(source, None)
             if task is None:
@@ -168,24 +191,40 @@ class Tasks:
             # As bytes: Dask would look into every name in it for results of other tasks.
             future = self._client.submit(_unpacked, self._function, pickle.dumps(task), pure=False)
             self._running[future] = task
-            ending.add(future)
+            future.add_done_callback(self._ended.put)
 
     def _result(self, future: Future, task: Any) -> Any:
-        from distributed import KilledWorker
+        from distributed import CancelledError, KilledWorker
 
-        if future.status == "finished":
+        try:
             return future.result()
-        if future.status in ("cancelled", "lost"):
-            what = "the connection to the scheduler is lost"
-            raise AuscultError(what, fix="start it again; the same command goes on where this one ended")
-        error = future.exception()
-        if isinstance(error, KilledWorker):
+        except KilledWorker:
             self._waiting += self._more(task)
             return None
+        except CancelledError:
+            raise _lost() from None
+        except Exception as found:
+            error = found
         if isinstance(error, ModuleNotFoundError) or "deserialization" in str(error):
             what = f"the scheduler or a worker lacks what this machine has ({_first_line(error.__cause__ or error)})"
             raise AuscultError(what, fix="install the same auscult, with its extra `cluster`, on scheduler and workers")
         raise error
+
+
+def _lost() -> AuscultError:
+    what = "the connection to the scheduler is lost"
+    return AuscultError(what, fix="start it again; the same command goes on where this one ended")
+
+
+def _replace_ended(cluster: Any) -> None:
+    """Start workers of this machine anew whose nannies gave up: those that were killed while they started."""
+    from distributed.core import Status
+
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status in (Status.closed, Status.failed):
+            del cluster.workers[name]
+    if len(cluster.workers) < len(cluster.worker_spec):
+        cluster.scale(len(cluster.worker_spec))
 
 
 def _unpacked(function: Callable[..., Any], task: bytes) -> Any:

@@ -86,7 +86,7 @@ def score_archive(
         scheduler: see `connected`.
         out: folder or address for the parts.
         most: recordings of a part.
-        progress: told at the beginning and after every part, with the number of threads at work.
+        progress: told every few seconds and after every part, with the number of threads at work.
 
     Raises:
         AuscultError: see `connected`, `find` and `Output`; or a worker of another version.
@@ -117,9 +117,8 @@ def score_archive(
                 return []
             return [(job, clips[: len(clips) // 2]), (job, clips[len(clips) // 2 :])]
 
-        tasks = Tasks(client, score_part, halves)
+        tasks = Tasks(client, score_part, halves, lambda threads: progress(outcome, threads))
         parts = in_parts(_left(find(sources), known), most, PART_BYTES)
-        progress(outcome, tasks.threads)
         try:
             for result in tasks.results((job, part) for part in parts):
                 _take(outcome, known, result)

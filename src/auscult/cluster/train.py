@@ -124,15 +124,12 @@ def _origin() -> str:
 
 
 def _trained_for(file: str) -> list[str]:
-    """The trainings that any stage of a pipeline file rests on, those of other studies too, in the order of the file."""
-    lines = _here("dvc", "dag", "--dot", *_last_stages(file)).splitlines()
-    found = [name for line in lines for name in re.findall(r'"([^"]+)"', line) if _TRAIN.search(name)]
-    return sorted(set(found))
-
-
-def _last_stages(file: str) -> list[str]:
-    names = [line.split()[0] for line in _here("dvc", "stage", "list", file, "--name-only").splitlines()]
-    return [name if file == "dvc.yaml" else f"{file}:{name}" for name in names if name == "tables"]
+    """The trainings that any stage of a pipeline file is or rests on, those of other studies too."""
+    needed = {line.split()[0] for line in _here("dvc", "stage", "list", file, "--name-only").splitlines()}
+    edges = re.findall(r'"([^"]+)" -> "([^"]+)"', _here("dvc", "dag", "--dot"))
+    while more := {stage for stage, dependent in edges if dependent in needed} - needed:
+        needed |= more
+    return sorted(stage for stage in needed if _TRAIN.search(stage))
 
 
 def _here(*command: str, check: bool = True) -> str:
