@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from auscult.errors import AuscultError
-from auscult.methods import load_method
+from auscult.methods import METHODS, load_method
 from auscult.settings.params import arm_settings, checked
 from auscult.settings.sections import LabelSettings
 from auscult.settings.training import Train
@@ -123,6 +123,13 @@ def test_several_centres_stand_for_classes_without_attributes() -> None:
 def test_a_method_without_arcface_refuses_several_centres() -> None:
     with pytest.raises(ValueError, match="needs ArcFace"):
         load_method("sc_adacos").settings.model_validate({"labels": {"missing": "subcentres"}})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_that_tells_classes_apart_labels_clips_without_attributes(name: str) -> None:
+    method = load_method(name)
+    one_class = method.untrainable(small(name), {"fan/00": 100})
+    assert ("labels" in method.settings.model_fields) == bool(one_class)
 
 
 @pytest.mark.parametrize("of", ["a", "b", "noisy"])
