@@ -13,7 +13,7 @@ from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.errors import AuscultError
-from auscult.features import spectrogram
+from auscult.features import cancel, spectrogram
 from auscult.features.cancel import INPUTS, heard
 from auscult.settings.params import Params, arm_settings, checked
 from auscult.settings.schema import Data
@@ -95,15 +95,34 @@ def test_recordings_of_one_channel_are_named_and_nothing_is_left(tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_silent_near_channel_is_said_and_heard_as_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silent_channel_is_said_and_heard_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, rows = tree(tmp_path / "raw")
-    path = root / rows["path"].iloc[0]
-    audio = np.stack([np.zeros(8000, np.int16), noise(np.random.default_rng(0), 0.5)], axis=1)
-    write(path, audio)
+    nothing, sound = np.zeros(8000, np.int16), noise(np.random.default_rng(0), 0.5)
+    for path, pair in zip(rows["path"], ((nothing, sound), (sound, nothing)), strict=False):
+        write(root / path, np.stack(pair, axis=1))
     pack(rows, root, tmp_path / "out", ALL, Data(profile="tiny", workers=1), [])
-    assert "1 recording(s) with a silent near channel" in capsys.readouterr().out
-    for name in ("near", "w1", "ss"):
-        assert not ClipStore(tmp_path / "out", heard=name).wave(torch.tensor([0])).any()
+    printed = capsys.readouterr().out
+    assert "2 recording(s) with a silent channel" in printed
+    assert f"{rows['path'].iloc[0]} (near)" in printed
+    assert f"{rows['path'].iloc[1]} (far)" in printed
+    near = ClipStore(tmp_path / "out", heard="near").wave(torch.tensor([0, 1]))
+    assert not near[0].any()
+    for name in ("w1", "ss"):
+        wave = ClipStore(tmp_path / "out", heard=name).wave(torch.tensor([0, 1]))
+        torch.testing.assert_close(wave, near, rtol=0, atol=1.01 / 32768)  # rounded once more
+
+
+def test_what_was_packed_is_told_by_its_facts(
+    stereo: tuple[Path, pd.DataFrame, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States of a training are kept for clips of these facts: another way to cancel the same files must show there."""
+    root, rows, _ = stereo
+    facts = []
+    for name, floor in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
+        monkeypatch.setattr(cancel, "FLOOR", floor)
+        pack(rows, root, tmp_path / name, tiny_profile(clip_seconds=0.5, inputs=("ss",)), Data(profile="tiny"), [])
+        facts.append((tmp_path / name / "facts.json").read_text())
+    assert facts[0] == facts[1] != facts[2]
 
 
 # --------------------------------------------------------------------------------------------------------- arms' settings

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from auscult.errors import AuscultError
-from auscult.methods import load_method
+from auscult.methods import METHODS, load_method
+from auscult.settings.params import arm_settings, checked
 from auscult.settings.sections import LabelSettings
 from auscult.settings.training import Train
 from auscult.training import modelfolder
@@ -122,6 +123,41 @@ def test_several_centres_stand_for_classes_without_attributes() -> None:
 def test_a_method_without_arcface_refuses_several_centres() -> None:
     with pytest.raises(ValueError, match="needs ArcFace"):
         load_method("sc_adacos").settings.model_validate({"labels": {"missing": "subcentres"}})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_that_tells_classes_apart_labels_clips_without_attributes(name: str) -> None:
+    method = load_method(name)
+    one_class = method.untrainable(small(name), {"fan/00": 100})
+    assert ("labels" in method.settings.model_fields) == bool(one_class)
+
+
+@pytest.mark.parametrize("of", ["a", "b", "noisy"])
+def test_clusters_of_an_arm_that_needs_clusters_are_refused(of: str) -> None:
+    """Also where two arms wait for each other, and by way of an arm that tests the same weights."""
+    clustered = {"method": "mfn", "labels": {"missing": "kmeans"}}
+    content = {
+        "arms": ["a", "b", "noisy", "knn"],
+        "a": {**clustered, "labels": {"missing": "kmeans", "embeddings": of}},
+        "b": {**clustered, "labels": {"missing": "ward", "embeddings": "a"}},
+        "noisy": {"weights": "a", "condition": {"snr_db": 0}},
+        "knn": {"method": "spectral_knn"},
+    }
+    params = checked({"": ("params.yaml", {"data": {"profile": "tiny"}, **content})})
+    with pytest.raises(AuscultError, match=f"`{of}` itself is trained on clusters"):
+        params.labels("a")
+    assert params.labels("knn") == LabelSettings()
+
+
+@pytest.mark.parametrize("labels", [{"missing": "ward"}, {"embeddings": "other"}])
+def test_a_profile_asks_for_no_clusters(labels: dict[str, str]) -> None:
+    """Its stage would be missing: the pipeline is written without a profile."""
+    params = checked({"": ("params.yaml", {"data": {"profile": "tiny"}, "arms": ["a"], "a": {"method": "mfn"}})})
+    for overrides in ({"labels": labels}, {"mfn": {"labels": labels}}):
+        with pytest.raises(AuscultError, match="a profile cannot ask for clusters"):
+            arm_settings(params, tiny_profile(overrides=overrides), "a")
+    domain = tiny_profile(overrides={"labels": {"missing": "domain"}})
+    assert vars(arm_settings(params, domain, "a"))["labels"].missing == "domain"
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -45,7 +47,7 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
     with atomic_folder(out) as part:
         bad: list[str] = []
         silent: list[str] = []
-        index = clips.drop(columns="path").assign(valid=0)
+        index = clips.drop(columns="path").assign(valid=0, content=0)
         with tqdm(total=len(clips), desc=f"decode {out.name}", unit="clip") as bar:
             for machine, rows in clips.groupby("machine", sort=True):
                 recordings = [
@@ -53,16 +55,20 @@ def pack(clips: pd.DataFrame, root: Path, out: Path, profile: Profile, data: Dat
                 ]
                 outs = [part / name / "audio" / f"{machine}.npy" for name in profile.inputs or ("",)]
                 results = _decode_all(recordings, outs, profile, channel, data.workers, bar)
-                bad += [error for _, error, _ in results if error]
-                silent += [str(path) for (path, _), (_, _, near) in zip(recordings, results, strict=True) if near]
-                index.loc[rows.index, "valid"] = [valid for valid, _, _ in results]
+                bad += [one.error for one in results if one.error]
+                silent += [
+                    f"{path} ({one.silent})" for (path, _), one in zip(recordings, results, strict=True) if one.silent
+                ]
+                index.loc[rows.index, "valid"] = [one.valid for one in results]
+                index.loc[rows.index, "content"] = [one.content for one in results]
         if bad:
             raise AuscultError(f"{len(bad)} recording(s) cannot be decoded:{listed(bad)}", fix="mend or remove them")
         if silent:
             tqdm.write(
-                f"warning: {len(silent)} recording(s) with a silent near channel, heard as they are:{listed(silent, 5)}"
+                f"warning: {len(silent)} recording(s) with a silent channel, heard as they are:{listed(silent, 5)}"
             )
-        facts: dict[str, Any] = {"sample_rate": profile.sample_rate, "samples": _samples(profile)}
+        content = hashlib.sha256(index["content"].to_numpy(np.int64).tobytes()).hexdigest()[:16]
+        facts: dict[str, Any] = {"sample_rate": profile.sample_rate, "samples": _samples(profile), "content": content}
         facts |= {INPUTS: profile.inputs} if profile.inputs else {"channel": channel}
         _finish(part, index, facts, frontends, data.workers)
 
@@ -84,13 +90,23 @@ def _samples(profile: Profile) -> int:
     return round(profile.clip_seconds * profile.sample_rate)
 
 
-def _decode(path: Path, profile: Profile, channel: Channel) -> tuple[np.ndarray, int, bool]:
-    """One recording as int16 [inputs, samples] (without `inputs` of the profile one, by `channel`), its valid length, and
-    whether its near channel is silent."""
+class Decoded(NamedTuple):
+    """Of one recording the valid length, what is wrong with it ("" = nothing), which of two channels is silent ("" = none), and
+    a checksum of its samples."""
+
+    valid: int = 0
+    error: str = ""
+    silent: str = ""
+    content: int = 0
+
+
+def _decode(path: Path, profile: Profile, channel: Channel) -> tuple[np.ndarray, int, str]:
+    """One recording as int16 [inputs, samples] (without `inputs` of the profile one, by `channel`), its valid length, and which
+    of two channels is silent."""
     rate, samples = profile.sample_rate, _samples(profile)
     if not profile.inputs:
         audio, valid = decode(path, rate, samples, channel)
-        return audio[None], valid, False
+        return audio[None], valid, ""
     (near, valid), (far, _) = (decode(path, rate, samples, number) for number in (0, 1))
     if valid < SHORTEST and {"w1", "ss"} & set(profile.inputs):
         raise RecordingError(f"{valid} samples, and `w1` and `ss` take {SHORTEST}", path, "remove it")
@@ -98,7 +114,8 @@ def _decode(path: Path, profile: Profile, channel: Channel) -> tuple[np.ndarray,
     out = np.zeros((len(profile.inputs), samples), np.int16)
     for row, name in zip(out, profile.inputs, strict=True):
         row[:valid] = (heard(pair, name) * 32768).round().clamp(-32768, 32767).numpy()
-    return out, valid, not near.any()
+    silent = [name for name, wave in (("near", near), ("far", far)) if not wave.any()]
+    return out, valid, " and ".join(silent)
 
 
 def _check(frontends: list[str], where: str) -> None:
@@ -149,18 +166,14 @@ def _finish(folder: Path, index: pd.DataFrame, facts: dict[str, Any], frontends:
 
 def _decode_all(
     recordings: list[tuple[Path, float]], outs: list[Path], profile: Profile, channel: Channel, workers: int, bar: tqdm
-) -> list[tuple[int, str, bool]]:
-    """Write `recordings` (path, seconds by the manifest) to `outs`, one file for each input, int16 [clips, samples].
-
-    Returns:
-        Of each recording the valid length, what is wrong with it ("" = nothing), and whether its near channel is silent.
-    """
+) -> list[Decoded]:
+    """Write `recordings` (path, seconds by the manifest) to `outs`, one file for each input, int16 [clips, samples]."""
     samples = _samples(profile)
     with ExitStack() as files:
         shape = (len(recordings), samples)
         writers = [files.enter_context(_array_file(out, shape, np.int16)) for out in outs]
 
-        def one(row: int) -> tuple[int, str, bool]:
+        def one(row: int) -> Decoded:
             path, seconds = recordings[row]
             try:
                 audio, valid, silent = _decode(path, profile, channel)
@@ -168,10 +181,10 @@ def _decode_all(
                 if valid < min(samples, int(seconds * profile.sample_rate)):
                     raise RecordingError(f"cut short: {seconds:g} s when the manifest was made", path)
             except AuscultError as problem:
-                return 0, f"{path}: {problem.what}", False
+                return Decoded(error=f"{path}: {problem.what}")
             for write, values in zip(writers, audio, strict=True):
                 write(row, values)
-            return valid, "", silent
+            return Decoded(valid, silent=silent, content=zlib.crc32(np.ascontiguousarray(audio).data))
 
         return in_threads(one, range(len(recordings)), workers, bar)
 

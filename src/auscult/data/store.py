@@ -1,7 +1,7 @@
 """The packed data set: every clip decoded once, memory-mapped, one array per machine and partition.
 
 features/<partition>/index.parquet          one row per clip, in storage order (no path, no label)
-features/<partition>/facts.json             sample rate (Hz), samples per clip, channel rule
+features/<partition>/facts.json             sample rate (Hz), samples per clip, channel rule, digest of all samples
 features/<partition>/audio/<machine>.npy    int16   [clips, samples]
 features/<partition>/<front-end>/<machine>.npy   float32 [clips, mels, frames]   dB
 

@@ -6,7 +6,6 @@ licensed for evaluation that is not commercial.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torchaudio.functional import melscale_fbanks
 
 from auscult.encoders.base import Encoder, EncoderKind
 from auscult.encoders.vit import BASE, VitEncoder, load_renamed, over_windows, read_weights
+from auscult.features.constants import constant
 from auscult.models.vit import initialise
 from auscult.settings.sections import EncoderSettings
 
@@ -81,15 +81,14 @@ class M2d(VitEncoder):
     def _encode(self, x: Tensor, layer: int) -> Tensor:
         x = self.patches(x.transpose(1, 2).unsqueeze(1))  # [B, D, rows, steps]
         positions = self.positions[:, 1:].unflatten(1, (ROWS, -1))[:, :, : x.shape[3]]
-        x = (x.permute(0, 3, 2, 1) + positions.transpose(1, 2)).flatten(
-            1, 2
-        )  # time-major; the authors' is frequency-major
+        x = x.permute(0, 3, 2, 1) + positions.transpose(1, 2)
+        x = x.flatten(1, 2)  # time-major; the authors' is frequency-major
         first = (self.first + self.positions[:, :1]).expand(len(x), -1, -1)
         y: Tensor = self.transformer(torch.cat([first.to(x.dtype), x], dim=1), layer)
         return y
 
 
-@lru_cache(maxsize=8)
+@constant
 def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Window [n_fft] and filter bank [n_fft / 2 + 1, mels], kept on the device for the next call."""
     with torch.inference_mode(False):  # a tensor born in inference mode could never be used in training

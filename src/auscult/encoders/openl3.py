@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from auscult.encoders.base import Encoder, EncoderKind, Place, Role, sized
 from auscult.encoders.hub import check_layer
 from auscult.encoders.weights import load_strict, read_state
 from auscult.errors import AuscultError
+from auscult.features.constants import constant
 from auscult.settings.sections import EncoderSettings
 
 RATE, N_FFT, HOP = 48_000, 2048, 242
@@ -113,7 +113,7 @@ class OpenL3(Encoder):
         raise AuscultError("OpenL3 is a convolutional network: it has no Transformer layers", "encoder.name", fix)
 
 
-@lru_cache(maxsize=8)
+@constant
 def _constants(mels: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Window [n_fft] and filter bank [n_fft / 2 + 1, bands], kept on the device for the next call."""
     # A tensor born in inference mode could never be used in training; torchaudio warns of triangles too narrow for an FFT line,

@@ -87,6 +87,16 @@ def class_log_probabilities(logits: Tensor, classes: int) -> Tensor:
     return logits.log_softmax(1).unflatten(1, (classes, logits.shape[1] // classes)).logsumexp(2)
 
 
+def shares_of(label: Tensor, classes: int) -> Tensor:
+    """Shares float32 [B, C] of clips that are of one class each; not by torch's one_hot, which waits for the device to look at
+    the largest label.
+
+    >>> shares_of(torch.tensor([1]), 3)
+    tensor([[0., 1., 0.]])
+    """
+    return (label[:, None] == torch.arange(classes, device=label.device)).float()
+
+
 def mixed_cross_entropy(log_probabilities: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy [B] of log-probabilities [B, C] with shares `targets` [B, C].
 

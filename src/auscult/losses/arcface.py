@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auscult.losses.adacos import cosines
+
 
 class ArcFace(nn.Module):
     """Cosine classifier with an additive angular margin on the target class.
@@ -46,10 +48,8 @@ class ArcFace(nn.Module):
 
     def cosine(self, x: Tensor) -> Tensor:
         """Cosine of each embedding [B, dim] (any length) with each class: [B, C], in [-1, 1] up to rounding."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            cosine = functional.linear(functional.normalize(x), functional.normalize(self.weight))
-            return cosine[:, self.places].amax(2) if self.most > 1 else cosine
+        cosine = cosines(x, self.weight)
+        return cosine[:, self.places].amax(2) if self.most > 1 else cosine
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, C] of embeddings [B, dim], with the margin on the class in `labels` [B] (int64)."""

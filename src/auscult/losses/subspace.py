@@ -14,10 +14,12 @@ from auscult.losses.scac import SubClusterAdaCos
 
 
 class SubSpaceLoss(nn.Module):
-    """Args:
-    parts: M, into which an embedding falls; all are of one width.
-    width: of a part.
-    classes, sub_clusters: C and K of every term.
+    """The loss with its centres.
+
+    Args:
+        parts: M, into which an embedding falls; all are of one width.
+        width: of a part.
+        classes, sub_clusters: C and K of every term.
     """
 
     def __init__(self, parts: int, width: int, classes: int, sub_clusters: int) -> None:

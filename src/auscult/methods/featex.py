@@ -33,9 +33,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
+from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy, shares_of
 from auscult.losses.exchange import exchanged_features, exchanged_shares, exchanged_statistics
 from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
 from auscult.methods.classifier import ClassifierSettings
@@ -90,9 +89,6 @@ class FeatEx(Network):
             spectrogram = exchanged_statistics(spectrogram, statex)
         return self.net.of_spectrum(spectrum), self.net.of_spectrogram(spectrogram)
 
-    def shares(self, label: Tensor) -> Tensor:
-        return (label[:, None] == torch.arange(self.classes, device=label.device)).float()
-
     def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
         """Shares "lam" float32 [B, 1], and who is mixed and who exchanges what: "mix", "statex", "featex", bool [B]."""
         lam = torch.from_numpy(rng.random((batch.size, 1), np.float32))
@@ -103,7 +99,7 @@ class FeatEx(Network):
         return {"lam": lam, **who}
 
     def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
-        wave, shares = batch.wave, self.shares(batch.label)
+        wave, shares = batch.wave, shares_of(batch.label, self.classes)
         lam = drawn["lam"].where(drawn["mix"][:, None], 1.0)
         wave, mixed = wave.lerp(wave.flip(0), 1 - lam), shares.lerp(shares.flip(0), 1 - lam)
         statex, featex = drawn.get("statex"), drawn["featex"]
@@ -118,7 +114,7 @@ class FeatEx(Network):
 
     def valid_loss(self, batch: Batch) -> Tensor:
         """Of the fixed centres, on clips as they are: [B]."""
-        shares = one_hot(batch.label, self.classes).float()
+        shares = shares_of(batch.label, self.classes)
         return mixed_cross_entropy(self.plain(self.embed(batch)[0], shares), shares)
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

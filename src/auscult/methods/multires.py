@@ -35,32 +35,32 @@ fidelity:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
+from auscult.losses.adacos import shares_of
 from auscult.losses.adaproj import AdaProj
 from auscult.losses.featex import FeatExLoss
 from auscult.losses.scac import SubClusterAdaCos
 from auscult.losses.subspace import SubSpaceLoss
 from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
-from auscult.methods.classifier import draw_mixing_by_clip, mix_by_clip
+from auscult.methods.classifier import ClassifierSettings, draw_mixing_by_clip, mix_by_clip
 from auscult.models.multires import MultiResNet
 from auscult.models.perceptron import perceptron
 from auscult.models.standardise import Standardise
 from auscult.settings.section import Positive
 from auscult.settings.sections import LossSettings
-from auscult.settings.training import MethodSettings
 
 
-class MultiresSettings(MethodSettings):
+class MultiresSettings(ClassifierSettings):
     """Defaults: ASDKit's `dis_multispec_scac_trainable`."""
 
     method: Literal["multires"] = "multires"
+    sub_centred: ClassVar[bool] = False
     frontend: str = ""
     """ "" = waveforms; else the front-end (or `arrays`) whose values go through fully connected layers."""
     fill: Literal["none", "repeat", "zeros"] = "repeat"
@@ -135,14 +135,13 @@ class MultiRes(Network):
         return drawn
 
     def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
-        # Not by one_hot, which looks at the largest label.
-        targets = (batch.label[:, None] == torch.arange(self.classes, device=batch.label.device)).float()
+        targets = shares_of(batch.label, self.classes)
         embedding = self.embedding(mix_by_clip(self.heard(batch), drawn))
         exchange = [drawn[name] for name in ("exchange", "partners") if name in drawn]
         return {"loss": self.angular(embedding, mix_by_clip(targets, drawn), *exchange)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
-        each: Tensor = self.angular.each(self.embed(batch)[0], one_hot(batch.label, self.classes).float())  # type: ignore[operator]
+        each: Tensor = self.angular.each(self.embed(batch)[0], shares_of(batch.label, self.classes))  # type: ignore[operator]
         return each
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -40,9 +40,9 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 
-from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy
+from auscult.losses.adacos import SubClusterAdaCos, mixed_cross_entropy, shares_of
 from auscult.methods.base import Batch, Drawn, Method, Network, Shape, two_classes
 from auscult.methods.classifier import ClassifierSettings
 from auscult.models.adacos_resnet import AdaCosResNet, kernels
@@ -143,8 +143,7 @@ class ScAdacos(Network):
 
     def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         image, label, lam = self.image(batch), batch.label, drawn["lam"]
-        # Not by one_hot, which looks at the largest label.
-        shares = (label[:, None] == torch.arange(self.classes, device=label.device)).to(image.dtype)
+        shares = shares_of(label, self.classes)
         # Always mixed, each clip by a lambda of its own with the clip at the same place of the reversed batch.
         image = image.lerp(image.flip(0), 1 - lam.view(-1, 1, 1, 1))
         shares = shares.lerp(shares.flip(0), 1 - lam.view(-1, 1))
@@ -160,7 +159,7 @@ class ScAdacos(Network):
         return {"loss": total, **parts}
 
     def valid_loss(self, batch: Batch) -> Tensor:
-        image, shares = self.image(batch), one_hot(batch.label, self.classes).float()
+        image, shares = self.image(batch), shares_of(batch.label, self.classes)
         each = [mixed_cross_entropy(member.head(member.resnet(image), shares), shares) for member in self.members]
         return torch.stack(each).sum(0)
 

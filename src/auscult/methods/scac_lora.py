@@ -42,11 +42,10 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from auscult.losses.adacos import class_log_probabilities, cosines, mixed_cross_entropy
+from auscult.losses.adacos import shares_of
 from auscult.losses.scac import SubClusterAdaCos
 from auscult.methods.base import Batch, Drawn, Method, Shape, two_classes
 from auscult.methods.classifier import draw_mixing_by_clip, mix_by_clip
@@ -125,16 +124,11 @@ class ScacLora(EncoderEmbedding):
     def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
         """Cross-entropy of mixed clips, the probability of a class being the sum of its centres'."""
         wave = mix_by_clip(self.random_chunk(batch, drawn), drawn)
-        targets = mix_by_clip(self.one_hot(batch.label), drawn)
+        targets = mix_by_clip(shares_of(batch.label, self.classes), drawn)
         return {"loss": self.head(self.embedded(wave, drawn), targets)}
 
     def valid_loss(self, batch: Batch) -> Tensor:
-        logits = self.head.scale * cosines(self.features(batch), self.head.weight.flatten(0, 1))
-        return mixed_cross_entropy(class_log_probabilities(logits, self.classes), self.one_hot(batch.label))
-
-    def one_hot(self, label: Tensor) -> Tensor:
-        """[B, C]; not by torch's own, which looks at the largest label."""
-        return (label[:, None] == torch.arange(self.classes, device=label.device)).float()
+        return self.head.each(self.features(batch), shares_of(batch.label, self.classes))
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """x [B, E], or rows [B, F * D]; no score of its own."""

@@ -105,8 +105,6 @@ class Params:
 
     def encoder(self, name: str) -> tuple[str, str]:
         """Names of the encoder and the checkpoint of an arm, as these files say without a profile; "" where it has none."""
-        from auscult.methods import load_method
-
         arm = self.arm(name)
         field = load_method(arm.method).settings.model_fields.get("encoder")
         if field is None:
@@ -122,22 +120,26 @@ class Params:
         Raises:
             AuscultError: clusters of no arm's embeddings, of an unknown arm's, or of one that itself needs clusters.
         """
-        arm = self.arm(name)
-        if arm.weights != name or "labels" not in load_method(arm.method).settings.model_fields:
-            return LabelSettings()
-        values: dict[str, Any] = {}
-        for layer in (self.root, self.root.get(arm.method, {}), *(values for _, values in arm.layers)):
-            values |= layer.get("labels") or {}
-        found = validated(LabelSettings, values, f"{name}.labels")
+        arm, found = self.arm(name), self._labels(name)
         if found.clustered:
             where = f"{arm.file}: {name}.labels.embeddings"
             if found.embeddings not in self.arms:
                 hint = near(found.embeddings, list(self.arms))
                 fix = "name one whose embeddings are to be clustered, a frozen encoder for instance"
                 raise AuscultError(f"there is no arm `{found.embeddings}`{hint}", where, fix)
-            if found.embeddings == name or self.labels(found.embeddings).clustered:
+            if self._labels(self.arms[found.embeddings].weights).clustered:
                 raise AuscultError(f"`{found.embeddings}` itself is trained on clusters", where, "name another arm")
         return found
+
+    def _labels(self, name: str) -> LabelSettings:
+        """As `labels`, whatever arm they name."""
+        arm = self.arm(name)
+        if arm.weights != name or "labels" not in load_method(arm.method).settings.model_fields:
+            return LabelSettings()
+        values: dict[str, Any] = {}
+        for layer in (self.root, self.root.get(arm.method, {}), *(values for _, values in arm.layers)):
+            values |= layer.get("labels") or {}
+        return validated(LabelSettings, values, f"{name}.labels")
 
 
 # ------------------------------------------------------------------------------------------------------------ from disk
@@ -271,10 +273,15 @@ def load_profile(name: str, folder: Path = Path("profiles")) -> Profile:
 
 def _check_overrides(profile: Profile) -> None:
     known = [*SHARED, *METHODS]
-    for name in profile.overrides:
+    place = f"profiles/{profile.name}.yaml: overrides"
+    for name, values in profile.overrides.items():
         if name not in known:
-            where = f"profiles/{profile.name}.yaml: overrides"
-            raise AuscultError(f"unknown section `{name}`{near(name, known)}", where, f"use: {', '.join(known)}")
+            raise AuscultError(f"unknown section `{name}`{near(name, known)}", place, f"use: {', '.join(known)}")
+        labels = values if name == "labels" else values.get("labels") or {}
+        if "embeddings" in labels or labels.get("missing") in ("kmeans", "ward"):
+            what = "a profile cannot ask for clusters: which stages make them is written down without it"
+            fix = "set `labels` in params.yaml or in an arm"
+            raise AuscultError(what, f"{place}.{name}", fix)
 
 
 # ------------------------------------------------------------------------------------------------------- an arm's settings

@@ -35,7 +35,7 @@ def cluster_table(index: pd.DataFrame, embeddings: Path, labels: LabelSettings) 
     """
     if not (embeddings / "train.npy").is_file():
         raise AuscultError("there are no embeddings to cluster", str(embeddings), "run: dvc repro")
-    vectors = np.load(embeddings / "train.npy")
+    vectors = np.load(embeddings / "train.npy", mmap_mode="r")
     place = pd.Series(np.arange(len(vectors)), pd.read_parquet(embeddings / "train.parquet")["clip_id"])
     index = withheld(index, labels.withheld)
     clips = index[without_attributes(index) & index["clip_id"].isin(place.index)].reset_index(drop=True)
