@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
+from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.calibration import quantile_map
 from auscult.scoring.fusion import ranks, standardised
@@ -109,6 +110,30 @@ def test_with_one_domain_the_order_within_a_unit_stays() -> None:
         np.testing.assert_array_equal(found["c"][places].argsort(), found["near"][places].argsort())
 
 
+def test_a_unit_of_one_training_clip_is_calibrated_by_all() -> None:
+    """It has no left-out score; its plain scores beside the others' quantiles would decide any pooled number."""
+    parts = clouds(source=14, target=5)
+    lone = (parts.train_meta["machine"] == "valve").to_numpy()
+    kept = ~lone | (np.cumsum(lone) == 1)
+    few = parts._replace(train=parts.train[kept], train_meta=parts.train_meta[kept].reset_index(drop=True))
+    places = of_unit(few, "valve", "00")[3]
+    found = of(few, near=ONE, c={"kind": "calibrated", "of": "near", "assign": "hard", "m": 1e12})
+    every = left_out(few.train, few.train_meta, knobs("knn_cosine", domain_banks=False))  # type: ignore[arg-type]
+    every = every[np.isfinite(every)]
+    expected = [place_by_hand(every.tolist(), value) for value in found["near"][places]]
+    np.testing.assert_allclose(found["c"][places], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("more", [{"assign": "soft"}, {"assign": "hard", "how": "ratio"}])
+def test_scores_that_are_no_distances_are_not_divided_by(more: dict[str, Any]) -> None:
+    parts, gmm = clouds(source=40, target=8), {"kind": "gmm", "components": 1}
+    rng = np.random.default_rng(0)  # tight clouds, of densities far above 1
+    parts = parts._replace(train=(1 + 0.01 * rng.standard_normal(parts.train.shape)).astype(np.float32))
+    with pytest.raises(AuscultError, match="scores by `gmm` are no distances"):
+        of(parts, gmm=gmm, c={"kind": "calibrated", "of": "gmm"} | more)
+    of(parts, gmm=gmm, c={"kind": "calibrated", "of": "gmm", "assign": "hard"})
+
+
 # ------------------------------------------------------------------------------------------------------------------- ranks
 def test_fusion_by_rank_is_the_mean_place_among_the_units_training_clips() -> None:
     parts = clouds()
@@ -161,6 +186,21 @@ def test_without_the_machine_the_smallest_over_all_banks_counts() -> None:
     np.testing.assert_allclose(found["blind"], np.min(scaled, axis=0), rtol=1e-6)
     assert (found["raw"] <= found["near"] + 1e-7).all()
     assert not np.allclose(found["raw"], found["near"])
+
+
+@pytest.mark.parametrize("scope", ["machine", "all"])
+def test_a_wider_bank_is_on_the_scale_of_all_its_clips(scope: str) -> None:
+    """Not on that of whichever unit comes first in it."""
+    parts, scaled = clouds(), []
+    one = ONE | {"scope": scope}
+    found = of(parts, near=one, blind={"kind": "blind", "of": "near"})["blind"]
+    loo = left_out(*parts[:2], knobs("knn_cosine", domain_banks=False, scope=scope))  # type: ignore[arg-type]
+    machines = parts.train_meta["machine"].to_numpy()
+    for machine in ("fan", "valve"):
+        here = machines == machine if scope == "machine" else np.full(len(machines), True)
+        raw = [min(cosine(x, y) for y in parts.train[here]) for x in parts.test]
+        scaled.append((np.array(raw) - loo[here].mean()) / loo[here].std())
+    np.testing.assert_allclose(found, np.min(scaled, axis=0), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["knn_cosine", "ldn", "varmin", "mahalanobis"])

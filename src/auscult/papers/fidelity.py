@@ -196,15 +196,15 @@ def _section(params: Params, arm: str, entry: dict[str, Any]) -> list[str]:
 
 
 def pages(root: Path = Path()) -> dict[str, str]:
-    """What the pages below docs/ should be, by name."""
+    """What the pages below docs/ should be, by name; a method that declares nothing is in none of them."""
     deploy = (root / "docs" / "deploy.md").read_text()
     made = {"fidelity.md": document(root), "deploy.md": with_deploy_table(deploy)}
-    others = peers.page((root / "docs" / "peers.md").read_text())
-    return made | {"state-of-the-art.md": frontier.document(), "peers.md": others}
+    return made | {"state-of-the-art.md": frontier.document()}
 
 
 def main(root: Path = Path()) -> None:
-    for name, text in pages(root).items():
+    counts = peers.page((root / "docs" / "peers.md").read_text())  # of all methods
+    for name, text in {**pages(root), "peers.md": counts}.items():
         with atomic_file(root / "docs" / name) as part:
             part.write_text(text)
 

@@ -10,6 +10,8 @@ how near the clip is to each:
 
 m = 0: each domain by itself; the larger m, the nearer to the order of the plain scores. `hard`: the nearest domain alone.
 `ratio` and `zscore` put a / median_d or (a - mean_d) / deviation_d in the place of c_d. A test clip's domain is not looked at.
+T is on the scale of the (cosine) distances where `of` is nearest neighbours by them, as in the source's code; with scores on a
+larger scale, such as local density's, the weights are nearly equal.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
 from auscult.scoring.banks import BackendSettings, Scope, groups
 from auscult.scoring.knn import nearest
@@ -76,15 +79,25 @@ def quantile_map(normal: Floats) -> Callable[[Floats], Floats]:
 
 
 def calibrated(train: Side, test: Side, settings: CalibratedSettings, scope: Scope) -> Floats:
-    """Calibrated scores [test clips], each unit's (or type's) by its own training clips."""
+    """Calibrated scores [test clips], each unit's (or type's) by its own training clips.
+
+    A unit of one training clip has no left-out score: those of all training clips count, so that its scores are on the others'
+    scale. Where no clip has one, the scores themselves.
+
+    Raises:
+        AuscultError: `soft` or `ratio`, and the scores are no distances: their median is negative.
+    """
     found = np.array(test.scores, dtype=np.float64)
     of_train = groups(train.meta, scope)
-    domains = train.meta["domain"].to_numpy()
+    domains, known = train.meta["domain"].to_numpy(), np.isfinite(train.scores)
     for group, rows in groups(test.meta, scope).items():
-        of = of_train[group][np.isfinite(train.scores[of_train[group]])]
+        of = of_train[group][known[of_train[group]]]
+        if not len(of):
+            of = np.flatnonzero(known)
         if not len(of):
             continue
         normal = train.scores[of]
+        _refuse_negative(normal, settings)
         maps, distance = [], []
         for name in np.unique(domains[of]):
             own = domains[of] == name
@@ -96,6 +109,13 @@ def calibrated(train: Side, test: Side, settings: CalibratedSettings, scope: Sco
             weight = np.arange(len(near))[:, None] == near.argmin(axis=0)
         found[rows] = (weight * np.stack(maps)).sum(axis=0)
     return found
+
+
+def _refuse_negative(normal: Floats, settings: CalibratedSettings) -> None:
+    divides = settings.how == "ratio" or settings.assign == "soft"
+    if divides and np.median(normal) < 0:
+        what = f"scores by `{settings.of}` are no distances (median {np.median(normal):.3g}), and are divided by"
+        raise AuscultError(what, "backends.sweep", "say `assign: hard` and `how: quantile`, or calibrate another entry")
 
 
 def _map(own: Floats, every: Floats, settings: CalibratedSettings) -> Callable[[Floats], Floats]:
