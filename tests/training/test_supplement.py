@@ -15,6 +15,7 @@ from auscult.data.store import ClipStore
 from auscult.data.synthetic import FarMicrophone, SyntheticSource, UnitSets, write_tree
 from auscult.errors import AuscultError
 from auscult.files import digest
+from auscult.methods import load_method
 from auscult.settings.schema import Data
 from auscult.settings.sections import SupplementSettings
 from auscult.settings.training import MethodSettings, Train
@@ -134,6 +135,13 @@ def test_clean_clips_have_a_class_and_count(features: Path, tmp_path: Path) -> N
     model = train(arm("os_scl", supplement={"clean": True}), features, tmp_path)
     assert "fan/00/supplemental" in model.classes["all"]
     assert len(ClipStore(features, heard="w1", beside=features / "supplemental" / "machine")) == 16 + 6
+
+
+def test_noise_where_nothing_is_trained_is_said_to_change_nothing(
+    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(load_method("spectral_knn").settings(method="spectral_knn", input="w1", supplement=BOTH), features, tmp_path)
+    assert "noise_probability` changes nothing" in capsys.readouterr().err
 
 
 def test_a_stopped_training_draws_the_same_noise(features: Path, tmp_path: Path) -> None:
