@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from auscult.settings.sections import SupplementSettings
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
+from auscult.training.embed import embed_arm
 from auscult.training.supplement import Noises
 from support.methods import small
 from support.packed import tiny_profile
@@ -142,6 +144,15 @@ def test_noise_where_nothing_is_trained_is_said_to_change_nothing(
 ) -> None:
     train(load_method("spectral_knn").settings(method="spectral_knn", input="w1", supplement=BOTH), features, tmp_path)
     assert "noise_probability` changes nothing" in capsys.readouterr().err
+
+
+def test_clean_clips_are_in_no_bank(features: Path, tmp_path: Path) -> None:
+    """What test clips are compared with is of training clips alone."""
+    train(arm("os_scl", supplement=BOTH), features, tmp_path)
+    embed_arm(tmp_path / "model", {"train": features}, tmp_path / "e", 8, Train(threads=1, device="cpu"))
+    table = pd.read_parquet(tmp_path / "e" / "train.parquet")
+    assert table["clip_id"].tolist() == pd.read_parquet(features / "index.parquet")["clip_id"].tolist()
+    assert len(np.load(tmp_path / "e" / "train.npy")) == 16
 
 
 def test_a_stopped_training_draws_the_same_noise(features: Path, tmp_path: Path) -> None:
