@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,11 +16,13 @@ from auscult.data.store import ClipStore
 from auscult.data.synthetic import FarMicrophone, SyntheticSource, UnitSets, write_tree
 from auscult.errors import AuscultError
 from auscult.files import digest
+from auscult.methods import load_method
 from auscult.settings.schema import Data
 from auscult.settings.sections import SupplementSettings
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
+from auscult.training.embed import embed_arm
 from auscult.training.supplement import Noises
 from support.methods import small
 from support.packed import tiny_profile
@@ -134,6 +137,22 @@ def test_clean_clips_have_a_class_and_count(features: Path, tmp_path: Path) -> N
     model = train(arm("os_scl", supplement={"clean": True}), features, tmp_path)
     assert "fan/00/supplemental" in model.classes["all"]
     assert len(ClipStore(features, heard="w1", beside=features / "supplemental" / "machine")) == 16 + 6
+
+
+def test_noise_where_nothing_is_trained_is_said_to_change_nothing(
+    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(load_method("spectral_knn").settings(method="spectral_knn", input="w1", supplement=BOTH), features, tmp_path)
+    assert "noise_probability` changes nothing" in capsys.readouterr().err
+
+
+def test_clean_clips_are_in_no_bank(features: Path, tmp_path: Path) -> None:
+    """What test clips are compared with is of training clips alone."""
+    train(arm("os_scl", supplement=BOTH), features, tmp_path)
+    embed_arm(tmp_path / "model", {"train": features}, tmp_path / "e", 8, Train(threads=1, device="cpu"))
+    table = pd.read_parquet(tmp_path / "e" / "train.parquet")
+    assert table["clip_id"].tolist() == pd.read_parquet(features / "index.parquet")["clip_id"].tolist()
+    assert len(np.load(tmp_path / "e" / "train.npy")) == 16
 
 
 def test_a_stopped_training_draws_the_same_noise(features: Path, tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ def train_arm(
     unreadable = _unreadable(method, settings, store)
     if settings.supplement.used and not unreadable:
         store, noises, folders = supplemented(opened, features, settings.supplement)
+        if noises is not None and not settings.trained:
+            distributed.say(
+                "`supplement.noise_probability` changes nothing: noise is added in steps, and this method takes none"
+            )
     states = ResumeFolder(resume, _key(settings, known, train, seed, (code, device.type, folders)))
     if distributed.rank() == 0:
         states.remove_old()
