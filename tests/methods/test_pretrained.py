@@ -369,16 +369,20 @@ def test_chunks_of_clips_of_any_length_against_a_loop() -> None:
     torch.testing.assert_close(full[0], got[0], atol=1e-6, rtol=1e-5)
 
 
+def chunk_of(net: FineTuned, batch: Batch) -> torch.Tensor:
+    return net.random_chunk(batch, net.draw(batch, np.random.default_rng(0)))
+
+
 def test_training_chunks_come_from_everywhere_but_not_from_the_filling() -> None:
     net = network(chunk_seconds=0.25)
     wave = torch.arange(16000.0).repeat(64, 1)
     valid = torch.full((64,), 8000)
-    first = net.random_chunk(Batch(wave=wave, valid=valid), np.random.default_rng(0))[:, 0]
+    first = chunk_of(net, Batch(wave=wave, valid=valid))[:, 0]
     assert first.min() < 500
     assert 3500 < first.max() <= 8000 - 4000
-    whole = net.random_chunk(Batch(wave=wave), np.random.default_rng(0))[:, 0]
+    whole = chunk_of(net, Batch(wave=wave))[:, 0]
     assert 10000 < whole.max() <= 16000 - 4000
-    assert torch.equal(whole, net.random_chunk(Batch(wave=wave), np.random.default_rng(0))[:, 0])
+    assert torch.equal(whole, chunk_of(net, Batch(wave=wave))[:, 0])
 
 
 def test_branches_have_their_own_learning_rate() -> None:
@@ -418,4 +422,4 @@ def test_weeks_of_training_are_left_to_a_gpu(shift: tuple[Profile, Path], tmp_pa
     asked = TRAIN.model_copy(update={"long_on_cpu": True})
     method = load_method("han")
     assert not auscult.training.arm._too_long(method, long, asked, torch.device("cpu"), 100)
-    assert not auscult.training.arm._too_long(method, long, TRAIN, torch.device("cuda"))
+    assert not auscult.training.arm._too_long(method, long, TRAIN, torch.device("cuda"), 100)
