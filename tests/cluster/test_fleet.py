@@ -306,6 +306,14 @@ def test_a_recording_that_the_store_refuses_is_tried_again_next_time(
         assert outcome.failed == [("refusing:///in/secret.wav", "AccessDenied")]
 
 
+def test_every_recording_that_fails_is_counted_and_the_first_are_named() -> None:
+    outcome = fleet.Outcome()
+    for count in (15, 10, 50):
+        fleet._note_failures(outcome, [(f"{count}-{number}", "gone") for number in range(min(count, 20))], count)
+    assert (len(outcome.failed), outcome.more_failed) == (20, 55)
+    assert outcome.failed[-1] == ("10-4", "gone")
+
+
 def test_from_a_store_to_a_store(fitted: Bundle, archive: Path, here: str, scored: Path) -> None:
     store = fsspec.filesystem("memory")
     for path in (archive / "day1").glob("*.wav"):

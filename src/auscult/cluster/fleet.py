@@ -160,9 +160,9 @@ def _take(outcome: Outcome, known: Known, result: dict[str, Any]) -> None:
 
 
 def _note_failures(outcome: Outcome, failed: Sequence[tuple[str, str]], count: int) -> None:
-    outcome.failed += failed[: max(0, _SHOWN - len(outcome.failed))]
-    outcome.more_failed += count - len(failed)
-    outcome.more_failed += max(0, len(failed) - _SHOWN)
+    shown = failed[: max(0, _SHOWN - len(outcome.failed))]
+    outcome.failed += shown
+    outcome.more_failed += count - len(shown)
 
 
 # -------------------------------------------------------------------------------------------------------------- on a worker
