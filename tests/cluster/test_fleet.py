@@ -189,6 +189,52 @@ def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, tmp_pat
         fleet.score_archive(other.folder, [str(archive)], here, str(copy))
 
 
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet(out / "part-00000-0badcafe.parquet")
+    (out / ".part-0.part").write_bytes(b"theirs")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(AuscultError, match=r"other files than scores \(part-00000-0badcafe\.parquet"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(out))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    with pytest.raises(AuscultError, match=r"other files than scores \(day0, day1"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(archive))
+
+
+@pytest.mark.parametrize(("name", "refused"), [("part-0.parquet", False), ("part-0123456789abcdef0123.parquet", True)])
+def test_files_of_others_among_the_parts_stay(name: str, refused: bool, copy: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(copy / name)
+    content = (copy / name).read_bytes()
+    output = Output(str(copy))
+    if refused:
+        with pytest.raises(AuscultError, match="not written by auscult"):
+            output.known()
+    else:
+        assert len(output.known().keys) == CLIPS
+    assert (copy / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("where", [0.0, 0.1, 0.5, 0.999])
+def test_a_part_of_which_bytes_are_lost_is_not_whole(where: float, copy: Path) -> None:
+    name, content = next(iter(parts(copy).items()))
+    at = int(where * len(content))
+    (copy / name).write_bytes(content[:at] + bytes(len(content[at : at + 8])) + content[at + 8 :])
+    assert Output(str(copy)).known().torn == [name]
+    assert not (copy / name).exists()
+
+
+def test_recordings_in_two_parts_are_told_with_the_parts(copy: Path) -> None:
+    name = min(parts(copy))
+    other = "part-0123456789abcdef0123.parquet"
+    shutil.copy(copy / name, copy / other)
+    with pytest.raises(AuscultError) as error:
+        Output(str(copy)).known()
+    assert error.value.what == f"4 recordings stand in two of the parts {', '.join(sorted([name, other]))}"
+
+
 def test_a_run_that_another_has_taken_over_writes_nothing_more(
     fitted: Bundle, archive: Path, here: str, tmp_path: Path
 ) -> None:

@@ -183,7 +183,7 @@ def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
     output, name = Output(job.output), part_name(clips, job.digest)
     output.check_run(job.run)
     require_same(job.program, worker_name())
-    there = output.part(name) if output.store.exists(f"{output.root}/{name}") else None
+    there = output.part(name)
     if there is not None:
         return {**_counts(name, there), "failed": [], "failures": len(clips) - there["rows"]}
     bundle = _loaded(job, output)

@@ -16,9 +16,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ from auscult.files import digest_of, full_disk_reported
 _PUT_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "memory"}
 """Stores in which an object appears when the last byte of it has arrived, and not before."""
 _READERS = 16
+_PART = re.compile(r"part-[0-9a-f]{20}\.parquet")
+_BESIDE = re.compile(r"\.part-[0-9a-f]{20}\.parquet\.[0-9a-f]{8}\.part")
+"""Of a worker that was killed while it wrote."""
 Row = Mapping[str, Any]
 
 
@@ -122,16 +126,37 @@ class Output:
             fix = "check that the place exists and is writable, and the credentials, on this machine and on the workers"
             raise AuscultError(what, printable(self.place), fix) from None
 
-    # --------------------------------------------------------------------------------------------------------------------- runs
-    def begin(self, bundle: str, digest: str) -> str:
-        """Make this output the bundle's, if it is nobody's, and this run its last one; gives the run's name.
+    def names(self) -> list[str]:
+        """Of what lies directly in it, sorted.
 
         Raises:
-            AuscultError: it holds scores of another bundle.
+            AuscultError: the store does not list it.
+        """
+        with self._refusals("read"):
+            try:
+                paths = [path.rstrip("/") for path in self.store.ls(self.root, detail=False)]
+            except FileNotFoundError:
+                return []
+        return sorted(path.rpartition("/")[2] for path in paths if path != self.root)
+
+    # --------------------------------------------------------------------------------------------------------------------- runs
+    def begin(self, bundle: str, digest: str) -> str:
+        """Make this output the bundle's, if it is nobody's and empty, and this run its last one; gives the run's name.
+
+        Raises:
+            AuscultError: it holds something else, or scores of another bundle.
         """
         run = secrets.token_hex(8)
-        owner = json.loads(self.get("_run.json") or b"{}")
-        if owner and owner["bundle_digest"] != digest:
+        others = [name for name in self.names() if not name.startswith(".") and name != "_bundle"]
+        try:
+            owner = json.loads(self.get("_run.json") or b"{}")
+            other = owner and owner["bundle_digest"] != digest
+        except (ValueError, KeyError, TypeError):
+            owner = {}
+        if not owner and others:
+            what = f"this holds other files than scores ({', '.join(map(printable, others[:3]))}, ...)"
+            raise AuscultError(what, printable(self.place), "give another --out: a new folder, or an empty one")
+        if owner and other:
             what = f"this holds scores of another bundle ({owner['bundle']}, {owner['bundle_digest'][:16]})"
             raise AuscultError(what, printable(self.place), "give another --out: scores of two bundles do not compare")
         self.put("_run.json", json.dumps({"bundle": bundle, "bundle_digest": digest, "run": run}).encode())
@@ -152,48 +177,63 @@ class Output:
 
     # -------------------------------------------------------------------------------------------------------------------- parts
     def known(self) -> Known:
-        """What is there; parts that are not whole (after a power cut, say) are removed.
+        """What is there; parts that are not whole (after a power cut, say) are removed, and files of no part left alone.
 
         Raises:
             AuscultError: the store does not give them, or a recording stands in two parts.
         """
-        with self._refusals("read"):
-            try:
-                names = [entry.rpartition("/")[2] for entry in self.store.ls(self.root, detail=False)]
-            except FileNotFoundError:
-                names = []
-            for name in names:
-                if name.startswith(".part-") and name.endswith(".part"):
-                    self.store.rm_file(f"{self.root}/{name}")
-            names = sorted(name for name in names if name.startswith("part-"))
-            with ThreadPoolExecutor(_READERS) as pool:
-                found = dict(zip(names, pool.map(self.part, names), strict=True))
-            torn = [name for name in names if found[name] is None]
-            for name in torn:
+        names = self.names()
+        self._remove(name for name in names if _BESIDE.fullmatch(name))
+        names = [name for name in names if _PART.fullmatch(name)]
+        parts: dict[str, dict[str, Any]] = {}
+        joined = bytearray()  # grows in place, where a list of the parts' keys and their sum would hold all twice
+        with ThreadPoolExecutor(_READERS) as pool:
+            for name, part in zip(names, pool.map(self.part, names), strict=True):
+                if part is not None:
+                    joined += part.pop("keys")
+                    parts[name] = part
+        torn = [name for name in names if name not in parts]
+        self._remove(torn)
+        keys = np.frombuffer(joined, "S16")
+        keys.sort()
+        twice = keys[1:][keys[1:] == keys[:-1]]
+        if len(twice):
+            what = f"{len(twice)} recordings stand in two of the parts {', '.join(self._parts_of(twice, names))}"
+            fix = "remove those that _manifest.json does not list, or one of two: what is missing then is scored again"
+            raise AuscultError(what, printable(self.place), fix)
+        return Known(keys, parts, torn)
+
+    def _parts_of(self, keys: np.ndarray, names: Sequence[str]) -> list[str]:
+        parts = ((name, self.part(name)) for name in names)
+        return [name for name, part in parts if part and np.isin(np.frombuffer(part["keys"], "S16"), keys).any()]
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with self._refusals("written to"), suppress(FileNotFoundError):
                 self.store.rm_file(f"{self.root}/{name}")
-        whole = {name: part for name, part in found.items() if part is not None}
-        keys = np.sort(np.frombuffer(b"".join(part.pop("keys") for part in whole.values()), "S16"))
-        twice = int((keys[1:] == keys[:-1]).sum())
-        if twice:
-            what = f"{twice} recordings stand in two parts"
-            raise AuscultError(what, printable(self.place), "remove the younger of the parts, or begin another --out")
-        return Known(keys, whole, torn)
 
     def part(self, name: str) -> dict[str, Any] | None:
-        """Rows, bytes, verdicts and keys (16 bytes each, joined) of a part; None = it is not whole."""
+        """Rows, bytes, verdicts and keys (16 bytes each, joined) of a part; None = there is none, or it is not whole.
+
+        Raises:
+            AuscultError: it is whole and not ours.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = f"{self.root}/{name}"
-        try:
-            with self._refusals("read"), self.store.open(path, "rb") as file:
-                parquet = pq.ParquetFile(file)
-                facts = json.loads(parquet.schema_arrow.metadata[b"auscult"])
-                keys = parquet.read(["key"])["key"].to_pylist()
-                size = file.seek(0, io.SEEK_END)
-        except (pa.ArrowInvalid, KeyError, TypeError):
+        content = self.get(name)
+        if content is None:
             return None
-        return {"rows": len(keys), "bytes": size, "verdicts": facts["verdicts"], "keys": b"".join(keys)}
+        try:
+            table = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read()
+        except (pa.ArrowException, OSError):
+            return None
+        facts = (table.schema.metadata or {}).get(b"auscult")
+        if facts is None:
+            what, fix = "this was not written by auscult, and has the name of a part", "move it away, or give another --out"
+            raise AuscultError(what, printable(f"{self.place}/{name}"), fix)
+        keys = b"".join(table["key"].to_pylist())
+        return {"rows": len(table), "bytes": len(content), "verdicts": json.loads(facts)["verdicts"], "keys": keys}
 
     def write_manifest(self, facts: Row, parts: Mapping[str, Row]) -> None:
         listed = [{"part": name, **parts[name]} for name in sorted(parts)]
@@ -223,7 +263,7 @@ def part_bytes(rows: Sequence[Row], facts: Row) -> bytes:
         metadata={"auscult": json.dumps({**facts, "verdicts": verdicts(rows)}, sort_keys=True)},
     )  # fmt: skip
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), out, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(list(rows), schema), out, compression="zstd", write_page_checksum=True)
     return out.getvalue()
 
 
