@@ -25,10 +25,11 @@ from distributed import LocalCluster
 from fsspec.implementations.memory import MemoryFileSystem
 
 from auscult.cli import main
-from auscult.cluster import fleet
+from auscult.cluster import bundles, fleet
 from auscult.cluster.archive import Clip, find, store_of
 from auscult.cluster.connect import Tasks, connected
-from auscult.cluster.parts import Known, Output
+from auscult.cluster.output import Known, Output, Owner
+from auscult.cluster.program import program
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
 from auscult.detector.score import score_file
@@ -189,6 +190,20 @@ def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, tmp_pat
         fleet.score_archive(other.folder, [str(archive)], here, str(copy))
 
 
+def test_scores_of_two_thresholds_or_programs_do_not_mix(
+    copy: Path, fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(fitted.folder, tmp_path / "other")
+    assert main(["threshold", str(tmp_path / "other"), "--rate", "0.3"]) == 0
+    before = parts(copy)
+    with pytest.raises(AuscultError, match=r"verdicts by another threshold \([\d.]+, and now [\d.]+\)"):
+        fleet.score_archive(tmp_path / "other", [str(archive)], here, str(copy))
+    monkeypatch.setattr(fleet, "program", lambda: {**program(), "torch": "9.9"})
+    with pytest.raises(AuscultError, match=r"another program: torch [\d.]+\S* \(here: 9\.9\)"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(copy))
+    assert parts(copy) == before
+
+
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(
     fitted: Bundle, archive: Path, here: str, tmp_path: Path
 ) -> None:
@@ -245,7 +260,7 @@ def test_a_run_that_another_has_taken_over_writes_nothing_more(
         nonlocal taken
         if outcome.scored and not taken:
             taken = True
-            Output(str(out)).begin("pump", fitted.digest)
+            Output(str(out)).begin(Owner("pump", fitted.digest, fitted.threshold, fleet.program()))
 
     with pytest.raises(AuscultError, match="another run has taken this output over"):
         fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 1, take_over)
@@ -305,9 +320,26 @@ def test_a_worker_with_another_bundle_is_refused_by_name(
     other = bundle.fit(tmp_path / "n", tmp_path / "other")
     put = fleet.put_bundle
     monkeypatch.setattr(fleet, "put_bundle", lambda output, folder, names: put(output, other.folder, names))
-    with pytest.raises(AuscultError, match=r"another bundle \(other, [0-9a-f]{16}\) than pump") as error:
+    with pytest.raises(AuscultError, match=r"another bundle \(other, [0-9a-f]{16}\) than the run's") as error:
         fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
     assert "worker " in error.value.where
+
+
+def test_a_bundle_that_changes_while_it_is_sent(fitted: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was checked, and before it is read."""
+    shutil.copytree(fitted.folder, tmp_path / "bundle")
+    real = bundles.check_files
+
+    def check(folder: Path, manifest: Any) -> None:
+        real(folder, manifest)
+        (tmp_path / "bundle" / "reference.npy").write_bytes(b"another")
+
+    monkeypatch.setattr(bundles, "check_files", check)
+    with pytest.raises(AuscultError, match="changed while it was read"), bundles.checked_copy(tmp_path / "bundle"):
+        pass
+    with pytest.raises(AuscultError, match=r"reference\.npy was changed") as error, bundles.checked_copy(tmp_path / "bundle"):
+        pass
+    assert error.value.where == str(tmp_path / "bundle")
 
 
 class Refusing(MemoryFileSystem):

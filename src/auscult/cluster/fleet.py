@@ -8,7 +8,6 @@ hand, which another one makes.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auscult.cluster.archive import Clip, find, in_parts, read_ahead
+from auscult.cluster.bundles import ONE, checked_copy, loaded_bundle, put_bundle
 from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
-from auscult.cluster.parts import Known, Output, get_bundle, part_bytes, part_name, put_bundle, verdicts
+from auscult.cluster.output import Known, Output, Owner
+from auscult.cluster.parts import part_bytes, part_name, verdicts
 from auscult.cluster.program import program, require_same
 from auscult.data.audio import printable
-from auscult.detector.manifest import check_files, read_manifest
 from auscult.detector.words import reason
 from auscult.errors import AuscultError
 
@@ -91,17 +91,16 @@ def score_archive(
     Raises:
         AuscultError: see `connected`, `find` and `Output`; or a worker of another version.
     """
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
     output = Output(_absolute(out))
     sources = [_absolute(source) for source in sources]
-    with connected(scheduler, timeout) as client:
-        run = output.begin(manifest.name, manifest.digest)
+    with checked_copy(bundle) as (folder, manifest), connected(scheduler, timeout) as client:
+        threshold = float(manifest.threshold["value"])
+        run = output.begin(Owner(manifest.name, manifest.digest, threshold, program()))
         known = output.known()
         names = tuple(manifest.files)
         job = Job(
-            output.place, run, manifest.name, put_bundle(output, bundle, names), names, manifest.digest,
-            float(manifest.threshold["value"]), program(),
+            output.place, run, manifest.name, put_bundle(output, folder, names), names, manifest.digest,
+            threshold, program(),
         )  # fmt: skip
         outcome = Outcome(before=len(known.keys))
         outcome.notes += [f"{name} was not whole and is made again" for name in known.torn]
@@ -186,7 +185,7 @@ def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
     there = output.part(name)
     if there is not None:
         return {**_counts(name, there), "failed": [], "failures": len(clips) - there["rows"]}
-    bundle = _loaded(job, output)
+    bundle = loaded_bundle(output, job.inside, job.files, job.digest, job.threshold)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
@@ -219,40 +218,8 @@ def _row(bundle: Bundle, clip: Clip, place: Path) -> dict[str, Any]:
         "file": printable(clip.path), "size": clip.size, "state": clip.state, "key": clip.key, "threshold": bundle.threshold
     }  # fmt: skip
     try:
-        with _ONE:
+        with ONE:
             found = score_file(bundle, place)
     except AuscultError as error:
         return {**same, "verdict": verdict_without_score(error), "warning": reason(error)}
     return {**asdict(found), **same}
-
-
-_ONE = threading.Lock()
-"""A worker of several threads computes in one of them; the others read. One thread per worker is what is meant."""
-_BUNDLES: dict[str, Bundle] = {}
-
-
-def _loaded(job: Job, output: Output) -> Bundle:
-    """The bundle of a job, loaded once per process, by one thread of the processor: the last bits depend on their number.
-
-    Raises:
-        AuscultError: it is not whole, or not the one the run began with.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    from auscult.detector.bundle import load
-
-    torch.set_num_threads(1)
-    with _ONE:
-        if job.inside not in _BUNDLES:
-            threadpool_limits(1)
-            with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
-                get_bundle(output, job.inside, job.files, Path(folder))
-                bundle = load(folder)
-            if bundle.digest != job.digest or bundle.threshold != job.threshold:
-                what = f"a worker has another bundle ({bundle.name}, {bundle.digest[:16]}) than {job.bundle}, {job.digest[:16]}"
-                fix = "is the output a folder that all machines share? start again"
-                raise AuscultError(what, f"{output.place}/{job.inside}", fix)
-            _BUNDLES.clear()
-            _BUNDLES[job.inside] = bundle
-        return _BUNDLES[job.inside]
