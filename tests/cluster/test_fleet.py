@@ -361,7 +361,15 @@ class Refusing(MemoryFileSystem):
             raise PermissionError(13, "AccessDenied")
         super().get_file(path, target, **options)
 
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        if path.endswith("/closed"):
+            raise PermissionError(13, "AccessDenied")
+        if path.endswith("/nobody"):
+            raise NoCredentialsError("Unable to locate credentials")
+        return super().ls(path, detail, **options)
 
+
+NoCredentialsError = type("NoCredentialsError", (Exception,), {"__module__": "botocore.exceptions"})
 fsspec.register_implementation("refusing", Refusing)
 
 
@@ -382,6 +390,77 @@ def test_a_recording_that_the_store_refuses_is_tried_again_next_time(
         outcome = fleet.score_archive(fitted.folder, ["refusing://in"], here, out)
         assert (outcome.before, outcome.scored) == (before, 1 - before)
         assert outcome.failed == [("refusing:///in/secret.wav", "AccessDenied")]
+
+
+@pytest.mark.parametrize(
+    ("place", "when"), [("here", "before it is read"), ("here", "while it is scored"), ("in a store", "before it is read")]
+)
+def test_a_recording_that_is_replaced_after_it_was_listed(
+    place: str, when: str, fitted: Bundle, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another one of equal length: it gets no row, and the next run judges what is there then."""
+    folder = str(tmp_path / "in") if place == "here" else "memory://replaced"
+    store, path = store_of(folder)
+    for number in range(2):
+        write(tmp_path / "first" / f"{number}.wav", noise(np.random.default_rng(number), 0.3, 300.0))
+    write(tmp_path / "other.wav", noise(np.random.default_rng(7), 0.3, 900.0))
+    for source in (tmp_path / "first").iterdir():
+        store.makedirs(path, exist_ok=True)
+        store.pipe_file(f"{path}/{source.name}", source.read_bytes())
+    real_find, real_score = fleet.find, score_file
+
+    def replaced(sources: list[str]) -> Iterator[Clip]:
+        clips = list(real_find(sources))
+        store.pipe_file(f"{path}/1.wav", (tmp_path / "other.wav").read_bytes())
+        return iter(clips)
+
+    def scored_slowly(bundle: Bundle, file: Path) -> Any:
+        found = real_score(bundle, file)
+        if file.name == "1.wav":
+            store.pipe_file(f"{path}/1.wav", (tmp_path / "other.wav").read_bytes())
+        return found
+
+    if when == "before it is read":
+        monkeypatch.setattr(fleet, "find", replaced)
+    else:
+        monkeypatch.setattr("auscult.detector.score.score_file", scored_slowly)
+    out = tmp_path / "out"
+    outcome = fleet.score_archive(fitted.folder, [folder], here, str(out))
+    assert [(Path(file).name, why) for file, why in outcome.failed] == [("1.wav", "it has changed since it was listed")]
+    assert outcome.scored == 1
+    monkeypatch.undo()
+    assert fleet.score_archive(fitted.folder, [folder], here, str(out)).scored == 1
+    assert list(rows(out)["score"])[1] == score_file(fitted, tmp_path / "other.wav").score
+
+
+def test_a_bug_in_one_recording_keeps_no_other(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(bundle: Bundle, file: Path) -> Any:
+        if file.name == "03.wav":
+            raise ZeroDivisionError("by zero")
+        return score_file(bundle, file)
+
+    monkeypatch.setattr("auscult.detector.score.score_file", score)
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
+    assert outcome.scored == CLIPS - 1
+    assert outcome.failed == [(str(archive / "day1" / "03.wav"), "a bug: ZeroDivisionError: by zero")]
+
+
+def test_a_part_that_appears_beside_a_run_is_told(
+    fitted: Bundle, archive: Path, here: str, tmp_path: Path, scored: Path
+) -> None:
+    """From a worker that had looked whose the output is just before this run began."""
+    out = tmp_path / "out"
+
+    def late(outcome: fleet.Outcome, workers: int) -> None:
+        if outcome.scored and not (out / "part-0123456789abcdef0123.parquet").exists():
+            shutil.copy(scored / min(parts(scored)), out / "part-0123456789abcdef0123.parquet")
+
+    with pytest.raises(AuscultError, match=r"1 file among the parts came from neither .*: part-0123456789abcdef0123\.parquet"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 10, late)
+    with pytest.raises(AuscultError, match="4 recordings stand in two of the parts"):
+        fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 10)
 
 
 def test_every_recording_that_fails_is_counted_and_the_first_are_named() -> None:
@@ -411,6 +490,16 @@ def test_sources_without_recordings(place: str, what: str, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(AuscultError, match=what):
         list(find([str(tmp_path / place)]))
+
+
+@pytest.mark.parametrize(("name", "why"), [("closed", "AccessDenied"), ("nobody", "Unable to locate credentials")])
+def test_a_folder_below_that_cannot_be_listed_is_named(name: str, why: str) -> None:
+    fsspec.filesystem("memory").pipe_file(f"/above-{name}/{name}/a.wav", b"")
+    with pytest.raises(AuscultError, match=rf"does not let itself be read \({why}\)") as error:
+        list(find([f"refusing://above-{name}"]))
+    assert error.value.where.endswith(f"/{name}")
+    with pytest.raises(AuscultError, match=rf"the output cannot be read \({why}\)"):
+        Output(f"refusing://above-{name}/{name}").names()
 
 
 def test_what_lies_in_a_folder_is_found_as_by_the_command_without_a_cluster(archive: Path, tmp_path: Path) -> None:

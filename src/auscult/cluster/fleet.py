@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auscult.cluster.archive import Clip, find, in_parts, read_ahead
+from auscult.cluster.archive import Clip, check_unchanged, find, in_parts, read_ahead
 from auscult.cluster.bundles import ONE, checked_copy, loaded_bundle, put_bundle
 from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
 from auscult.cluster.output import Known, Output, Owner
 from auscult.cluster.parts import part_bytes, part_name, verdicts
 from auscult.cluster.program import program, require_same
 from auscult.data.audio import printable
-from auscult.detector.words import reason
+from auscult.detector.words import counted, reason
 from auscult.errors import AuscultError
 
 if TYPE_CHECKING:
@@ -127,6 +127,12 @@ def score_archive(
                 _write_manifest(output, job, known, outcome)
             raise
         _write_manifest(output, job, known, outcome)
+        others = [name for name in output.names() if name.endswith(".parquet") and name not in known.parts]
+        if others:
+            names = ", ".join(others[:5])
+            what = f"{counted(len(others), 'file')} among the parts came from neither this run nor those before: {names}"
+            fix = "if another run was under way here, start again, which says what stands twice; if not, move them away"
+            raise AuscultError(what, output.place, fix)
     return outcome
 
 
@@ -192,15 +198,20 @@ def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
         for clip, place in read_ahead(clips, Path(folder)):
             if not still_wanted():
                 raise AuscultError("this part was taken back", fix="start the same command again")
-            if isinstance(place, OSError):
-                failed.append((printable(clip.path), reason(place)))
+            found = reason(place) if isinstance(place, OSError) else _row(bundle, clip, place)
+            if isinstance(found, str):
+                failed.append((printable(clip.path), found))
             else:
-                rows.append(_row(bundle, clip, place))
+                rows.append(found)
     if rows:
         facts = {"bundle": job.bundle, "bundle_digest": job.digest, "program": job.program}
         content = part_bytes(rows, facts)
         output.check_run(job.run)
-        output.put(name, content)
+        try:
+            output.put(name, content)
+        except AuscultError:
+            output.check_run(job.run)  # a run that takes the output over removes what is being written
+            raise
         made = {"rows": len(rows), "bytes": len(content), "verdicts": verdicts(rows)}
     else:
         made = {"rows": 0, "bytes": 0, "verdicts": {}}
@@ -211,15 +222,23 @@ def _counts(name: str, part: dict[str, Any]) -> dict[str, Any]:
     return {"part": name, "rows": part["rows"], "bytes": part["bytes"], "verdicts": part["verdicts"]}
 
 
-def _row(bundle: Bundle, clip: Clip, place: Path) -> dict[str, Any]:
+def _row(bundle: Bundle, clip: Clip, place: Path) -> dict[str, Any] | str:
+    """Why there is none where it has changed meanwhile, or where one recording finds a bug, which must not keep the others."""
     from auscult.detector.score import score_file, verdict_without_score
 
     same = {
         "file": printable(clip.path), "size": clip.size, "state": clip.state, "key": clip.key, "threshold": bundle.threshold
     }  # fmt: skip
     try:
-        with ONE:
-            found = score_file(bundle, place)
-    except AuscultError as error:
-        return {**same, "verdict": verdict_without_score(error), "warning": reason(error)}
-    return {**asdict(found), **same}
+        try:
+            with ONE:
+                row = {**asdict(score_file(bundle, place)), **same}
+        except AuscultError as error:
+            row = {**same, "verdict": verdict_without_score(error), "warning": reason(error)}
+        if str(place) == clip.path:
+            check_unchanged(clip)
+    except OSError as error:
+        return reason(error)
+    except Exception as error:
+        return f"a bug: {type(error).__name__}: {error}"
+    return row

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from auscult.cluster.archive import Clip, is_local, store_of
+from auscult.cluster.archive import Clip, is_local, store_errors, store_of
 from auscult.cluster.parts import Row, part_facts
 from auscult.data.audio import printable
 from auscult.errors import AuscultError
@@ -128,7 +128,8 @@ class Output:
     @contextmanager
     def _refusals(self, done: str) -> Iterator[None]:
         try:
-            yield
+            with store_errors():
+                yield
         except OSError as error:
             what = f"the output cannot be {done} ({error.strerror or str(error) or type(error).__name__})"
             fix = "check that the place exists and is writable, and the credentials, on this machine and on the workers"
