@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,25 @@ def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
         done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
     assert alone == [[13]]
     assert sorted(done) == [number for number in range(40) if number != 13]
+
+
+def test_results_that_are_lost_with_the_scheduler_are_not_waited_for() -> None:
+    """By a client as it is while it closes: its tasks neither end nor are done again."""
+
+    class Closing:
+        status, cluster, loop = "running", None, None
+
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 1}
+
+        def submit(self, *task: object, **options: object) -> Any:
+            self.status = "closing"
+            future = Mock(status="lost")
+            future.add_done_callback = lambda call: call(future)
+            return future
+
+    with pytest.raises(AuscultError, match="connection to the scheduler is lost"):
+        list(Tasks(Closing(), ends_at_13).results([[1]]))
 
 
 # ----------------------------------------------------------------------------------------------------------------- restart
