@@ -411,7 +411,7 @@ def test_a_recording_that_the_store_refuses_is_tried_again_next_time(
     for before in (0, 1):
         outcome = fleet.score_archive(fitted.folder, ["refusing://in"], here, out)
         assert (outcome.before, outcome.scored) == (before, 1 - before)
-        assert outcome.failed == [("refusing:///in/secret.wav", "AccessDenied")]
+        assert outcome.failed == [("refusing://in/secret.wav", "AccessDenied")]
 
 
 @pytest.mark.parametrize(
@@ -512,6 +512,35 @@ def test_sources_without_recordings(place: str, what: str, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(AuscultError, match=what):
         list(find([str(tmp_path / place)]))
+
+
+class Hosted(MemoryFileSystem):
+    """The files of memory://, by addresses with a host that is not in the paths, as of sftp:// and hdfs://."""
+
+    protocol = "hosted"
+
+    def __init__(self, host: str, **options: Any) -> None:
+        super().__init__(**options)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.partition("://")[2].partition("/")[2] if "://" in path else path.rstrip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        host = path.partition("://")[2].partition("/")[0]
+        return {"host": host} if host else {}
+
+
+fsspec.register_implementation("hosted", Hosted)
+
+
+def test_the_host_of_an_address_reaches_the_workers(fitted: Bundle, archive: Path, here: str, tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/hosted/day/a.wav", (archive / "day0" / "00.wav").read_bytes())
+    outcome = fleet.score_archive(fitted.folder, ["hosted://me@there/hosted"], here, str(tmp_path / "out"))
+    assert outcome.failed == []
+    assert list(rows(tmp_path / "out")["file"]) == ["hosted://me@there/hosted/day/a.wav"]
+    assert [clip.path for clip in find(["hosted://me@there/hosted/*/a.wav"])] == ["hosted://me@there/hosted/day/a.wav"]
 
 
 @pytest.mark.parametrize(("name", "why"), [("closed", "AccessDenied"), ("nobody", "Unable to locate credentials")])

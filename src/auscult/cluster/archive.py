@@ -117,12 +117,14 @@ def _find(source: str) -> Iterator[Clip]:
     store, path = store_of(source)
     with _listing(source):
         if "*" in source:
-            entries = sorted(store.glob(path, detail=True).values(), key=_name)
-            yield from (_clip(store, entry) for entry in entries if _is_recording(entry))
+            entries: Iterable[dict[str, Any]] = sorted(store.glob(path, detail=True).values(), key=_name)
+            entries = filter(_is_recording, entries)
         elif store.isdir(path):
-            yield from _below(store, path)
+            entries = _below(store, path)
         else:
-            yield _clip(store, store.info(path))
+            entries = [store.info(path)]
+        for entry in entries:
+            yield Clip(_address(store, source, path, _name(entry)), *_size_and_state(store, entry))
 
 
 @contextmanager
@@ -137,8 +139,8 @@ def _listing(place: str) -> Iterator[None]:
         raise AuscultError(what, printable(place), "check the credentials and permissions on this machine") from None
 
 
-def _below(store: Any, root: str) -> Iterator[Clip]:
-    """Without hidden entries and links to folders, as `detector.stream.below`."""
+def _below(store: Any, root: str) -> Iterator[dict[str, Any]]:
+    """Recordings, without hidden entries and links to folders, as `detector.stream.below`."""
     todo = [root]
     while todo:
         folder = todo.pop()
@@ -146,7 +148,7 @@ def _below(store: Any, root: str) -> Iterator[Clip]:
             listed = store.ls(folder, detail=True)
         entries = [entry for entry in listed if _name(entry).rstrip("/") != folder.rstrip("/")]
         entries = sorted((entry for entry in entries if not _last(entry).startswith(".")), key=_name)
-        yield from (_clip(store, entry) for entry in entries if _is_recording(entry))
+        yield from filter(_is_recording, entries)
         inside = [_name(entry) for entry in entries if entry["type"] == "directory" and not entry.get("islink")]
         todo += reversed(inside)
 
@@ -165,15 +167,24 @@ def _is_recording(entry: dict[str, Any]) -> bool:
     return named and entry["type"] != "directory" and not (entry.get("islink") and os.path.isdir(_name(entry)))
 
 
-def _clip(store: Any, entry: dict[str, Any]) -> Clip:
+def _address(store: Any, source: str, path: str, name: str) -> str:
+    """Of a file, for another machine: with the host, where a store's paths (`path` is that of `source`) leave it out."""
+    if is_local(store):
+        return name
+    source, path = source.rstrip("/"), path.rstrip("/")
+    if name.startswith("/") and source.endswith(path):
+        return source[: len(source) - len(path)] + name
+    return str(store.unstrip_protocol(name))
+
+
+def _size_and_state(store: Any, entry: dict[str, Any]) -> tuple[int, str]:
     if entry.get("islink"):
         with suppress(OSError):
             found = os.stat(_name(entry))
             entry = {**entry, "size": found.st_size, "mtime": found.st_mtime}
     if entry.get("size") is None:  # a web server's list has none
         entry = store.info(_name(entry))
-    path = _name(entry) if is_local(store) else store.unstrip_protocol(_name(entry))
-    return Clip(path, int(entry.get("size") or 0), _state(entry))
+    return int(entry.get("size") or 0), _state(entry)
 
 
 def _state(entry: dict[str, Any]) -> str:
@@ -216,6 +227,8 @@ def read_ahead(clips: Sequence[Clip], folder: Path) -> Iterator[tuple[Clip, Path
             return error
         except AuscultError as error:
             return OSError(EIO, error.what)
+        except Exception as error:
+            return OSError(EIO, f"a bug: {type(error).__name__}: {error}")
 
     with ThreadPoolExecutor(_AHEAD) as pool:
         for clip, place in zip(clips, _in_order(pool, fetch, clips), strict=True):
@@ -246,7 +259,7 @@ def check_unchanged(clip: Clip) -> None:
         OSError: it has another size or state, or is gone.
     """
     store, path = store_of(clip.path)
-    if _clip(store, store.info(path)).key != clip.key:
+    if _size_and_state(store, store.info(path)) != (clip.size, clip.state):
         raise OSError(ESTALE, "it has changed since it was listed")
 
 
