@@ -66,7 +66,9 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def add_remote(project: Path, remote: Path) -> None:
     """As `dvc remote add -d shared`, which takes a second."""
-    (project / ".dvc" / "config").write_text(f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
+    (project / ".dvc" / "config").write_text(
+        f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {remote}\n"
+    )
 
 
 def test_what_is_missing_is_said(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

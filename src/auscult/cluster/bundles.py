@@ -77,7 +77,9 @@ def loaded_bundle(output: Output, inside: str, names: Sequence[str], digest: str
                 _get(output, inside, names, Path(folder))
                 bundle = load(folder)
             if bundle.digest != digest or bundle.threshold != threshold:
-                what = f"a worker has another bundle ({bundle.name}, {bundle.digest[:16]}) than the run's, {digest[:16]}"
+                what = (
+                    f"a worker has another bundle ({bundle.name}, {bundle.digest[:16]}) than the run's, {digest[:16]}"
+                )
                 fix = "is the output a folder that all machines share? start again"
                 raise AuscultError(what, f"{output.place}/{inside}", fix)
             _BUNDLES.clear()

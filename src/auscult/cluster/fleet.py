@@ -129,8 +129,10 @@ def score_archive(
         _write_manifest(output, job, known, outcome)
         others = [name for name in output.names() if name.endswith(".parquet") and name not in known.parts]
         if others:
-            names = ", ".join(others[:5])
-            what = f"{counted(len(others), 'file')} among the parts came from neither this run nor those before: {names}"
+            first = ", ".join(others[:5])
+            what = (
+                f"{counted(len(others), 'file')} among the parts came from neither this run nor those before: {first}"
+            )
             fix = "if another run was under way here, start again, which says what stands twice; if not, move them away"
             raise AuscultError(what, output.place, fix)
     return outcome
