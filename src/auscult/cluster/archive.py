@@ -189,7 +189,11 @@ def _size_and_state(store: Any, entry: dict[str, Any]) -> tuple[int, str]:
 
 def _state(entry: dict[str, Any]) -> str:
     """Alike from a list and from a file by itself: of those, Azure puts quotes around one, and other stores have a time as number
-    and as date."""
+    and as date.
+
+    >>> _state({"etag": "0x8D"}) == _state({"etag": '"0x8D"'})
+    True
+    """
     state = next((entry[name] for name in _STATES if entry.get(name) is not None), "")
     return str(state.timestamp() if isinstance(state, datetime) else state).strip('"')
 
