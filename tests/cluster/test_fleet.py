@@ -18,7 +18,6 @@ import pytest
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
 
-import dask
 import psutil
 
 from auscult.cli import main
@@ -77,8 +76,7 @@ def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
             return []
         return [numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]]
 
-    settings = {"distributed.scheduler.allowed-failures": 1}  # the default of 3 takes four more seconds
-    with dask.config.set(settings), connected("local:2") as client:
+    with connected("local:2") as client:
         tasks = Tasks(client, ends_at_13, halves)
         done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
     assert alone == [[13]]
