@@ -27,7 +27,7 @@ from auscult.cluster import fleet
 from auscult.cluster.archive import Clip, find, in_parts
 from auscult.cluster.connect import Tasks, connected
 from auscult.cluster.fleet import Outcome, score_archive
-from auscult.cluster.parts import Known
+from auscult.cluster.output import Known
 from auscult.detector import bundle as bundles
 from auscult.detector.score import score_file
 from common import RATE, Row, command, record, row

@@ -9,89 +9,28 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
-import pandas as pd
 import pytest
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
 
-import fsspec
 import psutil
-from distributed import LocalCluster
-from fsspec.implementations.memory import MemoryFileSystem
 
 from auscult.cli import main
 from auscult.cluster import fleet
-from auscult.cluster.archive import Clip, find, store_of
 from auscult.cluster.connect import Tasks, connected
-from auscult.cluster.parts import Known, Output
-from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
 from auscult.detector.score import score_file
-from auscult.detector.stream import below
 from auscult.errors import AuscultError
 from support.deadly import ends_at_13
+from support.fleet import CLIPS, parts, rows
 from support.trees import noise, write
 
-CLIPS = 23
 
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("normal")
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        write(folder / f"{number:02d}.wav", noise(rng, 0.3, 300.0))
-    return bundle.fit(folder, tmp_path_factory.mktemp("out") / "pump")
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings in two days, one of them unreadable; a hidden one and a text that are none."""
-    folder = tmp_path_factory.mktemp("archive")
-    rng = np.random.default_rng(1)
-    for number in range(CLIPS - 1):
-        write(folder / f"day{number % 2}" / f"{number:02d}.wav", noise(rng, 0.3, 900.0 if number % 5 == 0 else 300.0))
-    (folder / "day0" / "broken.wav").write_bytes(b"RIFF no sound")
-    (folder / "day0" / ".hidden.wav").write_bytes(b"")
-    (folder / "day0" / "notes.txt").write_text("")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[str]:
-    """The address of two workers in this process."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
-
-
-def rows(out: Path) -> pd.DataFrame:
-    return pd.read_parquet(out).sort_values("file", ignore_index=True)
-
-
-def parts(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.glob("part-*")}
-
-
-@pytest.fixture(scope="module")
-def scored(fitted: Bundle, archive: Path, here: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("scored") / "out"
-    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 4)
-    assert (outcome.scored, outcome.before, outcome.failed) == (CLIPS, 0, [])
-    return out
-
-
-@pytest.fixture
-def copy(scored: Path, tmp_path: Path) -> Path:
-    shutil.copytree(scored, tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-# ----------------------------------------------------------------------------------------------------------------- results
 def test_every_recording_once_and_as_without_a_cluster(scored: Path, fitted: Bundle, archive: Path) -> None:
     table = rows(scored)
     assert list(table["file"]) == sorted(str(path) for path in archive.rglob("*.wav") if path.name != ".hidden.wav")
@@ -144,7 +83,25 @@ def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
     assert sorted(done) == [number for number in range(40) if number != 13]
 
 
-# ----------------------------------------------------------------------------------------------------------------- restart
+def test_results_that_are_lost_with_the_scheduler_are_not_waited_for() -> None:
+    """By a client as it is while it closes: its tasks neither end nor are done again."""
+
+    class Closing:
+        status, cluster, loop = "running", None, None
+
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 1}
+
+        def submit(self, *task: object, **options: object) -> Any:
+            self.status = "closing"
+            future = Mock(status="lost")
+            future.add_done_callback = lambda call: call(future)
+            return future
+
+    with pytest.raises(AuscultError, match="connection to the scheduler is lost"):
+        list(Tasks(Closing(), ends_at_13).results([[1]]))
+
+
 def test_a_restart_scores_what_is_missing_and_no_more(copy: Path, fitted: Bundle, archive: Path, here: str) -> None:
     before = parts(copy)
     half, gone = sorted(before)[:2]
@@ -181,46 +138,6 @@ def test_a_recording_that_changes_is_scored_again_and_others_not(
     assert len(found) == CLIPS + 2
 
 
-def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, tmp_path: Path) -> None:
-    for number in range(12):
-        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 50), 0.3, 500.0))
-    other = bundle.fit(tmp_path / "n", tmp_path / "other")
-    with pytest.raises(AuscultError, match=r"scores of another bundle \(pump"):
-        fleet.score_archive(other.folder, [str(archive)], here, str(copy))
-
-
-def test_a_run_that_another_has_taken_over_writes_nothing_more(
-    fitted: Bundle, archive: Path, here: str, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    taken = False
-
-    def take_over(outcome: fleet.Outcome, workers: int) -> None:
-        nonlocal taken
-        if outcome.scored and not taken:
-            taken = True
-            Output(str(out)).begin("pump", fitted.digest)
-
-    with pytest.raises(AuscultError, match="another run has taken this output over"):
-        fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 1, take_over)
-    assert taken
-    left = len(parts(out))
-    assert left < CLIPS
-    fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 5)
-    assert len(rows(out)) == CLIPS
-    assert rows(out)["key"].is_unique
-
-
-def test_known_recordings_are_those_that_a_set_would_know() -> None:
-    rng = np.random.default_rng(0)
-    clips = [Clip(f"{number}.wav", int(rng.integers(100)), "") for number in range(500)]
-    inside = [clip for clip in clips if rng.random() < 0.5]
-    known = Known(np.sort(np.array([clip.key for clip in inside], "S16")))
-    assert list(known.holds(clips)) == [clip in set(inside) for clip in clips]
-    assert not Known(np.empty(0, "S16")).holds(clips).any()
-
-
-# ------------------------------------------------------------------------------------------------------------------- refusals
 @pytest.mark.parametrize("listening", [False, True], ids=["nobody there", "somebody else there"])
 def test_a_scheduler_that_does_not_answer(listening: bool, fitted: Bundle, archive: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -250,103 +167,28 @@ def test_a_worker_of_another_version_is_refused_by_name(
     assert not parts(tmp_path / "out")
 
 
-def test_a_worker_with_another_bundle_is_refused_by_name(
+def test_a_bug_in_one_recording_keeps_no_other(
     fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a worker does that sees another folder by the name of the output."""
-    for number in range(12):
-        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 80), 0.3, 500.0))
-    other = bundle.fit(tmp_path / "n", tmp_path / "other")
-    put = fleet.put_bundle
-    monkeypatch.setattr(fleet, "put_bundle", lambda output, folder, names: put(output, other.folder, names))
-    with pytest.raises(AuscultError, match=r"another bundle \(other, [0-9a-f]{16}\) than pump") as error:
-        fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
-    assert "worker " in error.value.where
+    def score(bundle: Bundle, file: Path) -> Any:
+        if file.name == "03.wav":
+            raise ZeroDivisionError("by zero")
+        return score_file(bundle, file)
+
+    monkeypatch.setattr("auscult.detector.score.score_file", score)
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
+    assert outcome.scored == CLIPS - 1
+    assert outcome.failed == [(str(archive / "day1" / "03.wav"), "a bug: ZeroDivisionError: by zero")]
 
 
-class Refusing(MemoryFileSystem):
-    """The files of memory://, which nobody may write through this, and whose `secret` ones nobody may read."""
-
-    protocol = "refusing"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(super()._strip_protocol(path.replace("refusing://", "memory://")))
-
-    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        if mode != "rb":
-            raise PermissionError(13, "AccessDenied")
-        return super()._open(path, mode, **options)
-
-    def get_file(self, path: str, target: str, **options: Any) -> None:
-        if "secret" in path:
-            raise PermissionError(13, "AccessDenied")
-        super().get_file(path, target, **options)
+def test_every_recording_that_fails_is_counted_and_the_first_are_named() -> None:
+    outcome = fleet.Outcome()
+    for count in (15, 10, 50):
+        fleet._note_failures(outcome, [(f"{count}-{number}", "gone") for number in range(min(count, 20))], count)
+    assert (len(outcome.failed), outcome.more_failed) == (20, 55)
+    assert outcome.failed[-1] == ("10-4", "gone")
 
 
-fsspec.register_implementation("refusing", Refusing)
-
-
-def test_a_store_that_refuses_to_be_written(fitted: Bundle, archive: Path, here: str) -> None:
-    with pytest.raises(AuscultError, match=r"cannot be written to \(AccessDenied\)") as error:
-        fleet.score_archive(fitted.folder, [str(archive)], here, "refusing://out")
-    assert error.value.where == "refusing://out"
-
-
-def test_a_recording_that_the_store_refuses_is_tried_again_next_time(
-    fitted: Bundle, archive: Path, here: str, tmp_path: Path
-) -> None:
-    store = fsspec.filesystem("memory")
-    for name in ("a.wav", "secret.wav"):
-        store.pipe_file(f"/in/{name}", (archive / "day0" / "00.wav").read_bytes())
-    out = str(tmp_path / "out")
-    for before in (0, 1):
-        outcome = fleet.score_archive(fitted.folder, ["refusing://in"], here, out)
-        assert (outcome.before, outcome.scored) == (before, 1 - before)
-        assert outcome.failed == [("refusing:///in/secret.wav", "AccessDenied")]
-
-
-def test_from_a_store_to_a_store(fitted: Bundle, archive: Path, here: str, scored: Path) -> None:
-    store = fsspec.filesystem("memory")
-    for path in (archive / "day1").glob("*.wav"):
-        store.pipe_file(f"/fleet/in/day1/{path.name}", path.read_bytes())
-    outcome = fleet.score_archive(fitted.folder, ["memory://fleet/in"], here, "memory://fleet/out", 4)
-    table = pd.concat([pd.read_parquet(f"memory://{name}") for name in store.glob("/fleet/out/part-*")])
-    assert outcome.scored == len(table) == CLIPS // 2
-    local = rows(scored).assign(name=lambda table: table["file"].str[-6:]).set_index("name")["score"]
-    assert dict(zip(table["file"].str[-6:], table["score"], strict=True)) == dict(
-        local[local.index.isin(table["file"].str[-6:])]
-    )
-    store.rm("/fleet", recursive=True)
-
-
-@pytest.mark.parametrize(("place", "what"), [("nowhere", "no such file or folder"), ("empty", "no recordings here")])
-def test_sources_without_recordings(place: str, what: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(AuscultError, match=what):
-        list(find([str(tmp_path / place)]))
-
-
-def test_what_lies_in_a_folder_is_found_as_by_the_command_without_a_cluster(archive: Path, tmp_path: Path) -> None:
-    shutil.copytree(archive, tmp_path / "a")
-    (tmp_path / "a" / "link.wav").symlink_to("day0/00.wav")
-    (tmp_path / "a" / "nowhere.wav").symlink_to("gone.wav")
-    (tmp_path / "a" / "day0" / "up").symlink_to("..")
-    (tmp_path / "a" / "folder.wav").mkdir()
-    os.mkfifo(tmp_path / "a" / "pipe.wav")
-    found = list(find([str(tmp_path / "a")]))
-    assert sorted(Path(clip.path) for clip in found) == below(tmp_path / "a")[0]
-    assert len({clip.key for clip in found}) == len(found)
-    size = {Path(clip.path).name: clip.size for clip in found}
-    assert size["link.wav"] == size["00.wav"]
-
-
-def test_a_store_of_no_kind() -> None:
-    with pytest.raises(AuscultError, match="no store of this kind"):
-        store_of("nonsense://bucket/x")
-
-
-# ------------------------------------------------------------------------------------------------------------------ the command
 def test_the_command_asks_for_nothing_it_does_not_use() -> None:
     code = "import sys, auscult.commands.score, auscult.commands.run; print({'dask', 'distributed', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -6,6 +6,7 @@ By real DVC, in a project whose stages have the names of ours and take no time.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,9 @@ stages:
 FAILING = "stages: {train: {matrix: {arm: [bad]}, cmd: exit 3, deps: [../../source], outs: [bad]}}"
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project without a remote, in which the test runs."""
-    folder = tmp_path / "head"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
     (folder / "dvc.yaml").write_text(STAGES)
@@ -52,8 +51,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "studies" / "bad").mkdir(parents=True)
     (folder / "studies" / "bad" / "dvc.yaml").write_text(FAILING)
     commit(folder, "start")
-    monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project without a remote, in which the test runs."""
+    folder = tmp_path / "head"
+    shutil.copytree(template, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(train, "_LOOK", 0.05)
+    return folder
+
+
+def add_remote(project: Path, remote: Path) -> None:
+    """As `dvc remote add -d shared`, which takes a second."""
+    (project / ".dvc" / "config").write_text(
+        f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {remote}\n"
+    )
 
 
 def test_what_is_missing_is_said(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +77,7 @@ def test_what_is_missing_is_said(project: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(AuscultError, match="DVC's remote, and none is configured") as error:
         train_arms([], "local:1")
     assert "dvc remote add" in error.value.fix
-    run(project, "dvc", "remote", "add", "-d", "shared", str(tmp_path / "remote"))
+    add_remote(project, tmp_path / "remote")
     with pytest.raises(AuscultError, match=r"not committed.*\n.*\.dvc/config"):
         train_arms([], "local:1")
     monkeypatch.chdir(tmp_path)
@@ -71,10 +86,10 @@ def test_what_is_missing_is_said(project: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: Path) -> None:
-    run(project, "dvc", "remote", "add", "-d", "shared", str(tmp_path / "remote"))
+    add_remote(project, tmp_path / "remote")
     commit(project, "remote")
     said: list[str] = []
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         assert not train_arms([], cluster.scheduler_address, "", str(tmp_path / "workspaces"), said.append)
     by_workers = [re.sub(r" in .*", "", line) for line in said if " by worker " in line]
     assert by_workers == ["features: run", "train@one-2024: run"]

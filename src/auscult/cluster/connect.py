@@ -156,10 +156,10 @@ class Tasks:
                     future = self._ended.get(timeout=_LOOK)
                 except queue.Empty:
                     continue
-                if future.status in (
-                    "pending",
-                    "lost",
-                ):  # its worker ended before the result was fetched: it is done again
+                if future.status in ("pending", "lost"):
+                    # Its worker ended before the result was fetched: it is done again, while there is a scheduler.
+                    if self._client.status != "running":
+                        raise _lost()
                     future.add_done_callback(self._ended.put)
                     continue
                 result = self._result(future, self._running.pop(future))

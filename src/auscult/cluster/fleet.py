@@ -8,7 +8,6 @@ hand, which another one makes.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,13 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auscult.cluster.archive import Clip, find, in_parts, read_ahead
+from auscult.cluster.archive import Clip, check_unchanged, find, in_parts, read_ahead
+from auscult.cluster.bundles import ONE, checked_copy, loaded_bundle, put_bundle
 from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
-from auscult.cluster.parts import Known, Output, get_bundle, part_bytes, part_name, put_bundle, verdicts
+from auscult.cluster.output import Known, Output, Owner
+from auscult.cluster.parts import part_bytes, part_name, verdicts
 from auscult.cluster.program import program, require_same
 from auscult.data.audio import printable
-from auscult.detector.manifest import check_files, read_manifest
-from auscult.detector.words import reason
+from auscult.detector.words import counted, reason
 from auscult.errors import AuscultError
 
 if TYPE_CHECKING:
@@ -91,17 +91,16 @@ def score_archive(
     Raises:
         AuscultError: see `connected`, `find` and `Output`; or a worker of another version.
     """
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
     output = Output(_absolute(out))
     sources = [_absolute(source) for source in sources]
-    with connected(scheduler, timeout) as client:
-        run = output.begin(manifest.name, manifest.digest)
+    with checked_copy(bundle) as (folder, manifest), connected(scheduler, timeout) as client:
+        threshold = float(manifest.threshold["value"])
+        run = output.begin(Owner(manifest.name, manifest.digest, threshold, program()))
         known = output.known()
         names = tuple(manifest.files)
         job = Job(
-            output.place, run, manifest.name, put_bundle(output, bundle, names), names, manifest.digest,
-            float(manifest.threshold["value"]), program(),
+            output.place, run, manifest.name, put_bundle(output, folder, names), names, manifest.digest,
+            threshold, program(),
         )  # fmt: skip
         outcome = Outcome(before=len(known.keys))
         outcome.notes += [f"{name} was not whole and is made again" for name in known.torn]
@@ -128,6 +127,14 @@ def score_archive(
                 _write_manifest(output, job, known, outcome)
             raise
         _write_manifest(output, job, known, outcome)
+        others = [name for name in output.names() if name.endswith(".parquet") and name not in known.parts]
+        if others:
+            first = ", ".join(others[:5])
+            what = (
+                f"{counted(len(others), 'file')} among the parts came from neither this run nor those before: {first}"
+            )
+            fix = "if another run was under way here, start again, which says what stands twice; if not, move them away"
+            raise AuscultError(what, output.place, fix)
     return outcome
 
 
@@ -160,9 +167,9 @@ def _take(outcome: Outcome, known: Known, result: dict[str, Any]) -> None:
 
 
 def _note_failures(outcome: Outcome, failed: Sequence[tuple[str, str]], count: int) -> None:
-    outcome.failed += failed[: max(0, _SHOWN - len(outcome.failed))]
-    outcome.more_failed += count - len(failed)
-    outcome.more_failed += max(0, len(failed) - _SHOWN)
+    shown = failed[: max(0, _SHOWN - len(outcome.failed))]
+    outcome.failed += shown
+    outcome.more_failed += count - len(shown)
 
 
 # -------------------------------------------------------------------------------------------------------------- on a worker
@@ -183,25 +190,30 @@ def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
     output, name = Output(job.output), part_name(clips, job.digest)
     output.check_run(job.run)
     require_same(job.program, worker_name())
-    there = output.part(name) if output.store.exists(f"{output.root}/{name}") else None
+    there = output.part(name)
     if there is not None:
         return {**_counts(name, there), "failed": [], "failures": len(clips) - there["rows"]}
-    bundle = _loaded(job, output)
+    bundle = loaded_bundle(output, job.inside, job.files, job.digest, job.threshold)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
         for clip, place in read_ahead(clips, Path(folder)):
             if not still_wanted():
                 raise AuscultError("this part was taken back", fix="start the same command again")
-            if isinstance(place, OSError):
-                failed.append((printable(clip.path), reason(place)))
+            found = reason(place) if isinstance(place, OSError) else _row(bundle, clip, place)
+            if isinstance(found, str):
+                failed.append((printable(clip.path), found))
             else:
-                rows.append(_row(bundle, clip, place))
+                rows.append(found)
     if rows:
         facts = {"bundle": job.bundle, "bundle_digest": job.digest, "program": job.program}
         content = part_bytes(rows, facts)
         output.check_run(job.run)
-        output.put(name, content)
+        try:
+            output.put(name, content)
+        except AuscultError:
+            output.check_run(job.run)  # a run that takes the output over removes what is being written
+            raise
         made = {"rows": len(rows), "bytes": len(content), "verdicts": verdicts(rows)}
     else:
         made = {"rows": 0, "bytes": 0, "verdicts": {}}
@@ -212,47 +224,23 @@ def _counts(name: str, part: dict[str, Any]) -> dict[str, Any]:
     return {"part": name, "rows": part["rows"], "bytes": part["bytes"], "verdicts": part["verdicts"]}
 
 
-def _row(bundle: Bundle, clip: Clip, place: Path) -> dict[str, Any]:
+def _row(bundle: Bundle, clip: Clip, place: Path) -> dict[str, Any] | str:
+    """Why there is none where it has changed meanwhile, or where one recording finds a bug, which must not keep the others."""
     from auscult.detector.score import score_file, verdict_without_score
 
     same = {
         "file": printable(clip.path), "size": clip.size, "state": clip.state, "key": clip.key, "threshold": bundle.threshold
     }  # fmt: skip
     try:
-        with _ONE:
-            found = score_file(bundle, place)
-    except AuscultError as error:
-        return {**same, "verdict": verdict_without_score(error), "warning": reason(error)}
-    return {**asdict(found), **same}
-
-
-_ONE = threading.Lock()
-"""A worker of several threads computes in one of them; the others read. One thread per worker is what is meant."""
-_BUNDLES: dict[str, Bundle] = {}
-
-
-def _loaded(job: Job, output: Output) -> Bundle:
-    """The bundle of a job, loaded once per process, by one thread of the processor: the last bits depend on their number.
-
-    Raises:
-        AuscultError: it is not whole, or not the one the run began with.
-    """
-    import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    from auscult.detector.bundle import load
-
-    torch.set_num_threads(1)
-    with _ONE:
-        if job.inside not in _BUNDLES:
-            threadpool_limits(1)
-            with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
-                get_bundle(output, job.inside, job.files, Path(folder))
-                bundle = load(folder)
-            if bundle.digest != job.digest or bundle.threshold != job.threshold:
-                what = f"a worker has another bundle ({bundle.name}, {bundle.digest[:16]}) than {job.bundle}, {job.digest[:16]}"
-                fix = "is the output a folder that all machines share? start again"
-                raise AuscultError(what, f"{output.place}/{job.inside}", fix)
-            _BUNDLES.clear()
-            _BUNDLES[job.inside] = bundle
-        return _BUNDLES[job.inside]
+        try:
+            with ONE:
+                row = {**asdict(score_file(bundle, place)), **same}
+        except AuscultError as error:
+            row = {**same, "verdict": verdict_without_score(error), "warning": reason(error)}
+        if str(place) == clip.path:
+            check_unchanged(clip)
+    except OSError as error:
+        return reason(error)
+    except Exception as error:
+        return f"a bug: {type(error).__name__}: {error}"
+    return row

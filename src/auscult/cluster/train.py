@@ -173,14 +173,13 @@ def make_stage(task: tuple[Plan, str]) -> dict[str, str] | dict[str, tuple[str, 
     try:
         require_same(plan.program, worker_name())
         with _workspace(plan) as folder:
-            output = _run(["dvc", "repro", "--pull", stage], folder)
+            ran = _run(["dvc", "repro", "--pull", stage], folder, f"Running stage '{stage}'")
             _run(["dvc", "push", "--run-cache"], folder)
     except AuscultError as error:
         return {"refused": (error.what, " ".join(filter(None, (error.where, worker_name()))), error.fix)}
     except _FailedError as error:
         how, problem = "failed", str(error)
     else:
-        ran = any(f"Running stage '{stage}'" in line for line in output)
         how, problem = "run" if ran else "fetched", ""
     seconds = f"{time.monotonic() - start:.0f}"
     return {"stage": stage, "how": how, "problem": problem, "seconds": seconds, "worker": worker_name()}
@@ -229,27 +228,30 @@ def _own_folder() -> str:
     return str(Path(get_worker().local_directory) / "auscult-workspaces")
 
 
-def _run(command: list[str], folder: Path) -> list[str]:
-    """The lines that a command prints.
+def _run(command: list[str], folder: Path, sought: str = "") -> bool:
+    """Run a command; whether `sought` is in what it prints.
 
     Raises:
         _FailedError: it failed, or nobody waits for it any more.
     """
-    lines: deque[str] = deque(maxlen=1000)
+    found = False
+    tail: deque[str] = deque(maxlen=_TAIL)
     with _started(command, folder) as process:
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         while True:
             ended = process.poll() is not None
-            lines.extend(process.stdout.readlines())
+            for line in process.stdout.readlines():
+                found |= sought in line
+                tail.append(line)
             if ended:
                 break
             if not still_wanted():
                 raise _FailedError("taken back")
             time.sleep(_LOOK)
     if process.returncode:
-        raise _FailedError(f"{' '.join(command)}\n{_tail(lines)}")
-    return list(lines)
+        raise _FailedError(f"{' '.join(command)}\n{_tail(tail)}")
+    return found
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def score_archive(arguments: Namespace) -> int:
     for file, why in outcome.failed:
         print(f"error: {file}: {why}", file=sys.stderr)
     total = outcome.verdicts.total()
-    words = ", ".join(words for _, words in tally(outcome.verdicts.elements()))
+    words = ", ".join(words for _, words in tally(outcome.verdicts))
     print(wrapped(f"{counted(total, 'recording')}: {words or 'none'}"))
     print(f"{outcome.scored:,} scored now, {outcome.before:,} before: {arguments.out}")
     failures = len(outcome.failed) + outcome.more_failed

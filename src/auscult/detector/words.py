@@ -13,8 +13,10 @@ VERDICTS = ("normal", "ANOMALOUS", "check recording", "unusable", "unreadable")
 
 
 def tally(verdicts: Iterable[str]) -> list[tuple[str, str]]:
-    """(verdict, how many), without those of which there is none.
+    """(verdict, how many), without those of which there is none; of verdicts or of their counts.
 
+    >>> tally(["normal", "check recording", "normal"]) == tally(Counter({"normal": 2, "check recording": 1}))
+    True
     >>> tally(["normal", "check recording", "normal"])
     [('normal', '2 normal'), ('check recording', '1 to check')]
     """
