@@ -23,7 +23,8 @@ from auscult.features import LOG_MELS
 from auscult.methods import load_method
 from auscult.settings.reading import Loader
 
-_NOT_OF_A_BUNDLE = ("method", "lowpass_hz")
+NOT_OF_A_BUNDLE = ("method", "lowpass_hz", "input", "supplement")
+"""Settings that mean something on a profile alone."""
 _FRONTEND = f"What it hears: one of the spectra {', '.join(LOG_MELS)}."
 
 
@@ -60,7 +61,7 @@ def _keys(settings: BaseModel, prefix: str = "") -> list[Key]:
             meanings |= _meanings(one)
     found = []
     for name, field in model.model_fields.items():
-        if prefix + name in _NOT_OF_A_BUNDLE:
+        if prefix + name in NOT_OF_A_BUNDLE:
             continue
         default = getattr(settings, name)
         if isinstance(default, BaseModel):

@@ -23,8 +23,7 @@ class Shape:
 
     Attributes:
         classes: C.
-        mels, frames: log-mel bands and frames of a clip, or rows and columns of an array; 0 for a method that reads waveforms
-            alone.
+        mels, frames: log-mel bands and frames of a clip, or rows and columns of an array; 0 where waveforms alone are read.
         samples: of a clip; 0 where clips are arrays.
         sample_rate: Hz.
         unattributed: the classes whose clips carry no attributes, where attributes make the classes.
@@ -66,8 +65,7 @@ class Batch:
         target: bool [B], whether a clip is of the target domain (training and validation, where a method asks for it).
         candidates: bool [B, C], the classes a clip may belong to (embedding).
         wave: float32 [B, samples] in [-1, 1).
-        valid: int64 [B], samples of a recording that is shorter than the clips; None where all are whole, or as long as they
-            are heard (see `fill`).
+        valid: int64 [B], samples of a recording that is shorter than the clips (see `fill`); None where all are heard whole.
         mel: float32 [B, mels, frames] in dB; in training of a windowed method [B, mels, window].
     """
 
@@ -90,8 +88,7 @@ class Batch:
         return next(len(part) for part in (self.label, self.mel, self.wave) if part is not None)
 
     def mixed(self, partner: Tensor, shares: Tensor) -> Batch:
-        """lam * x + (1 - lam) * x[partner] of waveform and log-mel, for the `shares` (lam, 1 - lam); the log-mel is mixed in
-        dB, not recomputed."""
+        """lam * x + (1 - lam) * x[partner] of waveform and log-mel (in dB, not recomputed), for `shares` (lam, 1 - lam)."""
         own, other = shares
 
         def mix(x: Tensor | None) -> Tensor | None:
@@ -138,18 +135,13 @@ class Network(nn.Module):
     def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:
         """Everything that `loss` of this batch leaves to chance, but for dropout and layer-drop; the default has nothing.
 
-        Tensors in host memory, drawn from `rng` (this step's own) alone, so the same on every device and in every process;
-        of the batch only its sizes count, and batches of one size get tensors of one shape and type. The loop sends them
-        to the device. A compiled loss reads them as inputs, where it would take numbers for constants and be compiled anew.
+        Tensors in host memory, from `rng` (this step's own) and the batch's sizes alone; batches of one size get tensors of one
+        shape and type. A compiled loss reads them as inputs, where it would take numbers for constants and be compiled anew.
         """
         return {}
 
     def loss(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
-        """Training loss: scalar under "loss", and any parts worth a curve.
-
-        Args:
-            drawn: what `draw` gave for this batch, on its device.
-        """
+        """Training loss, by what `draw` gave for this batch: scalar under "loss", and any parts worth a curve."""
         raise TypeError(f"{type(self).__name__} is not trained by gradient: set its epochs to 0")
 
     def valid_loss(self, batch: Batch) -> Tensor:

@@ -169,10 +169,8 @@ class GlowAff(Network):
         return self._score(batch.mel, batch.label[:, None] == units)[1]
 
     def embed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean and root mean square of the latent variables over time [B, D], and the NLL per dimension [B].
-
-        Both of the likeliest candidate's flow. Latent variables of a normal clip have mean 0 and root mean square 1.
-        """
+        """Mean and root mean square of the latent variables over time [B, D] (0 and 1 for a normal clip), and the NLL per
+        dimension [B], both of the likeliest candidate's flow."""
         embedding, score = self._score(batch.mel, batch.candidates)
         return embedding, {"native": score}
 
