@@ -14,8 +14,8 @@ torch.set_num_threads(1)
 
 
 LONG = (
-    "test_pipeline", "test_checkpoint_pipeline", "test_distributed", "test_bad_input", "test_docs", "test_benchmarks",
-    "test_several_workspaces", "test_own_recordings_pipeline", "test_studies", "test_leakage",
+    "test_pipeline", "test_precision", "test_distributed", "test_checkpoint_pipeline", "test_bad_input", "test_docs",
+    "test_benchmarks", "test_contract", "test_own_recordings_pipeline", "test_resume", "test_digests", "test_leakage",
 )  # fmt: skip
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from auscult.pipeline import writer as pipeline
-from support.pipeline import commit, make, run
+from support.pipeline import make, run
 from support.trees import noise, write
 
 COMMAND = ("dvc", "exp", "run", "--temp", "-n", "mine", "-S", "data.profile=folder")
@@ -20,14 +17,7 @@ COMMAND = ("dvc", "exp", "run", "--temp", "-n", "mine", "-S", "data.profile=fold
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with its own `folder` profile and the two arms that need no classes, none of its studies."""
-    folder = make(tmp_path_factory.mktemp("own") / "project")
-    shutil.rmtree(folder / "studies")
-    text = (folder / "params.yaml").read_text()
-    text = re.sub(r"^  - (stgram_mfn|logmel_os_scl|tfst_os_scl)\n", "", text, flags=re.M)
-    (folder / "params.yaml").write_text(text)
-    pipeline.main(folder)
-    commit(folder, "two arms")
-    return folder
+    return make(tmp_path_factory.mktemp("own") / "project", arms=("spectral_knn", "ae"), study=None)
 
 
 def test_a_folder_of_recordings_with_one_command(project: Path, tmp_path: Path) -> None:
