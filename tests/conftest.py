@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ from support.packed import pack_tree, tiny_profile
 from support.trees import write_tree_2020
 
 torch.set_num_threads(1)
+
+# The tests start hundreds of processes, which need not compile the package each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 LONG = (

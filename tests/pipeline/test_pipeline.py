@@ -216,8 +216,7 @@ def test_publishing_twice_updates(project: Path) -> None:
 
 
 def test_queued_sweep_then_back(project: Path) -> None:
-    """Two queued values of one parameter, one the workspace's own: only what depends on it runs, the workspace stays clean, MLflow
-    sees both."""
+    """Two queued values of one parameter, one the workspace's own: what depends on it runs, and the workspace stays clean."""
     before = len(runs(project))
     run(project, "dvc", "exp", "run", "-S", "fph.reduction=16,64", "--queue")
     result = run(project, "dvc", "exp", "run", "--run-all")
@@ -287,7 +286,7 @@ def test_result_files_of_the_challenge(project: Path) -> None:
 
 
 def test_an_experiment_in_the_workspace_runs_only_its_own_stages(project: Path) -> None:
-    """Another width, which one arm has, and a second seed: the arm without it keeps its first seed. Last, for it is not undone."""
+    """Another width, which one arm has, and a second seed: the arm without it keeps its first seed. Last: it is not undone."""
     done = run(project, "dvc", "exp", "run", "-S", "fph.reduction=8", "-S", "train.seeds=[2024,2025]", "dvc.yaml")
     trained = {"train@logmel_os_scl-2024", "train@logmel_os_scl-2025", "train@spectral_knn-2025"}
     others = {"embed@2024", "embed@2025", "score", "tables", "publish"}

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auscult.errors import AuscultError
-from auscult.pipeline.syntax import bound, module_without_words, text_of
+from auscult.pipeline.syntax import bound, text_of, without_words
 
 SRC = Path(__file__).parents[2]
 """The folder that holds the package."""
+Import = tuple[str, Path, str | None]
+"""(alias, file, name) of an import from the package; name is None where the alias stands for the module."""
 CHOOSERS = ("auscult.methods", "auscult.encoders", "auscult.features.frontends", "auscult.scoring")
 """Modules that only say which names there are: what a name stands for is counted by whoever asks (inputs.py), so that a new
 method, encoder or front-end is no change of the others."""
@@ -40,7 +42,9 @@ class Code:
 
     def __init__(self, src: Path = SRC) -> None:
         self.src = src
+        self._parsed: dict[Path, ast.Module] = {}
         self._trees: dict[Path, ast.Module] = {}
+        self._imported: dict[Path, list[Import]] = {}
         self._modules: dict[Path, Module] = {}
 
     def check(self) -> None:
@@ -50,7 +54,7 @@ class Code:
             AuscultError: one cannot be parsed.
         """
         for path in sorted((self.src / "auscult").rglob("*.py")):
-            self._tree(path)
+            self._parse(path)
 
     def digest(self, *start: Path) -> str:
         """Digest (16 hex digits) of the modules `start` and all that they can import.
@@ -71,12 +75,17 @@ class Code:
                 todo += (file for _, file, _ in self._imports(path))
         return {path for path in seen if self._tree(path).body}
 
-    def _tree(self, path: Path) -> ast.Module:
-        if path not in self._trees:
+    def _parse(self, path: Path) -> ast.Module:
+        if path not in self._parsed:
             try:
-                self._trees[path] = module_without_words(path.read_text(encoding="utf-8"))
+                self._parsed[path] = ast.parse(path.read_text(encoding="utf-8"))
             except (SyntaxError, UnicodeDecodeError) as error:
                 raise AuscultError(f"this code cannot be parsed: {error}", str(path), "mend it and run again") from None
+        return self._parsed[path]
+
+    def _tree(self, path: Path) -> ast.Module:
+        if path not in self._trees:
+            self._trees[path] = without_words(self._parse(path))
         return self._trees[path]
 
     def _module(self, path: Path, above: tuple[Path, ...]) -> Module:
@@ -99,9 +108,14 @@ class Code:
             self._modules[path] = Module(digest, {**tokens, **{name: digest + token for name, token in own.items()}})
         return self._modules[path]
 
-    def _imports(self, path: Path) -> Iterator[tuple[str, Path, str | None]]:
-        """(alias, file, name) of every import from the package; name is None where the alias stands for the module."""
-        for node in ast.walk(self._tree(path)):
+    def _imports(self, path: Path) -> list[Import]:
+        """Every import of a module from the package, looked for once."""
+        if path not in self._imported:
+            self._imported[path] = list(self._find_imports(self._tree(path)))
+        return self._imported[path]
+
+    def _find_imports(self, tree: ast.Module) -> Iterator[Import]:
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     file = self._file(alias.name)

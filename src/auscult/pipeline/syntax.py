@@ -19,17 +19,13 @@ INSIDE = {"body", "elt", "key", "value", "generators"}
 
 
 # ---------------------------------------------------------------------------------------------------------- without words
-def module_without_words(source: str) -> ast.Module:
-    """The tree without docstrings, annotations, what is there for type checkers only, and the wording of errors.
+def without_words(tree: ast.Module) -> ast.Module:
+    """The tree, changed in place: no docstrings, annotations, what is there for type checkers only, nor the wording of errors.
 
-    Raises:
-        SyntaxError: not Python.
-
-    >>> a, b = (module_without_words(text) for text in ("def f(x: int):\\n  'Doc.'\\n  return x", "def f(x): return x"))
-    >>> text_of(a) == text_of(b)
+    >>> a, b = (ast.parse(text) for text in ("def f(x: int):\\n  'Doc.'\\n  return x", "def f(x): return x"))
+    >>> text_of(without_words(a)) == text_of(without_words(b))
     True
     """
-    tree = ast.parse(source)
     _WithoutWords().visit(tree)
     return tree
 
