@@ -30,9 +30,7 @@ from support.methods import small
 CPU, MIXED = torch.device("cpu"), Train(precision="bfloat16", threads=1, device="cpu")
 SPEECH = {"layers": 2, "width": 32, "heads": 4, "ffn": 48, "channels": 16, "positions": 16, "position_groups": 4}
 VIT = {"layers": 2, "width": 32, "heads": 4, "ffn": 64}
-ENCODERS: dict[str, dict[str, int]] = {
-    "beats": {}, "hubert": SPEECH, "wavlm": SPEECH, "eat": VIT, "ced": VIT, "ast": VIT,
-}  # fmt: skip
+ENCODERS: dict[str, dict[str, int]] = {"beats": {}, "hubert": SPEECH, "wavlm": SPEECH, "eat": VIT}
 
 
 def settings_of(method: str, encoder: str = "beats", layers: int = 2, **changes: Any) -> MethodSettings:
