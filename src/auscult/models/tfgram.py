@@ -61,8 +61,8 @@ def adaptive_max_pool(x: Tensor, outputs: int) -> Tensor:
             return functional.adaptive_max_pool2d(x, (1, outputs))
         # A GPU's kernel copies its input to channels-first order, and all that follows would stay in that. As an image of one
         # channel, samples by channels, x is in that order already.
-        rows = x.permute(0, 2, 3, 1)  # [B, 1, L, channels]
-        return functional.adaptive_max_pool2d(rows, (outputs, x.shape[1])).permute(0, 3, 1, 2)
+        image = x.permute(0, 2, 3, 1)  # [B, 1, L, channels]
+        return functional.adaptive_max_pool2d(image, (outputs, x.shape[1])).permute(0, 3, 1, 2)
     length = x.shape[3]  # ONNX has no such pooling: look the samples up, of shorter spans the last one again
     spans = [range(i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs)]
     longest = max(map(len, spans))
@@ -99,7 +99,7 @@ class FlatConv(nn.Conv1d):
         """`to(device)` and the like. On a GPU the weight lies in channels-last order, else it is copied to it in every pass."""
         super()._apply(fn, recurse)
         if not on_cpu(self.weight):
-            self.weight.data = self.weight.data.mT.contiguous().mT
+            self.weight.data = self.weight.detach().mT.contiguous().mT
         return self
 
     def forward(self, x: Tensor) -> Tensor:

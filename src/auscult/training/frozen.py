@@ -39,10 +39,12 @@ class Frozen:
         done = set[nn.Module]()
         for joint in part.modules():
             if isinstance(joint, Joint) and (maps := joint.frozen_maps()):
-                weight = torch.cat([each.weight for each in maps]).to(dtype)
-                biases = [each.weight.new_zeros(len(each.weight)) if each.bias is None else each.bias for each in maps]
+                weights: list[Tensor] = [each.weight for each in maps]
+                biases: list[Tensor] = [
+                    each.weight.new_zeros(len(each.weight)) if each.bias is None else each.bias for each in maps
+                ]
                 some = any(each.bias is not None for each in maps)
-                self._joint.append((joint, weight, torch.cat(biases).to(dtype) if some else None))
+                self._joint.append((joint, torch.cat(weights).to(dtype), torch.cat(biases).to(dtype) if some else None))
                 done |= set(maps)
         for name, module in part.named_modules():
             if type(module) not in ROUNDED or module in done or set(exact) & set(name.split(".")):
