@@ -42,6 +42,11 @@ from auscult.training.state import WeightEMA
 
 RATE = 16000
 Row = dict[str, object]
+TINY_ENCODER: dict[str, Any] = {
+    "name": "beats", "checkpoint": "",
+    "size": {"layers": 2, "width": 32, "ffn": 64, "heads": 2, "embed": 16, "position_kernel": 16, "position_groups": 2},
+}  # fmt: skip
+"""BEATs for a trial of a script."""
 
 
 def command(commands: Mapping[str, Callable[[], None]]) -> None:

@@ -1,31 +1,43 @@
-"""How long TFSTgram OS-SCL takes at paper scale: some epochs measured, the rest extrapolated; and where the time goes.
+"""How long OS-SCL, AnoPatch and Han et al. train at paper scale on a GPU: some steps measured, the rest extrapolated; which
+kernels take the time; and both before and after a change.
 
-    PYTHONPATH=src python benchmarks/paper_scale.py --set precision=bfloat16 --out profile    # on a GPU
-    PYTHONPATH=src python benchmarks/paper_scale.py --clips 64 --device cpu                     # a trial
+    PYTHONPATH=src python benchmarks/paper_scale.py --out profile                       # every case of `CASES`
+    PYTHONPATH=src python benchmarks/paper_scale.py --out profile --against COMMIT --cases tfst_os_scl han
+    PYTHONPATH=src python benchmarks/paper_scale.py --out profile --tiny --device cpu   # a trial of the script in seconds
 
-31,000 clips of 10 s, 300 epochs, batches of 64, validation and moving average as in params.yaml. The clips are the packed
-training clips of `--features` (data/synthetic_full/features/train), or, where none are given, random int16 made on the
-device and packed in a temporary folder, which the rows say. Log-mels are computed from the waveforms on the device unless
-they are packed.
+Clips are random int16 of 10 s, made on the device, all of known attributes; networks have the published sizes and random
+weights, which rows say. Each case runs in a process of its own, by `auscult.training.loop.fit`: an epoch of `--steps` steps warms
+up (and compiles), `EPOCHS` more count, the median of which, by proportion, gives the whole training, called extrapolated; one
+more is recorded by torch.profiler. With `--against`, a case is measured with the package of that commit (or folder) first, by
+this same script.
 
-1. `auscult.training.loop.fit` trains `--epochs` epochs (5) after one that warms up, with the section `train` as given by
-   `--set`; the time of 300 epochs of 31,000 clips follows by proportion, and is called extrapolated.
-2. One more epoch, of few clips, waits for the device around every phase, which tells their shares.
-3. A few more steps count the bytes that each operation reads and writes and the FLOP of convolutions and matrix products,
-   by phase. Over the time of the phase, that is the achieved rate; over the card's peak (`PEAKS`, by name; a processor's
-   is measured on the spot), the achieved fraction. Bytes are counted as if no operation shared a pass over memory with
-   another and no cache helped, so a fraction above 1 tells of caches and fusion.
+The number of steps is fixed, and what is left of `--seconds` (280) is each case's limit: a case that it does not suffice for is
+stopped, or not begun, and says so.
 
-Writes paper_scale.json, paper_scale.md (a table) and paper_scale.png into `--out`; rows go to metrics/benchmarks.csv.
-Needs no more than the training itself does.
+Of one step, without the compiler, the FLOP of convolutions and matrix products are counted, and the bytes that each operation
+reads and writes. Over the time of a step that is the achieved rate, and over the card's peak (`PEAKS`, by name; a processor's is
+measured on the spot) the achieved fraction. Bytes are counted as if no operation shared a pass over memory with another, so a
+fraction above 1 tells of fusion and caches.
+
+Writes kernels.csv (time by kernel), paper_scale.md (a table), paper_scale.json and paper_scale.png into `--out`, and rows to
+metrics/benchmarks.csv. Needs no more than the training itself does.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +45,54 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from auscult.data.store import ClipStore
+from auscult.errors import AuscultError
 from auscult.settings.params import arm_settings, load_params
 from auscult.settings.training import MethodSettings
+from auscult.training.batches import Loader
 from auscult.training.device import pick_device
-from common import RATE, Marks, Phases, Row, batches_of, command, peak_mib, profile, record, row, task, train
+from common import RATE, TINY_ENCODER, Marks, Row, command, peak_mib, profile, record, row, task, train
+from counting import Counter, peaks
 
 ROOT = Path(__file__).parents[1]
-SCALE, EPOCHS, GOAL = 31_000, 300, 60.0
-PEAKS = {  # dense TFLOP/s in bfloat16, TF32 and float32; memory in TB/s (makers' data sheets, SXM cards)
-    "H200": (989, 494, 67, 4.8), "H100": (989, 494, 67, 3.35), "B200": (2250, 1100, 75, 8.0), "GH200": (989, 494, 67, 4.0),
-    "A100-SXM4-80GB": (312, 156, 19.5, 2.04), "A100": (312, 156, 19.5, 1.56), "L40S": (362, 183, 91.6, 0.864),
-    "A10": (125, 62.5, 31.2, 0.6), "RTX 4090": (165, 82.6, 82.6, 1.01), "RTX 3090": (71, 35.6, 35.6, 0.936),
+EPOCHS = 3
+LEAST = 40.0
+"""Seconds that a case needs at least: imports, compiler and search for algorithms take most of them."""
+FAST: dict[str, Any] = {"precision": "bfloat16", "matmul": "high", "compile": "compile"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    Attributes:
+        arm: of the project or a study.
+        steps: of the whole training.
+        predicted, why: minutes on an H200, written down before any run, and the reason.
+        goal: minutes that are hoped for.
+        knobs: of the section `train`.
+    """
+
+    arm: str
+    steps: float
+    predicted: float
+    goal: float
+    why: str
+    knobs: dict[str, Any]
+
+
+OS_SCL_STEPS = 300 * 0.95 * 31_000 / 64
+CASES = {
+    "tfst_os_scl": Case("tfst_os_scl", OS_SCL_STEPS, 43, 35, "69 min with `compile` before; a weight gradient of 10 ms of 28 "
+                        "is a product of < 0.5 now, some 1 ms of copies between memory orders is gone", FAST),
+    "han": Case("han", 60_000, 22, 35, "91 ms per step before, 41 of the device, of these 19 for the positional convolution and "
+                "more than 700 casts; the rest is compiled", FAST),
+    "anopatch_2020": Case("anopatch_2020", 10_000, 9, 12, "95 ms per step before, with the same slow convolution", FAST),
+    "logmel_os_scl": Case("logmel_os_scl", OS_SCL_STEPS, 29, 20, "not measured before; the share of MobileFaceNet in TFSTgram",
+                          FAST),
+    "han_float32": Case("han", 60_000, 42, 52, "52 ms per step before, without `compile`", {"compile": "compile"}),
 }  # fmt: skip
+"""In the order in which they are measured."""
 
 
 # ------------------------------------------------------------------------------------------------------------------------ data
@@ -83,227 +126,289 @@ def random_clips(folder: Path, clips: int, seconds: float, device: torch.device,
     return folder
 
 
-# --------------------------------------------------------------------------------------------------------------------- counting
-def flop_of(operation: Any, args: Any, kwargs: Any, out: Any) -> float:
-    """Two per multiply-add. Convolutions here: torch's own rule forgets the groups of their backward pass."""
-    aten = torch.ops.aten
-    if operation in (aten.convolution, aten.conv1d, aten.conv2d):
-        return 2.0 * out.numel() * args[1][0].numel()
-    if operation is aten.convolution_backward:
-        return 2.0 * args[0].numel() * args[2][0].numel() * sum(args[-1][:2])
-    if operation is aten.linear:
-        return 2.0 * out.numel() * args[1].shape[1]
-    if operation is aten.matmul:
-        return 2.0 * out.numel() * args[0].shape[-1]
-    return float(flop_registry[operation](*args, **kwargs, out_val=out)) if operation in flop_registry else 0.0
+# ---------------------------------------------------------------------------------------------------------------------- kernels
+KINDS = (
+    ("memory order", r"nchwToNhwc|nhwcToNchw|transpose|permute"), ("attention", r"flash|fmha|attention|softmax"),
+    ("convolution", r"conv|wgrad|dgrad|fprop|winograd"), ("product", r"gemm|cutlass|nvjet|xmma|addmm|bmm|::mm|linear"),
+    ("norm", r"batch_?norm|layer_?norm|bn_"), ("compiled", r"triton|inductor"), ("optimiser", r"adam|multi_tensor|foreach"),
+    ("copy", r"memcpy|memset|copy|clone|_to"),
+)  # fmt: skip
 
 
-class Counter(TorchDispatchMode):
-    """FLOP of convolutions and matrix products, and bytes that every operation reads and writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flop, self.bytes = 0.0, 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.flop += flop_of(func._overloadpacket, args, kwargs or {}, out)
-        if not func.is_view:
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        return out
-
-    def reading(self) -> np.ndarray:
-        return np.array([self.flop, self.bytes])
+def kind_of(kernel: str) -> str:
+    """What a kernel does, by its name; the first of `KINDS` that fits."""
+    return next((kind for kind, pattern in KINDS if re.search(pattern, kernel, re.I)), "other")
 
 
-def settle() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+class Profiled(Marks):
+    """Notes the end of each epoch, and has the last one recorded."""
+
+    def __init__(self, device: torch.device, epochs: int) -> None:
+        super().__init__(self.turn)
+        kind = torch.profiler.ProfilerActivity
+        self.device, self.last = device, epochs - 1
+        kinds = [kind.CUDA if device.type == "cuda" else kind.CPU]
+        self.profiler = torch.profiler.profile(activities=kinds, acc_events=True)
+
+    def turn(self) -> None:
+        if len(self.times) == self.last:
+            self.profiler.start()
+        elif len(self.times) == self.last + 1:
+            self.profiler.stop()
+
+    def kernels(self, steps: int, most: int = 60) -> list[dict[str, Any]]:
+        """Of a step, those that take longest first; on a CPU operations."""
+        spent: dict[str, list[float]] = {}
+        for event in self.profiler.events() or ():
+            on_device = event.device_type != torch.autograd.DeviceType.CPU
+            if on_device == (self.device.type == "cuda"):
+                one = spent.setdefault(event.name, [0.0, 0.0])
+                one[0] += event.time_range.elapsed_us() if on_device else event.self_cpu_time_total
+                one[1] += 1
+        total = sum(us for us, _ in spent.values()) or 1.0
+        longest = sorted(spent.items(), key=lambda item: -item[1][0])[:most]
+        return [
+            {"kernel": name[:160], "kind": kind_of(name), "times per step": round(count / steps, 2),
+             "ms per step": round(us / 1000 / steps, 4), "share": round(us / total, 4)} for name, (us, count) in longest
+        ]  # fmt: skip
 
 
-def by_phase(settings: MethodSettings, store: ClipStore, knobs: dict[str, Any], counted: bool) -> dict[str, np.ndarray]:
-    """Per step, of each phase: seconds; or, counted, FLOP and bytes. The first epoch warms up."""
-    method, *_, shape = task(store, settings)
-    counter = Counter()
-    first: list[dict[str, np.ndarray]] = []
-    phases = Phases(type(method.build(settings, shape)), counter.reading if counted else None, settle)
-    marks = Marks(lambda: first.append({name: value.copy() for name, value in phases.totals.items()}))
-    with phases:
-        if counted:
-            with counter:
-                train(settings, store, knobs, marks)
-        else:
-            seconds, _ = train(settings, store, knobs, marks)
-    zero = np.zeros(2 if counted else 1)
-    found = {name: value - first[0].get(name, zero) for name, value in phases.totals.items()}
-    if not counted:
-        found["rest"] = np.array([sum(seconds)]) - sum(found.values())
-    steps = batches_of(len(store), settings) * (settings.epochs - 1)
-    return {name: value / steps for name, value in found.items()}
+# ---------------------------------------------------------------------------------------------------------------- one case
+def settings_of(case: Case, root: Path, tiny: bool) -> MethodSettings:
+    """As in params.yaml, but for the length of the training, and random weights in the place of a checkpoint."""
+    settings = arm_settings(load_params(root), profile(1.0 if tiny else 10.0), case.arm)
+    short: dict[str, Any] = {"epochs": EPOCHS + 2}
+    if "encoder" in type(settings).model_fields:
+        short |= {"train_steps": 0, "warmup_steps": 0, "encoder": {"checkpoint": ""}}
+        if tiny:
+            short |= {"encoder": TINY_ENCODER, "chunk_seconds": 0.4}
+    if tiny:
+        short["batch_size"] = 4
+    return type(settings).model_validate(settings.model_dump() | short)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ peaks
-def peaks(device: torch.device, precision: str, matmul: str) -> tuple[str, float, float]:
-    """Name of the device, its FLOP/s for this arithmetic and its bytes/s."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for key in sorted(PEAKS, key=len, reverse=True):
-            if key.lower() in name.lower():
-                bf16, tf32, float32, memory = PEAKS[key]
-                arithmetic = bf16 if precision == "bfloat16" else tf32 if matmul != "highest" else float32
-                return name, arithmetic * 1e12, memory * 1e12
-    flop, moved = measured_peaks(device)
-    return (
-        (torch.cuda.get_device_name(device) if device.type == "cuda" else "processor") + ", peaks measured",
-        flop,
-        moved,
-    )
+def clips_of(settings: MethodSettings, steps: int) -> int:
+    """Clips of which so many full batches are left to train on."""
+    wanted = steps * settings.batch_size
+    clips = wanted
+    while settings.valid_fraction and clips - max(1, round(settings.valid_fraction * clips)) < wanted:
+        clips += 1
+    return clips
 
 
-def measured_peaks(device: torch.device, size: int = 1024) -> tuple[float, float]:
-    """FLOP/s of a square product in float32 and bytes/s of a copy of 256 MB, the best of five."""
-    a, big = torch.randn(size, size, device=device), torch.ones(1 << 26, device=device)
-    target = torch.empty_like(big)
-    flop, moved = [], []
-    for _ in range(5):
-        for work, rates, amount in (
-            (lambda: a @ a, flop, 2 * size**3),
-            (lambda: target.copy_(big), moved, 8 * big.numel()),
-        ):
-            settle()
-            start = time.perf_counter()
-            work()
-            settle()
-            rates.append(amount / (time.perf_counter() - start))
-    return max(flop), max(moved)
-
-
-# --------------------------------------------------------------------------------------------------------------------- results
-def measure(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    device = pick_device(arguments.device)
-    knobs = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in arguments.set)}
-    knobs |= {"device": str(device), "threads": torch.get_num_threads()}
-    given = arm_settings(load_params(ROOT), profile(arguments.seconds), arguments.arm)
-    settings = given.model_copy(update={"batch_size": arguments.batch, "epochs": arguments.epochs + 1})
-    packed, made = arguments.features, "recorded clips"
-    if packed is None:
-        packed, made = random_clips(folder / "packed", arguments.clips, arguments.seconds, device), "random clips"
-    fraction = float(knobs.get("resident_fraction", 0.5))
-    store = ClipStore(packed, device, fraction)
-    seconds, _ = train(settings, store, knobs)
-    per_clip = float(np.median(seconds)) / len(store)
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mib()
-
-    few = ClipStore(packed, device, fraction)
-    few.index = few.index.iloc[:: max(1, len(few) // (arguments.batch * arguments.steps))].reset_index(drop=True)
-    plain = {**knobs, **{key: value for key, value in (("compile", "none"), ("prefetch", 0)) if key in arguments.known}}
-    short = settings.model_copy(update={"epochs": 2})
-    spent = by_phase(short, few, plain, counted=False)
-    counts = by_phase(short, few, plain, counted=True)
-    precision, matmul = str(knobs.get("precision", "float32")), str(knobs.get("matmul", "highest"))
-    name, flops, bandwidth = peaks(device, precision, matmul)
-    phases = {
-        phase: {
-            "ms per step": 1000 * float(time_of[0]), "share": float(time_of[0]) / sum(float(v[0]) for v in spent.values()),
-            **({"GFLOP": counts[phase][0] / 1e9, "GB": counts[phase][1] / 1e9,
-                "of peak FLOP/s": counts[phase][0] / time_of[0] / flops,
-                "of peak bytes/s": counts[phase][1] / time_of[0] / bandwidth} if phase in counts else {}),
-        } for phase, time_of in spent.items()
+def measure(
+    case: Case, root: Path, steps: int, device: torch.device, tiny: bool, knobs: dict[str, Any]
+) -> dict[str, Any]:
+    """Times, memory, kernels, FLOP and bytes of a step of one case, by the package that this process has imported."""
+    settings = settings_of(case, root, tiny)
+    knobs = {**case.knobs, **knobs, "device": str(device), "threads": torch.get_num_threads()}
+    with tempfile.TemporaryDirectory() as name:
+        packed = random_clips(Path(name) / "packed", clips_of(settings, steps), 1.0 if tiny else 10.0, device)
+        store = ClipStore(packed, device, 0.5)
+        marks = Profiled(device, EPOCHS + 2)
+        seconds, network = train(settings, store, knobs, marks)
+        peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mib()
+        method, _, rows, labels, _, _ = task(store, settings)
+        batch = Loader(method, settings, store, rows, labels)(np.arange(settings.batch_size))
+        network.train()
+        drawn = {key: value.to(device) for key, value in network.draw(batch, np.random.default_rng(0)).items()}
+        precision, matmul = str(knobs.get("precision", "float32")), str(knobs.get("matmul", "highest"))
+        with Counter() as counter:
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = network.loss(batch, drawn)["loss"]
+            loss.backward()
+    step = float(np.median(seconds[:EPOCHS])) / steps
+    device_name, flops, bandwidth = peaks(device, precision, matmul)
+    return {
+        "device": device_name, "torch": torch.__version__, "knobs": knobs, "batch": settings.batch_size, "steps": steps,
+        "seconds of each epoch": [round(s, 4) for s in seconds[:EPOCHS]], "ms per step": 1000 * step,
+        "minutes": step * case.steps / 60, "MiB": peak, "GFLOP": counter.flop / 1e9, "GB": counter.bytes / 1e9,
+        "of peak FLOP/s": counter.flop / step / flops, "of peak bytes/s": counter.bytes / step / bandwidth,
+        "kernels": marks.kernels(steps),
     }  # fmt: skip
-    total = np.sum([counts[phase] for phase in counts], axis=0)
-    step = per_clip * arguments.batch
-    minutes = per_clip * SCALE * EPOCHS / 60
-    facts = {
-        "device": name, "torch": torch.__version__, "clips": len(store), "made of": made, "epochs measured": len(seconds),
-        "seconds of each epoch": [round(s, 3) for s in seconds], "ms per clip": 1000 * per_clip, "knobs": knobs,
-        "minutes of 300 epochs of 31,000 clips, extrapolated": minutes, "peak memory (MiB)": peak,
-        "of peak FLOP/s, whole step": total[0] / step / flops, "of peak bytes/s, whole step": total[1] / step / bandwidth,
-        "peak FLOP/s": flops, "peak bytes/s": bandwidth, "phases": phases,
-    }  # fmt: skip
-    variant = f"{arguments.arm} on {name}, {precision}, {made}"
-    how = f"{SCALE} clips, {EPOCHS} epochs, extrapolated from {len(seconds)} epoch(s) of {len(store)} clips"
-    how += f" of {arguments.seconds:g} s"
-    found = [
-        row("paper scale", f"{variant}: {how}", minutes, "min", GOAL, GOAL / minutes),
-        row("paper scale", f"{variant}: an epoch", 1000 * per_clip, "ms per clip"),
-        row("paper scale", variant, peak, "MiB at most"),
-        row("paper scale", f"{variant}: arithmetic of the whole step", total[0] / step, "FLOP/s", flops, total[0] / step / flops),
-        row("paper scale", f"{variant}: memory of the whole step", total[1] / step, "bytes/s", bandwidth,
-            total[1] / step / bandwidth),
-    ]  # fmt: skip
-    return facts, found
 
 
-def page(facts: dict[str, Any]) -> str:
-    """The table of phases, as Markdown."""
+# ----------------------------------------------------------------------------------------------------------------- all cases
+def older(against: str, folder: Path) -> Path:
+    """The package of a commit, unpacked into `folder`; or of a folder, where it lies.
+
+    Raises:
+        AuscultError: neither.
+    """
+    if (Path(against) / "src" / "auscult").is_dir():
+        return Path(against).resolve()
+    parts = ["src", "params.yaml", "profiles", "studies", "checkpoints.yaml"]
+    done = subprocess.run(["git", "-C", str(ROOT), "archive", against, "--", *parts], capture_output=True)
+    if done.returncode:
+        fix = "name a commit of this repository, or a folder that holds src/auscult"
+        raise AuscultError(f"`{against}` is neither: {done.stderr.decode().strip()}", "--against", fix)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def in_process(name: str, root: Path, arguments: argparse.Namespace, seconds: float) -> dict[str, Any] | str:
+    """What `measure` finds in a process that imports the package from `root`; or why there is nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        command = [sys.executable, str(Path(__file__).resolve()), "paper_scale", "--cases", name, "--one", str(found)]
+        command += ["--root", str(root), "--steps", str(arguments.steps), "--device", arguments.device]
+        command += [*(["--tiny"] if arguments.tiny else []), "--set", *arguments.set]
+        log, environment = Path(folder) / "log", os.environ | {"PYTHONPATH": str(root / "src")}
+        with log.open("w") as text:
+            # A session of its own: the compiler's processes end with it.
+            child = subprocess.Popen(command, env=environment, stdout=text, stderr=text, start_new_session=True)
+            try:
+                status = child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return f"stopped after {seconds:.0f} s: the time is up"
+            finally:
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
+        if status:
+            return f"failed: {' | '.join(log.read_text(errors='replace').strip().splitlines()[-3:])}"
+        facts: dict[str, Any] = json.loads(found.read_text())
+        return facts
+
+
+def all_cases(arguments: argparse.Namespace, sides: dict[str, Path]) -> Iterator[tuple[str, str, dict[str, Any] | str]]:
+    """(case, side, what was found or why nothing was), each as soon as it is there."""
+    end = time.monotonic() + arguments.seconds
+    for name in arguments.cases:
+        for side, root in sides.items():
+            left = end - time.monotonic()
+            if arguments.tiny and root == ROOT:
+                device = pick_device(arguments.device)
+                yield name, side, measure(CASES[name], root, arguments.steps, device, True, settings_given(arguments))
+            elif left < LEAST and not arguments.tiny:
+                yield name, side, f"not begun: {max(left, 0):.0f} s were left"
+            else:
+                yield name, side, in_process(name, root, arguments, left)
+
+
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {key: yaml.safe_load(value) for key, value in (pair.split("=", 1) for pair in arguments.set)}
+    return {"compile": "none"} | given if arguments.tiny else given
+
+
+# -------------------------------------------------------------------------------------------------------------------- results
+def rows_of(name: str, found: dict[str, dict[str, Any]], tiny: bool) -> list[Row]:
+    """Rows of one case. A trial has no prediction."""
+    case, now = CASES[name], found["now"]
+    made = "random clips" if case.arm.endswith("os_scl") else "random clips and weights"
+    variant = f"{name} on {now['device']}, {now['knobs'].get('precision', 'float32')}, {made}{', tiny: a trial' if tiny else ''}"
+    how = f"{case.steps:,.0f} steps, extrapolated from {EPOCHS} x {now['steps']}"
+    expected = ("", "") if tiny else (case.predicted, case.predicted / now["minutes"])
+    rows = [
+        row("paper scale", f"{variant}: {how}; predicted", now["minutes"], "min", *expected),
+        row("paper scale", variant, now["ms per step"], "ms per step"),
+        row("paper scale", variant, now["MiB"], "MiB at most"),
+    ]
+    before = [side for side in found if side != "now"]
+    for side in before:
+        ms = found[side]["ms per step"]
+        rows.append(
+            row(
+                "paper scale",
+                f"{variant}: beside {side}",
+                now["ms per step"],
+                "ms per step",
+                ms,
+                ms / now["ms per step"],
+            )
+        )
+    return rows
+
+
+def page(found: dict[str, dict[str, dict[str, Any] | str]]) -> str:
+    """The table of all cases, as Markdown."""
     lines = [
-        f"{facts['device']}, torch {facts['torch']}: {facts['ms per clip']:.3g} ms per clip and epoch, "
-        f"{facts['minutes of 300 epochs of 31,000 clips, extrapolated']:.1f} minutes for 300 epochs of 31,000 clips, "
-        f"extrapolated from {facts['epochs measured']} epoch(s) of {facts['clips']} {facts['made of']}; "
-        f"{facts['peak memory (MiB)']:,.0f} MiB at most.", "",
-        "| phase | ms per step | share | GFLOP | GB | of peak FLOP/s | of peak bytes/s |", "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for name, phase in facts["phases"].items():
-        counted = [f"{phase[key]:.3g}" if key in phase else "" for key in ("GFLOP", "GB")]
-        reached = [f"{phase[key]:.1%}" if key in phase else "" for key in ("of peak FLOP/s", "of peak bytes/s")]
-        cells = [name, f"{phase['ms per step']:,.1f}", f"{phase['share']:.1%}", *counted, *reached]
-        lines.append(f"| {' | '.join(cells)} |")
+        "| case | of | ms per step | minutes, extrapolated | predicted | aim | MiB | of peak FLOP/s | of peak bytes/s |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, sides in found.items():
+        for side, facts in sides.items():
+            if isinstance(facts, str):
+                lines.append(f"| {name} | {side} | {facts} | | | | | | |")
+                continue
+            times = f"{facts['ms per step']:.1f} | {facts['minutes']:.1f} | {CASES[name].predicted:g} | {CASES[name].goal:g}"
+            reached = f"{facts['of peak FLOP/s']:.1%} | {facts['of peak bytes/s']:.1%}"
+            lines.append(f"| {name} | {side} | {times} | {facts['MiB']:,.0f} | {reached} |")
     return "\n".join(lines) + "\n"
 
 
-def picture(facts: dict[str, Any], out: Path) -> None:
+def picture(kernels: pd.DataFrame, out: Path) -> None:
+    """Milliseconds of a step by kind of kernel, a bar for each case and side."""
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = list(facts["phases"])
-    columns = [("ms per step", "ms per step, waiting for each phase"), ("of peak FLOP/s", "of the peak FLOP/s"),
-               ("of peak bytes/s", "of the peak bytes/s")]  # fmt: skip
-    figure, places = plt.subplots(1, 3, figsize=(12, 0.4 * len(names) + 1.8), sharey=True, layout="constrained")
-    for axes, (key, label) in zip(places, columns, strict=True):
-        values = [facts["phases"][name].get(key, 0.0) for name in names]
-        axes.barh(names, values, color="tab:blue")
-        for at, value in enumerate(values):
-            text = (f"{value:.3g}" if value < 1000 else f"{value:,.0f}") if key == "ms per step" else f"{value:.1%}"
-            axes.annotate(text, (value, at), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
-        axes.set_xlim(0, max([*values, 1e-9]) * 1.25)
-        axes.set_xlabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
-    places[0].invert_yaxis()
-    figure.suptitle(facts["device"], fontsize=9)
-    figure.savefig(out, dpi=100)
-    plt.close(figure)
+    shares = kernels.pivot_table(index=["case", "of"], columns="kind", values="ms per step", aggfunc="sum", sort=False)
+    axes = shares.plot.barh(stacked=True, figsize=(9, 1.5 + 0.4 * len(shares)), width=0.7, colormap="tab10")
+    axes.invert_yaxis()
+    axes.set_xlabel("ms per step on the device")
+    axes.set_ylabel("")
+    axes.legend(fontsize=8)
+    axes.figure.savefig(out, dpi=100, bbox_inches="tight")
 
 
 def main() -> None:
-    from auscult.settings.training import Train
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=Path, help="packed training clips; default: random ones")
-    parser.add_argument("--clips", type=int, default=SCALE, help="of random ones")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of random ones")
-    parser.add_argument("--epochs", type=int, default=5, help="measured, after one that warms up")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=4, help="of the epochs that tell phases")
-    parser.add_argument("--arm", default="tfst_os_scl")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="or a folder with src/auscult: measured first, with this script"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="of an epoch; default: 20, of a trial 2")
+    parser.add_argument("--seconds", type=float, default=280.0, help="for everything together")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the section train")
-    parser.add_argument("--out", type=Path, help="folder for table and picture")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the section train, for every case"
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="short clips, small encoders, no compiler: a trial, no measurement"
+    )
+    parser.add_argument("--out", type=Path, help="folder for tables and picture")
     parser.add_argument("--no-record", action="store_true", help="do not write metrics/benchmarks.csv")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)  # what the processes of this script are called with
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.known = set(Train.model_fields)
-    with tempfile.TemporaryDirectory() as name:
-        facts, found = measure(arguments, Path(name))
-    print(page(facts))
+    arguments.steps = arguments.steps or (2 if arguments.tiny else 20)
+    if arguments.one:
+        device, knobs = pick_device(arguments.device), settings_given(arguments)
+        facts = measure(CASES[arguments.cases[0]], arguments.root, arguments.steps, device, arguments.tiny, knobs)
+        arguments.one.write_text(json.dumps(facts))
+        return
+    found: dict[str, dict[str, dict[str, Any] | str]] = {}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        before = {arguments.against: older(arguments.against, Path(folder))} if arguments.against else {}
+        for name, side, facts in all_cases(arguments, before | {"now": ROOT}):
+            found.setdefault(name, {})[side] = facts
+            if isinstance(facts, str):
+                print(f"{name}, {side}: {facts}", flush=True)
+            elif side == "now":
+                measured = {other: one for other, one in found[name].items() if not isinstance(one, str)}
+                rows += rows_of(name, measured, arguments.tiny)
+    print(page(found))
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "paper_scale.json").write_text(json.dumps(facts, indent=2) + "\n")
-        (arguments.out / "paper_scale.md").write_text(page(facts))
-        picture(facts, arguments.out / "paper_scale.png")
+        write(found, arguments.out)
     if not arguments.no_record:
-        record(found)
+        record(rows)
+
+
+def write(found: dict[str, dict[str, dict[str, Any] | str]], out: Path) -> None:
+    """Tables and picture."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "paper_scale.json").write_text(json.dumps(found, indent=2) + "\n")
+    (out / "paper_scale.md").write_text(page(found))
+    kernels = pd.DataFrame([
+        {"case": name, "of": side, **kernel}
+        for name, sides in found.items() for side, facts in sides.items() if not isinstance(facts, str)
+        for kernel in facts["kernels"]
+    ])  # fmt: skip
+    kernels.to_csv(out / "kernels.csv", index=False, lineterminator="\n")
+    if len(kernels):
+        picture(kernels, out / "paper_scale.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Training: an epoch by phase (`epoch`), every method (`methods`), memory of the papers' fine-tunings (`memory`).
+"""Training: an epoch by phase (`epoch`), every method (`methods`), strided convolutions in two forms (`strided`), memory of the
+papers' fine-tunings (`memory`).
 
 PYTHONPATH=src python benchmarks/training.py epoch --help
 """
@@ -10,21 +11,41 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import conv1d, conv2d
 
 from auscult.data.store import ClipStore
 from auscult.methods import METHODS, load_method
 from auscult.methods.base import Batch, Shape
 from auscult.methods.finetuned import FineTuned
+from auscult.models.layers import framed_product
 from auscult.settings.params import arm_settings, load_params
-from auscult.settings.training import MethodSettings
+from auscult.settings.training import MethodSettings, Train
+from auscult.training.device import pick_device, prepare
 from auscult.training.embed import embed
 from auscult.training.modelfolder import Trained
-from common import RATE, Marks, Phases, Row, command, in_child, packed_noise, profile, quiet, record, row, task, train
+from common import (
+    RATE,
+    TINY_ENCODER,
+    Marks,
+    Phases,
+    Row,
+    command,
+    in_child,
+    packed_noise,
+    profile,
+    quiet,
+    record,
+    row,
+    task,
+    train,
+)
+from counting import settle
 
 # --------------------------------------------------------------------------------------------------------------- epoch
 ROOT = Path(__file__).parents[1]
@@ -111,10 +132,6 @@ SLOW = {"glow_aff"}
 """Seconds per clip, so that `FEW` of them say enough; as with an encoder."""
 OTHERWISE: dict[str, dict[str, Any]] = {"sc_adacos": {"sub_clusters": (1, 2, 3, 4, 5, 6, 7)}}
 """Seven networks of the published size, whose mixtures take fewer clips."""
-TINY_ENCODER: dict[str, Any] = {
-    "name": "beats", "checkpoint": "",
-    "size": {"layers": 2, "width": 32, "ffn": 64, "heads": 2, "embed": 16, "position_kernel": 16, "position_groups": 2},
-}  # fmt: skip
 
 
 def methods_settings_of(name: str, epochs: int, tiny: bool) -> MethodSettings:
@@ -192,6 +209,81 @@ def methods() -> None:
     record(methods_measure(arguments.methods, arguments.epochs, arguments.threads, arguments.tiny))
 
 
+# -------------------------------------------------------------------------------------------------------------- strided
+LAYERS = {"Tgram's first": (128, 1024, 512, 512), "TFgram's first": (64, 11, 5, 5)}
+"""Filters, taps, stride and padding."""
+
+
+def forms_of(layer: str, wave: torch.Tensor, weight: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
+    """The layer as the models have it on a CPU and on a GPU, with what makes its output ready for the next one."""
+    _, _, stride, padding = LAYERS[layer]
+    if layer == "Tgram's first":
+        return {
+            "convolution": lambda: conv1d(wave, weight, None, stride, padding),
+            "product": lambda: framed_product(wave, weight, stride, padding).mT.contiguous(),
+        }
+    image, flat = wave.unsqueeze(2), weight.unsqueeze(2)
+    return {
+        "convolution": lambda: conv2d(
+            image.clone(memory_format=torch.channels_last), flat, None, (1, stride), (0, padding)
+        ),
+        "product": lambda: framed_product(wave, weight, stride, padding),
+    }
+
+
+def strided_measure(batch: int, seconds: float, turns: int, device: torch.device) -> list[Row]:
+    def spent(form: Callable[[], torch.Tensor], weight: torch.Tensor, down: torch.Tensor) -> float:
+        settle()
+        clock = time.perf_counter if device.type == "cuda" else time.process_time
+        start = clock()
+        torch.autograd.grad(form(), weight, down)
+        settle()
+        return 1000 * (clock() - start)
+
+    found = []
+    for layer, (filters, taps, _, _) in LAYERS.items():
+        for dtype in (torch.float32, torch.bfloat16) if device.type == "cuda" else (torch.float32,):
+            wave = torch.randn(batch, 1, round(RATE * seconds), device=device, dtype=dtype)
+            weight = torch.randn(filters, 1, taps, device=device, dtype=dtype, requires_grad=True)
+            forms = forms_of(layer, wave, weight)
+            times: dict[str, list[float]] = {name: [] for name in forms}
+            downs = {name: torch.randn_like(form()) for name, form in forms.items()}
+            for _ in range(1 + turns):  # in turns; the first warms up
+                for name, form in forms.items():
+                    times[name].append(spent(form, weight, downs[name]))
+            each = {name: float(np.median(values[1:])) for name, values in times.items()}
+            ratio = float(np.median(np.divide(times["convolution"][1:], times["product"][1:])))
+            where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, threads {torch.get_num_threads()}"
+            kind = str(dtype).removeprefix("torch.")
+            variant = f"{layer}, {batch} x {seconds:g} s, {kind}, {where}"
+            unit = "ms forward and backward" + ("" if device.type == "cuda" else ", processor time")
+            found.append(row("strided convolution", f"{variant}: convolution", each["convolution"], unit))
+            found.append(row("strided convolution", f"{variant}: frames times a matrix", each["product"], unit,
+                             each["convolution"], ratio))  # fmt: skip
+    return found
+
+
+def strided() -> None:
+    """Strided convolutions of one channel, as PyTorch's convolution and as frames times a matrix, turn by turn in one run.
+
+        PYTHONPATH=src python benchmarks/training.py strided
+
+    Forward pass and weight gradient (the waveform has none) of the first layers of Tgram and TFgram. The ratio is the median
+    of turns, convolution over product: above 1 the product is faster. On a GPU in bfloat16, too. Rows go to
+    metrics/benchmarks.csv.
+    """
+    parser = argparse.ArgumentParser(description=strided.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    device = pick_device(arguments.device)
+    prepare(device, Train(threads=arguments.threads))
+    record(strided_measure(arguments.batch, arguments.seconds, arguments.turns, device))
+
+
 # -------------------------------------------------------------------------------------------------------------- memory
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("AnoPatch, 32 x 10 s", "anopatch", {}),
@@ -260,4 +352,4 @@ def memory_benchmark() -> None:
 
 
 if __name__ == "__main__":
-    command({"epoch": epoch, "methods": methods, "memory": memory_benchmark})
+    command({"epoch": epoch, "methods": methods, "strided": strided, "memory": memory_benchmark})

@@ -56,11 +56,11 @@ def read(table: Path) -> list[dict[str, str]]:
 
 def test_one_command_writes_rows_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "b.csv"
-    chosen = ("epoch", "growth", "neighbours", "paper_scale")
+    chosen = ("epoch", "growth", "neighbours", "strided")
     done = benchmark("run", "--quick", *(f"--only={name}" for name in chosen), "--csv", str(table), table=table)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = read(table)
-    assert {"epoch", "growth with clips", "growth with length", "kNN", "paper scale", "memory"} == {
+    assert {"epoch", "growth with clips", "growth with length", "kNN", "strided convolution", "memory"} == {
         row["benchmark"] for row in rows
     }
     phases = {row["variant"].split(": ")[-1] for row in rows if row["benchmark"] == "epoch"}
@@ -102,8 +102,8 @@ def test_every_command_is_registered() -> None:
         there |= dict.fromkeys(re.findall(r'"(\w+)":', found[1]) if found else (), path.stem)
     assert listed == there
     others = {
-        "run", "common", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "updates", "verdicts",
-        "evening", "compare_valve", "fault_retention",
+        "run", "common", "counting", "calibrate_synthetic", "coverage", "parity", "valve_splits", "real_claims", "updates",
+        "verdicts", "evening", "compare_valve", "fault_retention",
     }  # fmt: skip
     assert {path.stem for path in FOLDER.glob("*.py")} == {*there.values(), *others}
 
@@ -119,6 +119,65 @@ def test_claims_on_real_machines_are_of_arms_that_there_are_and_the_page_shows_t
     text = real_claims.PAGE.read_text()
     assert real_claims.page(text) == text
     assert len(pd.read_csv(real_claims.TABLE)) == len(real_claims.SHOWN) * len(real_claims.CLAIMS)
+
+
+def test_paper_scale_runs_dry_and_beside_an_older_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the GPU: a training, its kernels, extrapolation and prediction; and a child with the package of a commit."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import paper_scale
+
+    def main(*arguments: str) -> tuple[pd.DataFrame, str]:
+        out = tmp_path / "out"
+        options = ["--tiny", "--device", "cpu", "--steps", "1", "--no-record", "--out", str(out), *arguments]
+        monkeypatch.setattr(sys, "argv", ["paper_scale", *options])
+        paper_scale.main()
+        assert (out / "paper_scale.png").stat().st_size > 5_000
+        return pd.read_csv(out / "kernels.csv"), (out / "paper_scale.md").read_text()
+
+    kernels, page = main("--cases", "logmel_os_scl", "--set", "precision=float32")
+    assert {"convolution", "norm", "copy", "optimiser"} <= set(kernels["kind"])
+    assert 0.9 < kernels["share"].sum() <= 1.0001
+    convolutions = kernels[kernels["kernel"].eq("aten::convolution_backward")]
+    assert convolutions["times per step"].tolist() == [2 + 6 * 3 + 3], "MobileFaceNet's, once in a step"
+    assert "| logmel_os_scl | now |" in page
+
+    kernels, page = main("--cases", "han", "--against", "HEAD")
+    assert set(kernels["of"]) == {"HEAD", "now"}
+    assert "| han | HEAD |" in page
+
+
+def test_paper_scale_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import paper_scale
+
+    arguments = paper_scale.argparse.Namespace(cases=["han"], seconds=0.0, tiny=False)
+    found = list(paper_scale.all_cases(arguments, {"now": ROOT}))
+    assert found == [("han", "now", "not begun: 0 s were left")]
+    assert "| han | now | not begun: 0 s were left |" in paper_scale.page({"han": {"now": found[0][2]}})
+    with pytest.raises(paper_scale.AuscultError, match="neither"):
+        paper_scale.older("no-such-commit", ROOT)
+    assert paper_scale.older(str(ROOT), ROOT) == ROOT
+    assert len(paper_scale.CASES) * paper_scale.LEAST <= 280, "each has its turn"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("void cudnn::ops::nchwToNhwcKernel<__nv_bfloat16>", "memory order"),
+        ("void cudnn::ops::nhwcToNchwKernel<float>", "memory order"),
+        ("sm80_xmma_wgrad_implicit_gemm_bf16bf16_nhwckrsc_nhwc", "convolution"),
+        ("nvjet_tst_128x64_64x8_bz_NTN", "product"),
+        ("void at::native::batch_norm_backward_reduce_channels_last_kernel", "norm"),
+        ("triton_poi_fused_add_3", "compiled"),
+        ("Memcpy HtoD (Pageable -> Device)", "copy"),
+        ("void at::native::elementwise_kernel", "other"),
+    ],
+)
+def test_kernels_by_name(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import paper_scale
+
+    assert paper_scale.kind_of(name) == kind
 
 
 # ------------------------------------------------------------------------------------------------- two paths in one run

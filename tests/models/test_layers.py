@@ -83,19 +83,23 @@ def test_mixed_precision_trains() -> None:
     torch.testing.assert_close(out.float(), network(x), rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize(("filters", "taps", "stride", "padding"), [(8, 1024, 512, 512), (6, 11, 5, 5)])
-def test_frames_times_a_matrix_are_the_strided_convolution(filters: int, taps: int, stride: int, padding: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "filters", "taps", "stride", "padding"), [(1, 8, 1024, 512, 512), (1, 6, 11, 5, 5), (4, 6, 3, 1, 1)]
+)
+def test_frames_times_a_matrix_are_the_convolution(
+    channels: int, filters: int, taps: int, stride: int, padding: int
+) -> None:
     """Values and both gradients, against a loop over frames in float64."""
     generator = torch.Generator().manual_seed(0)
-    wave = torch.randn(3, 4003, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(filters, taps, generator=generator, dtype=torch.float64, requires_grad=True)
+    wave = torch.randn(3, channels, 4003, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(filters, channels, taps, generator=generator, dtype=torch.float64, requires_grad=True)
     found = framed_product(wave, weight, stride, padding)
     padded = torch.nn.functional.pad(wave, (padding, padding))
-    starts = range(0, padded.shape[1] - taps + 1, stride)
-    expected = torch.stack([(padded[:, None, at : at + taps] * weight).sum(2) for at in starts], 1)
+    starts = range(0, padded.shape[2] - taps + 1, stride)
+    expected = torch.stack([(padded[:, None, :, at : at + taps] * weight).sum((2, 3)) for at in starts], 1)
     torch.testing.assert_close(found, expected)
     down = torch.randn(found.shape, generator=generator, dtype=torch.float64)
     for a, b in zip(*(torch.autograd.grad(y, (wave, weight), down) for y in (found, expected)), strict=True):
         torch.testing.assert_close(a, b)
-    convolved = torch.nn.functional.conv1d(wave[:, None], weight[:, None], None, stride, padding)
+    convolved = torch.nn.functional.conv1d(wave, weight, None, stride, padding)
     torch.testing.assert_close(found.mT, convolved)

@@ -33,6 +33,8 @@ def test_products_and_convolutions_of_a_gpu_are_rounded_alike(matmul: str, tf32:
     assert torch.backends.cudnn.allow_tf32 is tf32
     assert torch.backends.cuda.matmul.allow_tf32 is tf32
     assert torch.get_float32_matmul_precision() == matmul
+    assert (torch.backends.cudnn.conv.fp32_precision == "tf32") is tf32, "what the kernels ask, by its newer name"
+    assert (torch.backends.cuda.matmul.fp32_precision == "tf32") is tf32
 
 
 def test_a_cpu_is_left_as_it_is_but_for_its_threads() -> None:

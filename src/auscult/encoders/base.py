@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         class_token: whether the first token stands for the clip.
         rows: tokens of one time step (frequency patches; the tokens are time-major); 1 for frames.
         spectrogram: whether `front_end` gives [B, frames, bins], which can be masked; otherwise waveforms.
+        in_float32: names of modules, at any depth, that compute in float32 under autocast, too.
     """
 
     sample_rate: int = 16000
@@ -40,6 +41,7 @@ class Encoder(nn.Module):
     class_token: bool = False
     rows: int = 1
     spectrogram: bool = True
+    in_float32: tuple[str, ...] = ()
 
     def front_end(self, wave: Tensor) -> Tensor:
         """[B, samples] in [-1, 1) at `sample_rate` -> normalised spectrogram [B, frames, bins], or waveform [B, n].

@@ -29,6 +29,7 @@ class BeatsEncoder(Encoder):
 
     class_token = False
     spectrogram = True
+    in_float32 = ("gate",)
 
     def __init__(self, network: Beats) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from auscult.encoders.base import Encoder, Place, Role
 from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
+from auscult.models.lora import Joint
 from auscult.settings.sections import EncoderSettings
 
 SIZES = {
@@ -191,7 +192,7 @@ def renamed(
     return state
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Joint):
     """Multi-head self-attention over existing linear maps.
 
     Args:
@@ -204,11 +205,12 @@ class SelfAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = maps
         self.heads = heads
 
+    def maps(self) -> Sequence[nn.Module]:
+        return self.q_proj, self.k_proj, self.v_proj
+
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Tokens [B, T, D], and what is added to the scores ([B, heads, T, T] or smaller) -> [B, T, D]."""
-        q, k, v = (
-            f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.products(x))
         mixed = scaled_dot_product_attention(q, k, v, None if bias is None else bias.to(q.dtype))
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 

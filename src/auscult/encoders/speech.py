@@ -128,6 +128,7 @@ class SpeechEncoder(HubEncoder):
     """wav2vec 2.0, HuBERT, UniSpeech or WavLM; one token every 320 samples, no class token."""
 
     spectrogram = False
+    in_float32 = ("positions",)
     maps = ("intermediate_dense", "output_dense")
 
     def __init__(self, name: str, settings: EncoderSettings) -> None:
@@ -195,7 +196,11 @@ class SpeechEncoder(HubEncoder):
             x = convolution(x)
         projected = self.projection(x.transpose(1, 2))
         x = projected[0] if isinstance(projected, tuple) else projected
-        x = x + self.positions(x)
+        # In the precision of the weights under autocast, too, as BEATs': a GPU's grouped convolution in bfloat16 is several
+        # times slower.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.norm.weight.dtype)
+            x = x + self.positions(x)
         if not self.pre_norm:
             x = self.norm(x)
         extra: tuple[Tensor, ...] = ()

@@ -147,7 +147,9 @@ class OsScl(ArcFaceClassifier):
             channels.append(self.tgram(batch.wave.unsqueeze(1)))
         if self.tfgram is not None and batch.wave is not None:
             channels.append(self.tfgram(batch.wave.unsqueeze(1)))
-        x_tfst = torch.stack(channels, dim=1)  # Eq. (3): [B, channels, mels, frames]
+        x_tfst = torch.stack(channels, dim=-1).permute(
+            0, 3, 1, 2
+        )  # Eq. (3): [B, channels, mels, frames], channels last
         return self.fph(self.mfn(x_tfst))  # II-A
 
     def draw(self, batch: Batch, rng: np.random.Generator) -> Drawn:

@@ -66,6 +66,9 @@ class Pretrained(Network):
         """Whether the encoder's own weights keep their values in training."""
         return False
 
+    def frozen_part(self) -> nn.Module | None:
+        return self.encoder if self.frozen() else None
+
     def published(self) -> list[str]:
         """Names of the encoder's own tensors here."""
         return [f"encoder.{_moved(name, self.moves)}" for name in self._published]

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from auscult.features.constants import constant
+from auscult.models.lora import Joint
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class Layer(nn.Module):
         return self.ffn_norm(self.alpha * x + self.ffn(x))
 
 
-class Attention(nn.Module):
+class Attention(Joint):
     """Softmax(q k' / sqrt(head) + gate * bias) v, with a gate for each query and head."""
 
     def __init__(self, width: int, heads: int, beta: float = 1.0) -> None:
@@ -207,9 +208,12 @@ class Attention(nn.Module):
         nn.init.zeros_(self.gate.bias)
         self.gate_scale = nn.Parameter(torch.ones(1, heads, 1, 1))
 
+    def maps(self) -> Sequence[nn.Module]:
+        return self.q, self.k, self.v
+
     def forward(self, x: Tensor, bias: Tensor, padding: Tensor | None = None) -> Tensor:
         """Tokens [B, T, D], relative bias [heads, T, T], padded tokens bool [B, T] -> [B, T, D], before the residual."""
-        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.products(x))
         scores = self.gates(q) * bias  # [B, 12, 96, 96]
         if padding is not None:
             scores = scores.masked_fill(padding[:, None, None, :], -math.inf)

@@ -16,6 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def on_cpu(x: Tensor) -> bool:
+    """Whether layers take the form that is fast on a CPU, or that for a GPU."""
+    return x.device.type == "cpu"
+
+
 class BatchNorm(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` over [B, channels, height, width], with running statistics and a momentum always."""
 
@@ -26,7 +31,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, height, width] -> the same shape."""
-        own = self.training and x.device.type == "cpu" and x.dtype == self.weight.dtype
+        own = self.training and on_cpu(x) and x.dtype == self.weight.dtype
         if not own or torch.compiler.is_compiling():
             return super().forward(x)
         values = x.numel() // x.shape[1]  # per channel
@@ -80,7 +85,7 @@ class PReLU(nn.PReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, ...] -> the same shape."""
-        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if on_cpu(x) and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _PReLU.apply(x, self.weight)
         return super().forward(x)
 
@@ -106,13 +111,14 @@ class _PReLU(torch.autograd.Function):
         return grad_x, grad_slope
 
 
-def framed_product(wave: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """A strided convolution of one channel, as frames times a matrix: [B, samples], [filters, taps] -> [B, frames, filters].
+def framed_product(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """A convolution over time as frames times a matrix: [B, channels, time], [filters, channels, taps] -> [B, frames, filters].
 
-    For GPUs, whose weight gradient of such a convolution takes longer than all else of a layer like it.
+    For GPUs. There the weight gradient of a strided convolution of one channel takes longer than all else of a layer like it, and
+    one of many channels is copied to channels-last order and back, three times in a step.
 
-    >>> framed_product(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 10.0]]), stride=2, padding=1)[0, :, 0]
+    >>> framed_product(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[1.0, 10.0]]]), stride=2, padding=1)[0, :, 0]
     tensor([10., 32.])
     """
-    frames = functional.pad(wave, (padding, padding)).unfold(1, weight.shape[1], stride)
-    return functional.linear(frames, weight)
+    frames = functional.pad(x, (padding, padding)).unfold(2, weight.shape[2], stride)  # [B, channels, frames, taps]
+    return functional.linear(frames.transpose(1, 2).flatten(2), weight.flatten(1))

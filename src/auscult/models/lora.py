@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class LoraLinear(nn.Module):
         Dropout is drawn from PyTorch's global generator, in training alone.
         """
         out = self.base(x)
-        down, up = self._factors()
+        down, up = self.factors()
         if not (self.training and self.dropout):
             return out + functional.linear(functional.linear(x, down), up)
         branches = len(self.a)
@@ -67,7 +67,7 @@ class LoraLinear(nn.Module):
         hidden = hidden.sum(0) if self.connected else hidden.transpose(0, 1).flatten(1)
         return out + functional.linear(hidden, up).view(out.shape)
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
+    def factors(self) -> tuple[Tensor, Tensor]:
         """All branches as one product up @ down, scaled: of rank r when connected (Eq. 3), else of rank n * r."""
         if self.connected:
             return self.a.sum(0), self.scale * self.b.sum(0)
@@ -75,7 +75,7 @@ class LoraLinear(nn.Module):
 
     def delta_weight(self) -> Tensor:
         """What is added to W, [out, in]: Delta W of Eqs. (2) and (4), the scale included; without dropout."""
-        down, up = self._factors()
+        down, up = self.factors()
         return up @ down
 
     @torch.no_grad()
@@ -85,6 +85,55 @@ class LoraLinear(nn.Module):
         linear.zero_grad()
         linear.weight.add_(self.delta_weight())
         return linear
+
+
+class Joint(nn.Module):
+    """What has several linear maps of one input, as attention has: a product for each; or, while the weights of all of them are
+    held side by side (`training/frozen.py`), one for what is frozen, one for all A and one for all B. The values are the same
+    but for rounding.
+
+    Attributes:
+        weight, bias: of all maps, [maps * out, in] and [maps * out]; None = apart.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", None, persistent=False)
+        self.register_buffer("bias", None, persistent=False)
+
+    def maps(self) -> Sequence[nn.Module]:
+        """Those of one input."""
+        raise NotImplementedError
+
+    def products(self, x: Tensor) -> list[Tensor]:
+        """What each map makes of x [B, T, in]: [B, T, out] each."""
+        maps = self.maps()
+        if self.weight is None:
+            return [part(x) for part in maps]
+        out = list(functional.linear(x, self.weight, self.bias).unflatten(-1, (len(maps), -1)).unbind(-2))
+        lora = {place: part.factors() for place, part in enumerate(maps) if isinstance(part, LoraLinear)}
+        if not lora:
+            return out
+        hidden = functional.linear(x, torch.cat([down for down, _ in lora.values()]))  # [B, T, maps * r]
+        hidden = hidden.flatten(0, 1).unflatten(-1, (len(lora), -1)).transpose(0, 1)  # [maps, B T, r]
+        added = hidden @ torch.stack([up for _, up in lora.values()]).mT  # [maps, B T, out]
+        for place, extra in zip(lora, added, strict=True):
+            out[place] = out[place] + extra.view_as(out[place])
+        return out
+
+    def frozen_maps(self) -> list[nn.Linear]:
+        """The maps without what LoRA adds, where one product can be made of them: frozen, of one size, what LoRA adds of one
+        form and without dropout. Otherwise none."""
+        lora = [part for part in self.maps() if isinstance(part, LoraLinear)]
+        linear = [part.base if isinstance(part, LoraLinear) else part for part in self.maps()]
+        forms = {(part.a.shape, part.b.shape, part.connected) for part in lora}
+        if len(forms) > 1 or any(part.dropout for part in lora):
+            return []
+        frozen = [part for part in linear if type(part) is nn.Linear and not part.weight.requires_grad]
+        return frozen if len(frozen) == len(linear) and len({part.weight.shape for part in frozen}) == 1 else []
 
 
 def add_lora(module: nn.Module, names: Iterable[str], settings: LoraSettings) -> list[LoraLinear]:

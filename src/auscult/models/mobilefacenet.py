@@ -61,9 +61,10 @@ class MobileFaceNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, in_channels, mels, frames] -> [B, embedding]."""
-        # Channels-last order is the fast one on CPUs and GPUs, and every layer keeps it. A clone, as only that
-        # sets the strides of an image with a single channel, whose order is otherwise ambiguous.
-        x = image.clone(memory_format=torch.channels_last)
+        # Channels-last order is the fast one on CPUs and GPUs, and every layer keeps it. Of an image with a single channel only
+        # a clone sets the strides, for its order is ambiguous.
+        order = torch.channels_last
+        x = image.contiguous(memory_format=order) if image.shape[1] > 1 else image.clone(memory_format=order)
         x = self.stem(x)  # [B, 64, 64, 157]
         x = self.stem_dw(x)  # [B, 64, 64, 157]
         for index in range(self.blocks):

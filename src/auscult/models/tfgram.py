@@ -10,11 +10,14 @@ pooling instead of preceding it: the maximum commutes with it, in value and grad
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.models.layers import BatchNorm, framed_product
+from auscult.models.layers import BatchNorm, framed_product, on_cpu
 
 
 class TFgram(nn.Module):
@@ -39,11 +42,11 @@ class TFgram(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, 1, samples] -> [B, 128, frames]."""
-        if wave.device.type == "cuda":
-            x = framed_product(wave.squeeze(1), self.conv0.weight.squeeze(1), stride=5, padding=5)  # [B, 32000, 64]
-            x = x.unsqueeze(1).permute(0, 3, 1, 2)  # [B, 64, 1, 32000] in channels-last order
-        else:
+        if on_cpu(wave):
             x = self.conv0(wave.unsqueeze(2).clone(memory_format=torch.channels_last))  # [B, 64, 1, 32000]
+        else:
+            x = framed_product(wave, self.conv0.weight, stride=5, padding=5)  # [B, 32000, 64]
+            x = x.unsqueeze(1).permute(0, 3, 1, 2)  # [B, 64, 1, 32000] in channels-last order
         x = functional.relu_(self.bn0(x))
         x = functional.relu_(functional.max_pool2d(self.block1(x), (1, 4)))  # [B, 64, 1, 8000]
         x = functional.relu(adaptive_max_pool(self.block2(x), 2 * self.frames))  # [B, 128, 1, 626]
@@ -54,7 +57,12 @@ class TFgram(nn.Module):
 def adaptive_max_pool(x: Tensor, outputs: int) -> Tensor:
     """[B, channels, 1, L] -> [B, channels, 1, outputs], each the maximum of samples floor(i L / n) to ceil((i + 1) L / n)."""
     if not torch.compiler.is_exporting():
-        return functional.adaptive_max_pool2d(x, (1, outputs))
+        if on_cpu(x):
+            return functional.adaptive_max_pool2d(x, (1, outputs))
+        # A GPU's kernel copies its input to channels-first order, and all that follows would stay in that. As an image of one
+        # channel, samples by channels, x is in that order already.
+        image = x.permute(0, 2, 3, 1)  # [B, 1, L, channels]
+        return functional.adaptive_max_pool2d(image, (outputs, x.shape[1])).permute(0, 3, 1, 2)
     length = x.shape[3]  # ONNX has no such pooling: look the samples up, of shorter spans the last one again
     spans = [range(i * length // outputs, -(-(i + 1) * length // outputs)) for i in range(outputs)]
     longest = max(map(len, spans))
@@ -86,6 +94,13 @@ class FlatConv(nn.Conv1d):
     ) -> None:
         super().__init__(inputs, outputs, taps, stride, padding, dilation, bias=False)
         self.geometry = ((1, stride), (0, padding), (1, dilation))
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FlatConv:
+        """`to(device)` and the like. On a GPU the weight lies in channels-last order, else it is copied to it in every pass."""
+        super()._apply(fn, recurse)
+        if not on_cpu(self.weight):
+            self.weight.data = self.weight.detach().mT.contiguous().mT
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, 1, time] -> [B, outputs, 1, time / stride]."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auscult.models.layers import framed_product
+from auscult.models.layers import framed_product, on_cpu
 
 
 class Tgram(nn.Module):
@@ -32,11 +32,10 @@ class Tgram(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """[B, 1, samples] -> [B, mels, frames]."""
-        if wave.device.type == "cuda":
-            conv = self.frame_conv
-            x = framed_product(wave.squeeze(1), conv.weight.squeeze(1), conv.stride[0], self.padding).mT.contiguous()
-        else:
+        if on_cpu(wave):
             x = self.frame_conv(wave)  # [B, 128, 313]
+        else:
+            x = framed_product(wave, self.frame_conv.weight, self.frame_conv.stride[0], self.padding).mT
         for index in range(self.layers):
             x = getattr(self, f"enc{index}")(x)  # [B, 128, 313]
         return x
@@ -52,4 +51,5 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, mels, frames] -> the same shape."""
-        return self.conv(functional.leaky_relu(self.ln(x), 0.2))
+        x = functional.leaky_relu(self.ln(x), 0.2)
+        return self.conv(x) if on_cpu(x) else framed_product(x, self.conv.weight, stride=1, padding=1).mT

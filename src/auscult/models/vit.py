@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from auscult.models.lora import Joint
 
-class Attention(nn.Module):
+
+class Attention(Joint):
     """Multi-head self-attention without mask, its four linear maps apart.
 
     Args:
@@ -28,9 +30,12 @@ class Attention(nn.Module):
         self.bias_k = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
         self.bias_v = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
 
+    def maps(self) -> Sequence[nn.Module]:
+        return self.q, self.k, self.v
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
-        q, k, v = self.q(x), self.k(x), self.v(x)
+        q, k, v = self.products(x)
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.expand(len(k), -1, -1).to(k.dtype)], dim=1)
             v = torch.cat([v, self.bias_v.expand(len(v), -1, -1).to(v.dtype)], dim=1)

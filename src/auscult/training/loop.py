@@ -26,6 +26,7 @@ from auscult.models.global_batch_norm import global_batch_norms
 from auscult.settings.training import MethodSettings, Train
 from auscult.training import distributed
 from auscult.training.batches import Loader, batches, count, depth, seed_of, split
+from auscult.training.frozen import Frozen
 from auscult.training.loss import Loss, training_loss
 from auscult.training.resume import ResumeFolder
 from auscult.training.schedule import Plan
@@ -226,13 +227,15 @@ def _train(
         distributed.say(f"{job.name}: continuing after epoch {len(state.history)}")
     distributed.equalise(state.live, state.average)
     loss = training_loss(state.live, job.settings, job.train)
+    frozen = Frozen(state.live, job.train, job.device)
     saved, first = time.monotonic(), len(state.history)
     with tqdm(
         desc=f"train {job.name}", unit="batch", initial=min(first * plan.per_epoch, plan.passes), total=plan.passes,
         mininterval=0.5 if sys.stderr.isatty() else 15.0, disable=distributed.rank() > 0,
     ) as bar:  # fmt: skip
         for epoch in range(first, plan.epochs):
-            row = _one_epoch(job, state, loss, epoch, bar)
+            with frozen.held():
+                row = _one_epoch(job, state, loss, epoch, bar)
             if len(job.valid_clips):
                 row["valid_loss"] = _validate(job, state.chosen)
             state.history.append(row)
