@@ -8,12 +8,13 @@ from auscult.pipeline.stamp import stamp, up_to_date
 def main() -> None:
     if up_to_date():
         return
-    Code().check()
+    code = Code()
+    code.check()
     # Not before: these load PyTorch, and everything that they could fail at.
     from auscult.pipeline.inputs import write_inputs
     from auscult.settings.project import Project
 
-    write_inputs(Project.open())
+    write_inputs(Project.open(), code)
     stamp()
 
 

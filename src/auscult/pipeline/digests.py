@@ -42,6 +42,7 @@ class Code:
         self.src = src
         self._trees: dict[Path, ast.Module] = {}
         self._modules: dict[Path, Module] = {}
+        self._imported: dict[Path, list[tuple[str, Path, str | None]]] = {}
 
     def check(self) -> None:
         """Read every module of the package.
@@ -99,8 +100,13 @@ class Code:
             self._modules[path] = Module(digest, {**tokens, **{name: digest + token for name, token in own.items()}})
         return self._modules[path]
 
-    def _imports(self, path: Path) -> Iterator[tuple[str, Path, str | None]]:
+    def _imports(self, path: Path) -> list[tuple[str, Path, str | None]]:
         """(alias, file, name) of every import from the package; name is None where the alias stands for the module."""
+        if path not in self._imported:
+            self._imported[path] = list(self._read_imports(path))
+        return self._imported[path]
+
+    def _read_imports(self, path: Path) -> Iterator[tuple[str, Path, str | None]]:
         for node in ast.walk(self._tree(path)):
             if isinstance(node, ast.Import):
                 for alias in node.names:

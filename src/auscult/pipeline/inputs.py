@@ -90,13 +90,13 @@ def arm_inputs(project: Project, name: str, code: Code, checkpoints: dict[str, A
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
-def write_inputs(project: Project) -> None:
-    """Write data/<profile>/digests.
+def write_inputs(project: Project, code: Code | None = None) -> None:
+    """Write data/<profile>/digests; `code`: what has been read of the sources already.
 
     Raises:
         AuscultError: code that cannot be parsed, or an arm of the project itself that is not set as its profile allows.
     """
-    paths, code = project.paths, Code()
+    paths, code = project.paths, code or Code()
     checkpoints = _checkpoints(project)
     arms = {name: arm_inputs(project, name, code, checkpoints) for name in project.params.arms}
     for name in project.params.rows():
