@@ -98,6 +98,17 @@ def test_old_states_of_other_runs_are_removed(tmp_path: Path) -> None:
     ResumeFolder(tmp_path / "nothing", "here").remove_old()
 
 
+def test_whether_a_network_is_finished_is_told_without_reading_its_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ResumeFolder(tmp_path, "key")
+    states.save("done", {"finished": {"weight": torch.zeros(8)}})
+    states.save("begun", {"live": {"weight": torch.zeros(8)}, "history": []})
+    (states.folder / "cut.pt").write_bytes((states.folder / "done.pt").read_bytes()[:99])
+    monkeypatch.setattr(ResumeFolder, "load", lambda *_: pytest.fail("a state is read"))
+    assert [states.finished(name) for name in ("done", "begun", "cut", "none")] == [True, False, False, False]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[4:]:  # when everything is trained and nothing is written

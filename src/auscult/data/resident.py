@@ -117,12 +117,20 @@ class PackedArray:
         return out
 
     def _windows(self, rows: torch.Tensor, first: torch.Tensor, width: int, pin: bool) -> torch.Tensor:
-        """[len(rows), mels, width]: gathered through a strided view, so no window is ever stored."""
-        out = torch.empty((len(rows), self.shape[1], width), dtype=self._parts[0].dtype, pin_memory=pin)
-        place = self._place[rows]
-        for number in place[:, 0].unique().tolist():
+        """[len(rows), mels, width]: gathered through a view of all runs of `width` values, so no window is ever stored."""
+        _, mels, frames = self.shape
+        out = torch.empty((len(rows), mels, width), dtype=self._parts[0].dtype, pin_memory=pin)
+        place, lines = self._place[rows], torch.arange(mels) * frames
+        numbers = place[:, 0].unique().tolist()
+        for number in numbers:
             mine = (place[:, 0] == number).nonzero()[:, 0]
-            out[mine] = self._parts[number].unfold(2, width, 1)[place[mine, 1], :, first[mine]]
+            values = self._parts[number]
+            runs = values.as_strided((max(0, values.numel() - width + 1), width), (1, 1))
+            starts = ((place[mine, 1] * mels * frames + first[mine])[:, None] + lines).flatten()
+            if len(numbers) == 1:
+                torch.index_select(runs, 0, starts, out=out.view(-1, width))
+            else:
+                out[mine] = runs.index_select(0, starts).view(-1, mels, width)
         return out
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -97,6 +98,12 @@ def load_checkpoints(root: Path | None = None) -> dict[str, Checkpoint]:
         raise AuscultError(
             "there is no checkpoints.yaml here", str(path.absolute()), "run from the root of the project"
         )
+    return dict(_read(path.absolute(), path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed: int) -> dict[str, Checkpoint]:
+    """The entries of a file as it was when it had last `changed`: an arm asks for one of them, and there are hundreds of arms."""
     return validated(_File, read_yaml(path), "checkpoints.yaml").checkpoints
 
 

@@ -101,14 +101,14 @@ def train_arm(
             continue
         sets[name] = replace(found, noises=noises)
         trained.classes[name], trained.shapes[name] = list(found.shape.names), found.shape
-    fitted = Networks(settings, train, seed, sets, states).fit_all(device)
+    fitted, seconds = Networks(settings, train, seed, sets, states).fit_all(device)
     trained.networks.update({name: network for name, (network, _, _) in fitted.items()})
     history = [row for _, epochs, _ in fitted.values() for row in epochs]
     if distributed.rank() == 0:
         columns = None if history else ["scope", "epoch", "train_loss"]
         modelfolder.save(model, trained, pd.DataFrame(history, columns=columns), code)
         states.finish()
-    return _cost(sum(seconds for _, _, seconds in fitted.values()), device)
+    return _cost(seconds, device)
 
 
 def _key(settings: MethodSettings, known: Known, train: Train, seed: int, made_of: tuple[str, str, list[Path]]) -> str:

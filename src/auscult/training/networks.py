@@ -30,16 +30,20 @@ class Networks:
     sets: dict[str, TrainingSet]
     states: ResumeFolder
 
-    def fit_all(self, device: torch.device) -> dict[str, Fitted]:
-        """Every network, one after the other or, on a CPU, side by side."""
+    def fit_all(self, device: torch.device) -> tuple[dict[str, Fitted], float]:
+        """Every network, one after the other or, on a CPU, side by side; and what it took by the clock: of networks that were
+        trained side by side, the seconds of the process that took longest."""
         unfinished = self.unfinished()
         for name in self.sets:
             if name not in unfinished:
                 distributed.say(f"{name}: was finished before, and is taken from its saved state")
-        alone = self
+        alone, at_once = self, 1
         if device.type == "cpu" and self.settings.trained and distributed.size() == 1:
-            alone = self.side_by_side(unfinished)
-        return {name: alone.fit(name) for name in self.sets}
+            at_once = max(1, min(self.train.threads, len(self.sets)))
+            alone = self.side_by_side(unfinished, at_once)
+        fitted = {name: alone.fit(name) for name in self.sets}
+        spent = [seconds for _, _, seconds in fitted.values()]
+        return fitted, max(sum(spent[number::at_once]) for number in range(at_once))
 
     def fit(self, name: str) -> Fitted:
         """All phases of one network."""
@@ -56,15 +60,14 @@ class Networks:
 
     def unfinished(self) -> list[str]:
         """Names of those that no saved state has finished."""
-        return [name for name in self.sets if "finished" not in (self.states.load(name) or {})]
+        return [name for name in self.sets if not self.states.finished(name)]
 
-    def side_by_side(self, names: Sequence[str]) -> Networks:
-        """Train several of them at once, each in a process and with its share of the threads; small ones gain next to
+    def side_by_side(self, names: Sequence[str], at_once: int) -> Networks:
+        """Train `at_once` of them at a time, each in a process and with its share of the threads; small ones gain next to
         nothing from threads of their own. What comes out lies in the saved states, where `fit` of the result finds it.
 
         How many threads a network has follows from `train.threads` and the number of networks alone, and so do its weights.
         """
-        at_once = min(self.train.threads, len(self.sets))
         if at_once < 2:
             return self
         shared = replace(self, train=self.train.model_copy(update={"threads": self.train.threads // at_once}))

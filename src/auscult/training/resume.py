@@ -49,6 +49,14 @@ class ResumeFolder:
             print(f"training state {path} cannot be read ({type(error).__name__}); starting over", file=sys.stderr)
             return None
 
+    def finished(self, name: str) -> bool:
+        """Whether the network is trained. No tensor is read for that: they stay in the file, mapped."""
+        try:
+            state = torch.load(self.folder / f"{name}.pt", map_location="cpu", weights_only=True, mmap=True)
+        except Exception:  # none, or one that `load` will say is damaged
+            return False
+        return "finished" in state
+
     def save(self, name: str, state: dict[str, Any]) -> None:
         with atomic_file(self.folder / f"{name}.pt") as path:
             torch.save(state, path)
