@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auscult.detector.detector import Detector as Detector
 
-__version__ = "0.1.0"
+    __version__: str
 
 
 def __getattr__(name: str) -> Any:
-    """`from auscult import Detector`; torch is not imported before that."""
+    """`from auscult import Detector`, and the version: neither torch nor the package's metadata are read before that."""
     if name == "Detector":
         from auscult.detector.detector import Detector
 
         return Detector
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("auscult")
+        except PackageNotFoundError:  # on the path, but not installed
+            return "0.0+unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -10,12 +10,12 @@ import json
 import os
 import sys
 import traceback
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
-from auscult import __version__
+import auscult
 from auscult.commands import Command
 from auscult.commands.bench import bench
 from auscult.commands.checkpoints import checkpoints
@@ -94,6 +94,14 @@ def _complain(error: AuscultError, arguments: Namespace) -> None:
         print(json.dumps({"error": error.what, "where": error.where, "fix": error.fix}, indent=1))
 
 
+class _Version(Action):
+    """argparse's own wants the version before anybody asks: it is in the package's metadata, which takes a while to read."""
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        print(f"auscult {auscult.__version__}")
+        parser.exit()
+
+
 def _parser() -> ArgumentParser:
     helps = {command.__name__: _paragraphs(command) for command in COMMANDS}
     example = "\n".join(f"  {text[-1].removeprefix('Example: ')}" for text in helps.values())
@@ -103,7 +111,7 @@ def _parser() -> ArgumentParser:
         epilog=f"examples:\n{example}\n\nauscult COMMAND --help tells more.",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"auscult {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for command in COMMANDS:
         text = helps[command.__name__]

@@ -159,9 +159,9 @@ def test_what_is_no_address(address: str) -> None:
 def test_a_worker_of_another_version_is_refused_by_name(
     fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = {**fleet.program(), "auscult": "9.9", "code": "0123456789abcdef"}
+    mine = {**fleet.program(), "torch": "9.9", "code": "0123456789abcdef"}
     monkeypatch.setattr(fleet, "program", lambda: mine)
-    with pytest.raises(AuscultError, match=r"another program: auscult [\d.]+ \(wanted: 9\.9\), code ") as error:
+    with pytest.raises(AuscultError, match=r"another program: torch \S+ \(wanted: 9\.9\), code ") as error:
         fleet.score_archive(fitted.folder, [str(archive)], here, str(tmp_path / "out"))
     assert "worker " in error.value.where
     assert not parts(tmp_path / "out")

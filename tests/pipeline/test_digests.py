@@ -203,6 +203,19 @@ def test_two_functions_that_change_places_between_modules(tmp_path: Path) -> Non
     assert len(digests) == 8
 
 
+def test_an_installed_package_and_a_checkout_have_one_digest(tmp_path: Path) -> None:
+    """In site-packages others lie beside it, some of which import each other in a circle."""
+    module = tmp_path / "auscult" / "module.py"
+    module.parent.mkdir()
+    module.write_text("import numpy\nfrom numpy.random import default_rng\n")
+    before = Code(tmp_path).digest(module)
+    for name, text in (("__init__", "from numpy import random"), ("random", "import numpy\nx = 1")):
+        path = tmp_path / "numpy" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert Code(tmp_path).digest(module) == before
+
+
 def test_every_model_of_settings_is_known_by_its_base() -> None:
     """The annotations of its fields count."""
     for module in pkgutil.walk_packages(auscult.__path__, "auscult."):

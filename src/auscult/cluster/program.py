@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-import auscult
 from auscult.errors import AuscultError
 from auscult.pipeline.digests import SRC, Code
 
@@ -16,8 +15,11 @@ _LIBRARIES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfil
 
 @cache
 def program() -> dict[str, str]:
-    """Of this process: versions, and the digest of the meaning of the code that scores."""
-    found = {"auscult": auscult.__version__, "Python": ".".join(platform.python_version_tuple()[:2])}
+    """Of this process: versions of what it builds on, and the digest of the meaning of the code that scores.
+
+    Its own version is not among them: that is of the commit, and changes with a word of the documentation.
+    """
+    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

@@ -130,7 +130,9 @@ class Code:
                         yield alias.asname or alias.name, parent, alias.name
 
     def _file(self, name: str) -> Path | None:
-        """File of module `name`; None for modules of other packages and for choosers."""
+        """File of module `name`; None for choosers, and for modules of other packages, beside which an installed one lies."""
+        if name.split(".")[0] != "auscult":
+            return None
         base = self.src / Path(*name.split("."))
         for path in (base.with_suffix(".py"), base / "__init__.py"):
             if path.is_file() and name not in CHOOSERS:
