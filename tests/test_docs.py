@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from auscult import cli
+from auscult import cli, methods
 from auscult.pipeline.writer import plots
 from auscult.results.curves import COLUMNS
 from auscult.settings.params import Params, load_params
@@ -148,9 +150,10 @@ def test_parameters_and_studies_in_commands_exist(page: str) -> None:
 def commands(page: str) -> Iterator[tuple[str, bool]]:
     """Commands of a page, and whether each is whole: a line of a block, not a word in the text."""
     text = (DOCS / page).read_text().replace("\\\n", " ")
-    for line in re.findall(r"^(?: {4,})?(?:\$ )?((?:auscult|dvc) .*)$", text, re.M):
-        yield from ((part.strip(), True) for part in re.split(r"&&|\|\|", line.split("  #")[0]))
-    yield from ((line, False) for line in re.findall(r"`((?:auscult|dvc) [^`]+)`", text.replace("\n", " ")))
+    lines = [(line.split("  #")[0], True) for line in re.findall(r"^(?: {4,})?((?:auscult|dvc) .*)$", text, re.M)]
+    lines += [(line, False) for line in re.findall(r"`((?:auscult|dvc) [^`]+)`", text.replace("\n", " "))]
+    for line, whole in lines:
+        yield from ((part.strip(), whole) for part in re.split(r"&&|;|\|", line))
 
 
 @each_page
@@ -158,6 +161,8 @@ def test_commands_are_understood(page: str, capsys: pytest.CaptureFixture[str]) 
     """Those of `auscult` by its own parser; targets of `dvc repro` and `dvc exp run` are pipelines and stages that there are."""
     for command, whole in commands(page):
         program, *words = shlex.split(command, comments=True)
+        if program not in ("auscult", "dvc"):
+            continue
         if program == "auscult" and words[0] not in ("COMMAND", "--help", "--version"):
             known = understood(words[0])
             asked = {word.split("=")[0] for word in words if word.startswith("--")}
@@ -167,7 +172,7 @@ def test_commands_are_understood(page: str, capsys: pytest.CaptureFixture[str]) 
                     cli._parser().parse_args(words)
                 except SystemExit:
                     pytest.fail(f"{command}: {capsys.readouterr().err}")
-        if program == "dvc" and (words[0] == "repro" or words[:2] == ["exp", "run"]):
+        if program == "dvc" and (words[0] == "repro" or words[:2] == ["exp", "run"]) and "<" not in command:
             for target in targets(words[1:]):
                 file, _, stage = target.rpartition(":")
                 if target.endswith(".yaml"):
@@ -208,23 +213,85 @@ def every_parameter() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
-def test_every_docstring_and_annotation_of_the_api_pages_can_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("pdoc", reason="pip install -e '.[docs]'")
-    import tqdm
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-    monkeypatch.setattr(
-        tqdm.tqdm, "__class_getitem__", None, raising=False
-    )  # what make_api sets is taken back afterwards
-    monkeypatch.syspath_prepend(str(DOCS))
-    from make_api import read
 
-    assert read("auscult") > 1000
-    (tmp_path / "unreadable.py").write_text("from __future__ import annotations\ndef f(x: nowhere) -> None: ...\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UserWarning, match="nowhere"):
-        read("unreadable")
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def run_cells(path: Path, **parameters: Any) -> dict[str, Any]:
+    """The code of a notebook, run here as a kernel would, but with other values than those of its first code cell."""
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(code_cells(path)):
+        exec(compile("".join(cell["source"]), f"{path.name}, cell {number}", "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", []):
+            assert set(parameters) <= set(names)
+            names.update(parameters)
+    return names
+
+
+@pytest.fixture
+def small_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to run a notebook in."""
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("agg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__])
+    monkeypatch.setitem(sys.modules, "auscult.methods.band_net", None)
+    del sys.modules["auscult.methods.band_net"]
+    yield tmp_path
+    sys.modules.pop("auscult.methods.band_net", None)
+    pyplot.close("all")
+
+
+@each_notebook
+def test_notebooks_are_committed_as_they_ran_and_small(path: Path) -> None:
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+    assert kinds <= {"stream", "display_data"}  # no error
+    assert path.stat().st_size < 200_000
+
+
+def test_the_notebook_of_a_folder_says_what_it_said(small_notebook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = DOCS / "notebooks" / "own_machine.ipynb"
+    run_cells(path)
+    outputs = [output for cell in code_cells(path) for output in cell["outputs"] if output["output_type"] == "stream"]
+    assert capsys.readouterr().out == "".join("".join(output["text"]) for output in outputs)
+
+
+def test_the_notebook_of_an_ablation_makes_its_figure(small_notebook: Path) -> None:
+    path = DOCS / "notebooks" / "ablation.ipynb"
+    names: dict[str, Any] = {}
+    exec("".join(code_cells(path)[0]["source"]), names)
+    cached = small_notebook / "data" / names["PROFILE"]
+    scored = cached / "scores" / names["STUDY"]
+    scored.mkdir(parents=True)
+    (cached / "manifest").mkdir()
+    (small_notebook / "profiles").symlink_to(ROOT / "profiles")
+    rng = np.random.default_rng(0)
+    clips = pd.DataFrame({"clip_id": range(40), "set": "dev", "machine": ["fan", "pump"] * 20, "unit": "00"})
+    labels = clips.assign(domain="unknown", anomaly=np.arange(40) // 2 % 2)
+    labels.to_parquet(cached / "manifest" / "labels.parquet")
+    for number, arm in enumerate([names["REFERENCE"], *names["PARTS"].values()]):
+        score = number * labels["anomaly"] + rng.normal(size=40)  # each part is better than the one before
+        table = labels.drop(columns="anomaly").assign(backend=names["BACKEND"], seed=1, score=score)
+        table.to_parquet(scored / f"{arm}.parquet")
+    found = run_cells(path, PROJECT=str(small_notebook), REPLICATES=50)["found"]
+    assert found["all of OS-SCL"].verdict == "better"
+    assert {file.suffix for file in small_notebook.glob("ablation.*")} == {".pdf", ".svg", ".png"}
+
+
+def test_the_notebook_of_a_method_trains_the_one_of_the_page(small_notebook: Path) -> None:
+    path = DOCS / "notebooks" / "own_method.ipynb"
+    names = run_cells(path, PROJECT=str(ROOT), UNITS=["00", "02"], TRAIN=6, TEST=4, EPOCHS=2)
+    assert names["MODULE"] == blocks("add-a-method.md", "python")[0]
+    assert set(names["rows"]["arm"]) == {"spectral_knn", "band_net"}
+    assert names["rows"]["value"].between(0, 100).all()
 
 
 def test_every_study_of_a_paper_has_its_cost() -> None:
