@@ -19,7 +19,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")  # no address
 SEARCHED_NOT = "---\nsearch:\n  exclude: true\n---\n"
 SOURCES: dict[str, str] = {}
 """Page of the site -> file of the project that it is made of."""
@@ -28,13 +28,13 @@ SOURCES: dict[str, str] = {}
 def target(link: str, source: str) -> str:
     """File of the project that a link of `source` leads to; "" = none.
 
-    >>> target("../studies/lowpass", "docs/scores.md"), target("https://x.org", "README.md"), target("gone.md", "README.md")
-    ('studies/lowpass/README.md', '', '')
+    >>> target("../studies/lowpass", "docs/scores.md"), target("gone.md", "README.md")
+    ('studies/lowpass/README.md', '')
     """
     path = os.path.normpath(PurePosixPath(source).parent / link)
     if (ROOT / path).is_dir():
         path = f"{path}/README.md"
-    return path if "://" not in link and (ROOT / path).is_file() else ""
+    return path if (ROOT / path).is_file() else ""
 
 
 def place(path: str) -> str:
