@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def test_it_is_searched_and_shows_results_and_notebooks(site: Path) -> None:
     table = (site / "project" / "metrics" / "synthetic" / "table.html").read_text(encoding="utf-8")
     assert "<table>" in table
     assert "data:image/png;base64," in (site / "notebooks" / "ablation.html").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_its_hook_give_what_they_say() -> None:
+    hook = load_config(CONFIG).hooks["project.py"]
+    assert doctest.testmod(hook) == (0, 2)
 
 
 @pytest.mark.parametrize("broken", ["[x](gone.md)", "![x](gone.png)", "[x](#gone)", "[x](../gone.yaml)", "[x](/gone)"])

@@ -66,7 +66,7 @@ def _shown(output: dict[str, Any]) -> str:
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
         return f"![](data:image/png;base64,{''.join(data['image/png']).strip()})"
-    return f"```text\n{''.join(data['text/plain']).rstrip()}\n```"
+    return f"``` {{.text .output}}\n{''.join(data['text/plain']).rstrip()}\n```"
 
 
 def text_of(path: str) -> str:
