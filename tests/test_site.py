@@ -1,4 +1,4 @@
-"""The site of docs/: everything that a page links to is there, nothing comes from a network, and what is broken stops the build."""
+"""The site of docs/: all that pages link to is there, nothing comes from a network, and what is broken stops the build."""
 
 from __future__ import annotations
 
