@@ -53,7 +53,10 @@ def test_it_is_searched_and_shows_results_and_notebooks(site: Path) -> None:
     assert "metrics/synthetic/table.html" not in index  # numbers, found by nobody
     table = (site / "project" / "metrics" / "synthetic" / "table.html").read_text(encoding="utf-8")
     assert "<table>" in table
-    assert "data:image/png;base64," in (site / "notebooks" / "ablation.html").read_text(encoding="utf-8")
+    notebook = (site / "notebooks" / "ablation.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in notebook
+    assert 'href="ablation.ipynb"' in notebook
+    assert (site / "notebooks" / "ablation.ipynb").is_file()
 
 
 def test_the_examples_of_its_hook_give_what_they_say() -> None:

@@ -59,7 +59,7 @@ def notebook(path: Path) -> str:
         text = "".join(cell["source"])
         parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
         parts += [_shown(output) for output in cell.get("outputs", [])]
-    return "\n\n".join([*parts, f"[This page as a notebook]({path.name})\n"])
+    return "\n\n".join([*parts, f'<p><a href="{path.name}">This page as a notebook</a></p>\n'])
 
 
 def _shown(output: dict[str, Any]) -> str:
