@@ -303,6 +303,17 @@ def test_every_study_of_a_paper_has_its_cost() -> None:
     assert of_papers <= listed <= set(studies)
 
 
+def test_the_page_of_results_leads_to_every_study_and_every_committed_table() -> None:
+    text = (DOCS / "results.md").read_text()
+    tables = [
+        path.relative_to(ROOT)
+        for path in (*ROOT.glob("metrics/*/table.md"), *ROOT.glob("studies/*/metrics/*/table.md"))
+    ]
+    assert len(tables) > 20
+    assert [str(path) for path in tables if f"(../{path})" not in text] == []
+    assert [study for study in all_params().studies if f"(../studies/{study}/README.md)" not in text] == []
+
+
 def test_pictures_are_shown_and_small() -> None:
     text = "".join(path.read_text() for path in [*DOCS.glob("*.md"), ROOT / "README.md"])
     for picture in (DOCS / "pictures").glob("*.png"):
