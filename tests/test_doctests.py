@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the package give what they say."""
+"""The examples in the docstrings of the package give what they say, and the pages of the API can be made of all of them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,22 @@ def test_examples(name: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0, f"{name}: the examples are not found"
     assert failed == 0
+
+
+def test_every_docstring_and_annotation_of_the_api_pages_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pdoc", reason="pip install -e '.[docs]'")
+    import tqdm
+
+    monkeypatch.setattr(
+        tqdm.tqdm, "__class_getitem__", None, raising=False
+    )  # what make_api sets is taken back afterwards
+    monkeypatch.syspath_prepend(str(SRC.parent / "docs"))
+    from make_api import read
+
+    assert read("auscult") > 1000
+    (tmp_path / "unreadable.py").write_text("from __future__ import annotations\ndef f(x: nowhere) -> None: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserWarning, match="nowhere"):
+        read("unreadable")

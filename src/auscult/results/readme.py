@@ -1,4 +1,4 @@
-"""The results tables of README.md, from the committed metrics: `python -m auscult.results.readme` writes them."""
+"""Tables of README.md and of docs/performance.md, from the committed metrics: `python -m auscult.results.readme` writes them."""
 
 from __future__ import annotations
 
@@ -124,16 +124,21 @@ def speed_table(benchmarks: pd.DataFrame) -> Table:
     return plain_table(["what", "", "ours", "reference", "ratio"], lines, labels=2)
 
 
-def updated(text: str, root: Path) -> str:
-    """`text` with the part between `<!-- results: NAME -->` or `<!-- benchmarks -->` and `<!-- end -->` made anew.
+PAGES = {"README.md": [f"results: {profile}" for profile in SHOWN], "docs/performance.md": ["benchmarks"]}
+"""Which tables a page has: each stands between `<!-- NAME -->` and `<!-- end -->`."""
+
+
+def updated(page: str, root: Path) -> str:
+    """The text of one of `PAGES` with its tables made anew.
 
     Seconds are those of the cached results, or, where these are not at hand, those that the text has.
     """
-    for name in (*(f"results: {profile}" for profile in SHOWN), "benchmarks"):
+    text = (root / page).read_text(encoding="utf-8")
+    for name in PAGES[page]:
         before, opened, rest = text.partition(f"<!-- {name} -->\n")
         old, closed, after = rest.partition("<!-- end -->")
         if not opened or not closed:
-            raise AuscultError(f"README.md has no markers for `{name}`")
+            raise AuscultError(f"{page} has no markers for `{name}`")
         if name == "benchmarks":
             table = speed_table(pd.read_csv(root / "metrics" / "benchmarks.csv"))
         else:
@@ -166,9 +171,10 @@ def _trained(paths: Paths) -> Iterator[tuple[str, int]]:
 
 
 def main(root: Path = Path()) -> None:
-    text = updated((root / "README.md").read_text(), root)
-    with atomic_file(root / "README.md") as part:
-        part.write_text(text)
+    for page in PAGES:
+        text = updated(page, root)
+        with atomic_file(root / page) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
