@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from auscult.data.store import ClipStore
 from auscult.methods import load_method
 from auscult.methods.base import Batch, Network, Shape
+from auscult.methods.pretrained import Pretrained
 from auscult.models.lora import Joint, LoraLinear
 from auscult.settings.sections import LoraSettings
 from auscult.settings.training import MethodSettings, Train
@@ -83,6 +84,7 @@ def step(network: Network, batch: Batch) -> float:
 
 def casts(network: Network, batch: Batch) -> int:
     """Of what is frozen, in a step as it runs here."""
+    assert isinstance(network, Pretrained)
     part = network.frozen_part()
     assert part is not None
     weights = [weight for weight in part.parameters() if not weight.requires_grad]

@@ -120,10 +120,6 @@ class Network(nn.Module):
         weight decay, so that what decays in a step stays the same."""
         return [{"params": [weight for weight in self.parameters() if weight.requires_grad]}]
 
-    def frozen_part(self) -> nn.Module | None:
-        """The pre-trained part whose own weights keep their values in training, if there is one."""
-        return None
-
     def merge(self) -> None:
         """Fold what was added for training into the weights it was added to; once, before embedding."""
 

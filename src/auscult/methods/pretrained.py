@@ -67,6 +67,7 @@ class Pretrained(Network):
         return False
 
     def frozen_part(self) -> nn.Module | None:
+        """What `training/frozen.py` holds the weights of."""
         return self.encoder if self.frozen() else None
 
     def published(self) -> list[str]:

@@ -27,7 +27,8 @@ class Frozen:
     def __init__(self, network: Network, train: Train, device: torch.device) -> None:
         self._values: list[tuple[Tensor, Tensor]] = []
         self._joint: list[tuple[Joint, Tensor, Tensor | None]] = []
-        part = network.frozen_part()
+        # Only networks around an encoder have one; importing them here would load all that they need.
+        part: nn.Module | None = getattr(network, "frozen_part", lambda: None)()
         dtype = torch.bfloat16 if train.precision == "bfloat16" else torch.float32
         # A CPU's products of float32 stay apart: they gain nothing, and results keep their last bits.
         if part is not None and (device.type != "cpu" or dtype == torch.bfloat16):
