@@ -54,7 +54,7 @@ def _run(arguments: Namespace) -> int:
     if min(arguments.runs, arguments.batch, arguments.threads) < 1:
         raise AuscultError("--runs, --batch and --threads must be 1 or more")
     require_bundle(arguments.bundle)
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
 
     bundle = load(arguments.bundle)
     seconds = bundle.window / bundle.sample_rate
@@ -105,14 +105,14 @@ def _row(name: str, each: dict[str, Any]) -> tuple[str, ...]:
 def _torch(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
     import torch
 
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
 
     torch.set_num_threads(threads)
     return _measure(load(folder).scores, window, runs, batch)
 
 
 def _export(folder: Path, path: Path) -> Path:
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
     from auscult.detector.onnx.export import export
 
     return export(load(folder), path).path
