@@ -261,8 +261,10 @@ def _page(out: Path | None, normal: Path | None, bundle: Bundle, stack: ExitStac
     """What takes each recording for the page, which is written when `stack` closes without an error."""
     if out is None:
         return lambda *recording: None
+    from auscult.detector.folder import Bundle as Folder
     from auscult.detector.page.scored import ScorePage
 
+    assert isinstance(bundle, Folder)  # an exported file was refused
     page = ScorePage(out, bundle, normal)
     stack.push(lambda kind, error, trace: None if kind else print(f"page: {page.write()}", file=sys.stderr))
     return page.add

@@ -1,9 +1,9 @@
 """Another sampling rate, in bounded memory and time for any two rates.
 
 A windowed sinc, torchaudio's, applied in the Fourier domain: exactly for every rate up to `LARGEST_STEP` Hz, and above it within
-4 ppm, less than the clock of any recorder is off. Clips of the pipeline with ordinary pairs of rates (44100, 48000, 22050, 25600
-... to 16000 Hz) go through torchaudio itself, as the baselines' do; its filter is a dense table that grows with the product of both
-rates over their common divisor: 16 GB for 44099 Hz.
+4 ppm, less than the clock of any recorder is off. Clips of the pipeline with ordinary pairs of rates (44100, 48000,
+22050, 25600 ... to 16000 Hz) go through torchaudio itself, as the baselines' do; its filter is a dense table that grows with the
+product of both rates over their common divisor: 16 GB for 44099 Hz.
 """
 
 from __future__ import annotations

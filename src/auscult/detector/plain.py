@@ -23,7 +23,7 @@ from auscult.settings.untrained import FeatureKnnSettings, LogmelRowsSettings, S
 CHUNK = 8
 """Windows computed at once: the spectra of more would not fit the processor's cache."""
 Tensors = Mapping[str, np.ndarray]
-Sizes = dict[str, tuple[str, tuple[int, ...]]]
+Sizes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of a tensor -> its type and shape; () = any shape."""
 
 
@@ -112,9 +112,10 @@ class _SpectralKnn:
     @staticmethod
     def sizes(settings: SpectralKnnSettings, shape: Shape) -> Sizes:
         width = (shape.mels * len(settings.pooling),)
-        return {"mean": ("F32", width), "std": ("F32", width)} | (
-            {"r": ("F32", (1,))} if "gwrp" in settings.pooling else {}
-        )
+        found: dict[str, tuple[str, tuple[int, ...]]] = {"mean": ("F32", width), "std": ("F32", width)}
+        if "gwrp" in settings.pooling:
+            found["r"] = ("F32", (1,))
+        return found
 
     @staticmethod
     def embed(mel: np.ndarray, settings: SpectralKnnSettings, own: Tensors) -> tuple[np.ndarray, None]:
@@ -160,7 +161,7 @@ class _TwfrGmm:
     @staticmethod
     def sizes(settings: TwfrGmmSettings, shape: Shape) -> Sizes:
         fitted: Sizes = {f"mixtures.{name}": ("F32", ()) for name in ("means", "precision_roots", "offsets")}
-        return {"r": ("F32", (1,)), "owner": ("I64", (shape.classes,))} | fitted
+        return {"r": ("F32", (1,)), "owner": ("I64", (shape.classes,)), **fitted}
 
     @staticmethod
     def embed(mel: np.ndarray, settings: TwfrGmmSettings, own: Tensors) -> tuple[np.ndarray, np.ndarray]:

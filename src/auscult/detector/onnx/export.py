@@ -11,7 +11,6 @@ import logging
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from auscult.detector.exported import FORMAT, session
 from auscult.detector.onnx.network import Scorer, scorer
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
+from auscult.packages import require
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
@@ -107,9 +107,8 @@ def require_packages() -> None:
     Raises:
         AuscultError: what writes and runs ONNX files is not installed.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise AuscultError(f"not installed: {', '.join(missing)}", fix='pip install "auscult[export]"')
+    for name in PACKAGES:
+        require(name, "an export")
 
 
 def write(model: Scorer, window: int, path: Path, metadata: dict[str, str]) -> None:
