@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,6 +131,8 @@ def load(folder: Path | str) -> Bundle:
             reference = read_array(folder / "reference.npy", np.float32, 2, MOST_BYTES["reference.npy"])
         _check_counts(manifest, len(reference), len(normal))
         model = Model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
+        if model.plain is not None and len(reference):
+            model.plain = replace(model.plain, resting=reference[0])
         made = Bundle(
             folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
             manifest.hop, manifest.channel, rule, normal, reference, model, manifest.model_dump(), manifest.signal,

@@ -22,6 +22,8 @@ from auscult.settings.untrained import FeatureKnnSettings, LogmelRowsSettings, S
 
 CHUNK = 8
 """Windows computed at once: the spectra of more would not fit the processor's cache."""
+LEAST = np.float32(1e-6)
+"""Smallest deviation that `spectral_knn` divides by."""
 Tensors = Mapping[str, np.ndarray]
 Sizes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of a tensor -> its type and shape; () = any shape."""
@@ -33,11 +35,13 @@ class Plain:
 
     Attributes:
         settings: with `frontend` and `fill`; shape: of a window; tensors: what was fitted, by name.
+        resting: float32 [D], the embedding of a window of the training, or zeros.
     """
 
     settings: Any
     shape: Shape
     tensors: Tensors
+    resting: np.ndarray | float = 0.0
 
     def embed(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `network.embed`."""
@@ -46,7 +50,7 @@ class Plain:
         for start in range(0, len(windows), CHUNK):
             part = np.ascontiguousarray(windows[start : start + CHUNK], np.float32)
             mel = exact_spectrogram(part, self.settings.frontend, self.shape.sample_rate)
-            vector, own = _METHODS[type(self.settings)].embed(mel, self.settings, self.tensors)
+            vector, own = _METHODS[type(self.settings)].embed(mel, self)
             vectors.append(vector.astype(np.float32, copy=False))
             scores.append(np.full(len(part), np.nan) if own is None else own.astype(np.float64))
         return np.concatenate(vectors[1:] or vectors), np.concatenate(scores)
@@ -118,15 +122,19 @@ class _SpectralKnn:
         return found
 
     @staticmethod
-    def embed(mel: np.ndarray, settings: SpectralKnnSettings, own: Tensors) -> tuple[np.ndarray, None]:
+    def embed(mel: np.ndarray, fitted: Plain) -> tuple[np.ndarray, None]:
         pools = {
-            "mean": lambda: mel.mean(2),
-            "std": lambda: mel.std(2),
+            "mean": lambda: mel.mean(2, dtype=np.float64).astype(np.float32),
+            "std": lambda: mel.std(2, dtype=np.float64).astype(np.float32),
             "max": lambda: mel.max(2),
-            "gwrp": lambda: gwrp(mel, float(own["r"][0])),
+            "gwrp": lambda: gwrp(mel, float(fitted.tensors["r"][0])),
         }
-        pooled = np.concatenate([pools[name]() for name in settings.pooling], axis=1)
-        return (pooled - own["mean"]) / own["std"], None
+        pooled = np.concatenate([pools[name]() for name in fitted.settings.pooling], axis=1)
+        difference, mean, std = pooled - fitted.tensors["mean"], fitted.tensors["mean"], fitted.tensors["std"]
+        # A band that never changed (a filter between two lines of the transform, nothing above a recorder's limit) has the floor
+        # for its deviation, by which torch's and NumPy's rounding of its constant would be far apart.
+        constant = (std <= LEAST) & (np.abs(difference) <= 1e-6 * np.maximum(1, np.abs(mean)))
+        return np.where(constant, fitted.resting, difference / std), None
 
 
 class _FeatureKnn:
@@ -136,11 +144,13 @@ class _FeatureKnn:
         return {"standardise.mean": ("F32", size), "standardise.std": ("F32", size)}
 
     @staticmethod
-    def embed(mel: np.ndarray, settings: FeatureKnnSettings, own: Tensors) -> tuple[np.ndarray, None]:
+    def embed(mel: np.ndarray, fitted: Plain) -> tuple[np.ndarray, None]:
         x = mel.reshape(len(mel), -1)
-        if settings.floor:
-            x = np.log(np.maximum(x + np.float32(settings.floor), np.finfo(np.float32).tiny))
-        return (x - own["standardise.mean"][0]) / own["standardise.std"][0], None  # every class is one it may be of
+        if fitted.settings.floor:
+            x = np.log(np.maximum(x + np.float32(fitted.settings.floor), np.finfo(np.float32).tiny))
+        return (x - fitted.tensors["standardise.mean"][0]) / fitted.tensors["standardise.std"][
+            0
+        ], None  # every class is one it may be of
 
 
 class _LogmelRows:
@@ -151,10 +161,10 @@ class _LogmelRows:
         return {"mean": ("F32", (shape.mels,)), "std": ("F32", (shape.mels,))}
 
     @staticmethod
-    def embed(mel: np.ndarray, settings: LogmelRowsSettings, own: Tensors) -> tuple[np.ndarray, None]:
-        z = (mel - own["mean"][:, None]) / own["std"][:, None]
-        tokens = z.reshape(len(z), settings.bands, -1, z.shape[2]).transpose(0, 3, 1, 2)  # [B, T, F, M / F]
-        return rows(tokens, settings.rows).reshape(len(z), -1), None
+    def embed(mel: np.ndarray, fitted: Plain) -> tuple[np.ndarray, None]:
+        z = (mel - fitted.tensors["mean"][:, None]) / fitted.tensors["std"][:, None]
+        tokens = z.reshape(len(z), fitted.settings.bands, -1, z.shape[2]).transpose(0, 3, 1, 2)  # [B, T, F, M / F]
+        return rows(tokens, fitted.settings.rows).reshape(len(z), -1), None
 
 
 class _TwfrGmm:
@@ -164,12 +174,12 @@ class _TwfrGmm:
         return {"r": ("F32", (1,)), "owner": ("I64", (shape.classes,)), **fitted}
 
     @staticmethod
-    def embed(mel: np.ndarray, settings: TwfrGmmSettings, own: Tensors) -> tuple[np.ndarray, np.ndarray]:
-        means, roots, offsets = (own[f"mixtures.{name}"] for name in ("means", "precision_roots", "offsets"))
-        x = gwrp(mel, float(own["r"][0]))
+    def embed(mel: np.ndarray, fitted: Plain) -> tuple[np.ndarray, np.ndarray]:
+        means, roots, offsets = (fitted.tensors[f"mixtures.{name}"] for name in ("means", "precision_roots", "offsets"))
+        x = gwrp(mel, float(fitted.tensors["r"][0]))
         whitened = (x - means[:, :, None]) @ roots  # [units, K, B, mels]
         density = (offsets[:, :, None] - np.float32(0.5) * np.square(whitened).sum(3)).max(1)  # [units, B]
-        return x, -density[np.unique(own["owner"])].max(0)
+        return x, -density[np.unique(fitted.tensors["owner"])].max(0)
 
 
 _METHODS: dict[type[MethodSettings], Any] = {
