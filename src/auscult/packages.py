@@ -47,6 +47,8 @@ def missing(error: ModuleNotFoundError, purpose: str = "this") -> AuscultError |
     if module not in EXTRAS and module not in _BASE:
         return None
     what = f"{purpose} needs {NAMES.get(module, module)}, which is not installed"
+    if module in _BASE:
+        what = f"{purpose} needs the whole program, and here `{module}` is not installed"
     return AuscultError(what, fix=command(EXTRAS.get(module, "")))
 
 
