@@ -131,13 +131,13 @@ def load(folder: Path | str) -> Bundle:
             reference = read_array(folder / "reference.npy", np.float32, 2, MOST_BYTES["reference.npy"])
         _check_counts(manifest, len(reference), len(normal))
         model = Model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
-        if model.plain is not None and len(reference):
-            model.plain = replace(model.plain, resting=reference[0])
         made = Bundle(
             folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
             manifest.hop, manifest.channel, rule, normal, reference, model, manifest.model_dump(), manifest.signal,
         )  # fmt: skip
         _try_window(made)
+        if model.plain is not None and len(reference):
+            model.plain = replace(model.plain, resting=reference[0])
     except AuscultError:
         raise
     except Exception as error:  # of a file that anybody may have written: no kind of error can be left out
