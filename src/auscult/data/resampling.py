@@ -18,6 +18,10 @@ LARGEST_STEP = 2**18
 _ORDINARY = 1024
 """Both rates, divided by their common divisor, up to which torchaudio's table is small."""
 _STRETCH = 2**17  # samples resampled at once, about
+_HEARD = 1.75
+"""Times half the lower rate; beyond it the sinc's response is below a step of float32."""
+_FINE = 4
+"""Taps of the sinc for each old sample, by which its response is known that far."""
 SINC_WIDTH, SINC_ROLLOFF = 256, 0.998
 """Zero crossings of the sinc and roll-off: an edge far steeper than by torchaudio's defaults. Those let the uppermost mel bands
 sag, so that a recording at another rate than the normal ones would stand out by its resampling alone."""
@@ -95,31 +99,60 @@ def _reach(found: Fraction, width: int, rolloff: float) -> int:
 
 
 def _by_fourier(found: Fraction, width: int, rolloff: float) -> Resampler:
-    """torchaudio's windowed sinc (`sinc_interp_hann`), applied to the spectrum, which is then that of the other rate."""
+    """torchaudio's windowed sinc (`sinc_interp_hann`), applied to the spectrum, which is then that of the other rate.
+
+    What such a sinc lets through beyond half the lower rate comes back mirrored, as torchaudio has it: of ordinary pairs, whose
+    recordings were heard so when bundles were made. Of all others it is cut off.
+    """
     step, out = found.denominator, found.numerator
     reach = _reach(found, width, rolloff)
     edge = min(1.0, found.numerator / found.denominator) * rolloff  # of the sinc, in half the old rate
-    times = edge * np.arange(-reach, reach + 1)
-    taps = edge * np.sinc(times) * np.cos(np.clip(times / width, -1, 1) * (np.pi / 2)) ** 2
-
+    ordinary = max(step, out) <= _ORDINARY
+    fine = _FINE if ordinary else 1
+    times = edge * np.arange(-reach * fine, reach * fine + 1) / fine
+    taps = edge / fine * np.sinc(times) * np.cos(np.clip(times / width, -1, 1) * (np.pi / 2)) ** 2
     responses: dict[int, np.ndarray] = {}  # of the sinc, by the length of the transform: the same for block after block
 
     def resample(audio: np.ndarray) -> np.ndarray:
         # With silence behind it, for a transform joins its ends.
-        steps = -(-max(len(audio) + reach, len(taps)) // step)
-        if max(step, out) <= _ORDINARY:
+        steps = -(-max(len(audio) + reach, 2 * reach + 1) // step)
+        if ordinary:
             steps = _quick(steps)
         old, new = steps * step, steps * out
         if old not in responses:
-            kernel = np.zeros(old)
-            kernel[: reach + 1], kernel[old - reach :] = taps[reach:], taps[:reach]
+            kernel = np.zeros(old * fine)
+            kernel[: reach * fine + 1], kernel[len(kernel) - reach * fine :] = (
+                taps[reach * fine :],
+                taps[: reach * fine],
+            )
             responses.clear()
             responses[old] = np.fft.rfft(kernel).real
-        spectrum = np.fft.rfft(audio.astype(np.float64), old) * responses[old]
+        spectrum = np.fft.rfft(audio.astype(np.float64), old)
+        if ordinary:
+            spectrum = _mirrored(spectrum, responses[old], old, new)
+        else:
+            spectrum *= responses[old]
         sound: np.ndarray = np.fft.irfft(spectrum[: new // 2 + 1], new) * (new / old)
         return sound[: -(-len(audio) * out // step)].astype(np.float32)
 
     return resample
+
+
+def _mirrored(spectrum: np.ndarray, response: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Of `old` samples, with the response of the sinc: the spectrum of `new` samples.
+
+    Above half of the old rate a spectrum goes on as its mirror image; what is above half of the new one is folded back.
+    """
+    lines = np.arange(int(_HEARD * min(old, new) / 2) + 1)
+    beyond = lines[lines > old // 2]
+    heard = np.concatenate([spectrum[: min(len(lines), old // 2 + 1)], spectrum[old - beyond].conj()]) * response[lines]
+    out = np.zeros(new // 2 + 1, complex)
+    out[: len(heard)] = heard[: len(out)]
+    folded = lines[lines > new // 2]
+    out[new - folded] += heard[folded].conj()
+    if len(folded) and new % 2 == 0:
+        out[-1] += heard[new // 2].conj()  # its own mirror image
+    return out
 
 
 def _quick(length: int) -> int:
