@@ -58,7 +58,7 @@ def test_work_in_a_process_of_its_own() -> None:
 
     assert bench.apart(os.getpid) != os.getpid()
     with pytest.raises(AuscultError, match="no bundle here"):
-        bench.apart(bench._torch, Path("nowhere"), 1, 1, 1, 1)
+        bench.apart(bench._bundle, Path("nowhere"), 1, 1, 1, 1)
     with pytest.raises(AuscultError, match="ended early"):
         bench.apart(os._exit, 3)
 
