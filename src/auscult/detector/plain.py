@@ -1,7 +1,8 @@
 """A bundle whose method trains no network, scored with NumPy alone: torch takes longer to import than hours of sound to judge.
 
 What the networks in the methods' files compute in `embed`, in float32 as there; that the two agree is tested for each method.
-`fit`, which learns the statistics, goes the way of all methods.
+`fit`, which learns the statistics, goes the way of all methods. Of the front-ends `kaldi` alone takes torch: its filter bank is
+torchaudio's, in float32, which no other way of computing it would give.
 """
 
 from __future__ import annotations
