@@ -63,8 +63,8 @@ def read(root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not root.is_dir():
         raise AuscultError("the valve clips are not there", str(root), "say where they are: --clips")
     table = pd.read_csv(root / "provenance.csv").sort_values("path")
-    sounds = [torch.from_numpy(soundfile.read(root / path, dtype="float32")[0])[None] for path in table["path"]]
-    mels = [exact_spectrogram(sound, "osscl", 16000)[0].double().numpy() for sound in sounds]
+    sounds = [soundfile.read(root / path, dtype="float32")[0][None] for path in table["path"]]
+    mels = [exact_spectrogram(sound, "osscl", 16000)[0].astype(np.float64) for sound in sounds]
     names = table["official_name"].str
     return np.stack(mels), names.extract(r"(pat_\d\d)")[0].to_numpy(), names.contains("_anomaly_").to_numpy()
 

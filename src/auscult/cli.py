@@ -33,6 +33,7 @@ from auscult.commands.threshold import threshold
 from auscult.commands.update import update
 from auscult.commands.watch import watch
 from auscult.errors import AuscultError
+from auscult.packages import missing
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -67,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(error, arguments)
     except OSError as error:
         _complain_of_system(error, arguments)
+    except ModuleNotFoundError as error:
+        problem = missing(error, "this command")
+        if problem is None:
+            traceback.print_exc()
+        else:
+            _complain(problem, arguments)
     except Exception:
         traceback.print_exc()
     return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,21 @@ def test_numbers_for_programs_and_a_table(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench, "apart", lambda work, *arguments: work(*arguments))  # a process takes seconds to start
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it raises ModuleNotFoundError
     monkeypatch.setattr(bench, "_export", lambda folder, path: path)
     command = ["bench", str(bundle.folder), "--runs", "4", "--batch", "2"]
     assert cli.main([*command, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    torch = facts["engines"]["torch"]
-    assert 0 < torch["median_ms"] <= torch["p95_ms"]
-    assert torch["real_time_factor"] == pytest.approx(torch["median_ms"] / 1000 / facts["window_seconds"])
-    assert torch["windows_per_second"] > 0
-    assert torch["peak_mib"] > 50
-    assert facts["without_onnxruntime"] == "onnxruntime is not installed"
+    numpy = facts["engines"]["numpy"]
+    assert 0 < numpy["median_ms"] <= numpy["p95_ms"]
+    assert numpy["real_time_factor"] == pytest.approx(numpy["median_ms"] / 1000 / facts["window_seconds"])
+    assert numpy["windows_per_second"] > 0
+    assert numpy["peak_mib"] > 50
+    assert "onnxruntime, which is not installed" in facts["without_onnxruntime"]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
     assert "real-time factor" in out
-    assert "no onnxruntime: onnxruntime is not installed" in out
+    assert "no onnxruntime: " in out
 
 
 def test_runs_are_counted_after_the_warm_up() -> None:
@@ -57,7 +58,7 @@ def test_work_in_a_process_of_its_own() -> None:
 
     assert bench.apart(os.getpid) != os.getpid()
     with pytest.raises(AuscultError, match="no bundle here"):
-        bench.apart(bench._torch, Path("nowhere"), 1, 1, 1, 1)
+        bench.apart(bench._bundle, Path("nowhere"), 1, 1, 1, 1)
     with pytest.raises(AuscultError, match="ended early"):
         bench.apart(os._exit, 3)
 

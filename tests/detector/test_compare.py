@@ -80,8 +80,8 @@ def test_scores_are_those_of_a_bundle_that_never_heard_the_recording(
     changed = np.stack(list(made_up(normal[compared.changed], RATE).values()))
 
     def pooled(audio: np.ndarray) -> np.ndarray:
-        wave = torch.from_numpy(audio.astype(np.float32) / 32768)
-        return POOLINGS[pooling](exact_spectrogram(wave, "osscl", RATE)).double().numpy()  # type: ignore[no-untyped-call]
+        mel = exact_spectrogram(audio.astype(np.float32) / 32768, "osscl", RATE)
+        return POOLINGS[pooling](torch.from_numpy(mel)).double().numpy()  # type: ignore[no-untyped-call]
 
     x, y = pooled(normal), pooled(faults)
     z = np.stack([pooled(of) for of in changed])

@@ -256,10 +256,12 @@ def test_a_detector_hears_a_short_recording_alone_or_mirrored(fill: str, heard: 
     bundle = fit(tmp_path / "n", tmp_path / "b", FitSettings(values={"fill": fill, "frontend": "osscl"}))
     short = noise(rng, 1.0)[None, :15800].astype(np.float32) / 32768
     sound = np.pad(short, ((0, 0), (0, heard - 15800)), mode="symmetric")
-    mel = exact_spectrogram(torch.from_numpy(sound), "osscl", 16000)
+    mel = torch.from_numpy(exact_spectrogram(sound, "osscl", 16000))
     with torch.inference_mode():
         expected = bundle.trained.networks["machine"].embed(Batch(mel=mel))[0].numpy()
-    np.testing.assert_array_equal(bundle.embed(short)[0], expected)
+    np.testing.assert_allclose(
+        bundle.embed(short)[0], expected, rtol=0, atol=1e-4
+    )  # NumPy and torch: see test_plain.py
     with pytest.raises(AuscultError, match="is wanted"):
         bundle.scores(short[:, :15000])
 

@@ -67,7 +67,7 @@ def loaded_bundle(output: Output, inside: str, names: Sequence[str], digest: str
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
 
     torch.set_num_threads(1)
     with ONE:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from auscult.errors import AuscultError
+from auscult.packages import require
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -36,11 +37,7 @@ def connected(address: str, timeout: float = TIMEOUT) -> Iterator[Client]:
     Raises:
         AuscultError: Dask is not installed, no such address, or nobody answers in time.
     """
-    try:
-        import distributed
-    except ImportError:
-        fix = 'pip install "auscult[cluster]"'
-        raise AuscultError("--scheduler needs Dask, which is not installed", fix=fix) from None
+    distributed = require("distributed", "--scheduler")
     local = _LOCAL.fullmatch(address)
     with suppress_reconnects():
         if local:

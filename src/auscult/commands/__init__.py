@@ -6,7 +6,6 @@ A command is a function that declares its arguments and returns what runs it. It
 
 from __future__ import annotations
 
-import multiprocessing
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,8 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     Raises:
         AuscultError: raised by `work`, or its process ended without a result.
     """
+    import multiprocessing
+
     from auscult.errors import AuscultError
 
     context = multiprocessing.get_context("spawn")

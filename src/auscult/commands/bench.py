@@ -10,7 +10,6 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,10 @@ WARM_UP = 3
 def bench(parser: ArgumentParser) -> Command:
     """how fast a bundle is on this machine
 
-    Scores windows of noise with torch, as all commands do, and with onnxruntime where it is installed and the method can be
-    exported. Latency: one window alone, median and 95th percentile. Throughput: windows per second in batches. Real-time
-    factor: latency by length of a window. Memory: the largest resident size of a process that does nothing else, the
-    interpreter and its libraries included.
+    Scores windows of noise as all commands do, with torch, or NumPy where the method trains no network, and with onnxruntime
+    where it is installed and the method can be exported. Latency: one window alone, median and 95th percentile. Throughput:
+    windows per second in batches. Real-time factor: latency by length of a window. Memory: the largest resident size of a
+    process that does nothing else, the interpreter and its libraries included.
 
     Example: auscult bench pump.bundle --runs 20
     """
@@ -54,18 +53,16 @@ def _run(arguments: Namespace) -> int:
     if min(arguments.runs, arguments.batch, arguments.threads) < 1:
         raise AuscultError("--runs, --batch and --threads must be 1 or more")
     require_bundle(arguments.bundle)
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
 
     bundle = load(arguments.bundle)
     seconds = bundle.window / bundle.sample_rate
     sizes = (bundle.window, arguments.runs, arguments.batch, arguments.threads)
-    engines = {"torch": apart(_torch, arguments.bundle, *sizes)}
+    engines = {"numpy" if bundle.model.plain else "torch": apart(_bundle, arguments.bundle, *sizes)}
     without = ""
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = arguments.onnx or apart(_export, arguments.bundle, Path(folder) / "model.onnx")
-            if find_spec("onnxruntime") is None:
-                raise AuscultError("onnxruntime is not installed", fix='pip install "auscult[export]"')
             engines["onnxruntime"] = apart(_onnx, path, *sizes)
         except AuscultError as error:
             without = error.what
@@ -102,30 +99,29 @@ def _row(name: str, each: dict[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _torch(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
-    import torch
+def _bundle(folder: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
+    from auscult.detector.folder import load
 
-    from auscult.detector.bundle import load
+    bundle = load(folder)
+    if not bundle.model.plain:
+        import torch
 
-    torch.set_num_threads(threads)
-    return _measure(load(folder).scores, window, runs, batch)
+        torch.set_num_threads(threads)
+    return _measure(bundle.scores, window, runs, batch)
 
 
 def _export(folder: Path, path: Path) -> Path:
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
     from auscult.detector.onnx.export import export
 
     return export(load(folder), path).path
 
 
 def _onnx(path: Path, window: int, runs: int, batch: int, threads: int) -> dict[str, float]:
-    import onnxruntime
+    from auscult.detector.exported import session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return _measure(lambda waves: session.run(["score"], {"waveform": waves})[0], window, runs, batch)
+    made = session(path, threads)
+    return _measure(lambda waves: made.run(["score"], {"waveform": waves})[0], window, runs, batch)
 
 
 def _measure(score: Callable[[np.ndarray], np.ndarray], window: int, runs: int, batch: int) -> dict[str, float]:

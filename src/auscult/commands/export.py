@@ -31,7 +31,7 @@ def _run(arguments: Namespace) -> int:
     if arguments.out.suffix != ".onnx":
         raise AuscultError("the output is an ONNX file", str(arguments.out), "name it .onnx")
     require_bundle(arguments.bundle)
-    from auscult.detector import bundle as bundles
+    from auscult.detector import folder as bundles
     from auscult.detector.onnx.export import export as export_bundle
     from auscult.detector.onnx.export import require_packages
 

@@ -45,7 +45,7 @@ def _run(arguments: Namespace) -> int:
     try:
         check_files(folder, manifest)
         if arguments.check:
-            from auscult.detector.bundle import load
+            from auscult.detector.folder import load
 
             load(folder)
     except AuscultError as error:

@@ -52,7 +52,7 @@ def _run(arguments: Namespace) -> int:
     rule, receivers = alarm_setup(arguments)
     require_bundle(arguments.bundle)
     from auscult.commands.watch import stop_on_signals
-    from auscult.detector import bundle as bundles
+    from auscult.detector import folder as bundles
     from auscult.detector.follow import Followed
     from auscult.detector.listen import COLUMNS, Listener
     from auscult.detector.output import Output

@@ -8,8 +8,9 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,8 +20,7 @@ from auscult.commands.terminal import paint, wrapped
 from auscult.detector.words import clock, counted, reason, rounded, tally
 
 if TYPE_CHECKING:
-    from auscult.detector.bundle import Bundle
-    from auscult.detector.score import FileScore, Windows
+    from auscult.detector.score import Bundle, FileScore, Windows
 
 COLUMNS = (
     "file", "seconds", "score", "p_value", "anomalous", "start", "end", "windows", "above", "warning", "verdict",
@@ -44,6 +44,8 @@ def score(parser: ArgumentParser) -> Command:
     `check recording` stands where the recording decides and not the machine: its level alone explains the score, or a part
     is digital silence; `unusable` where nothing is done, `unreadable` where a file is no whole recording.
 
+    BUNDLE may be a file of `auscult export` as well: then onnxruntime, NumPy and soundfile are all it takes.
+
     With --scheduler, a whole archive by many workers (docs/several-gpus-and-machines.md): FILE may be an address such as
     s3://bucket/2026/, or a pattern; rows go to parts below --out, and the same command goes on after any end.
 
@@ -51,7 +53,9 @@ def score(parser: ArgumentParser) -> Command:
 
     Example: auscult score pump.bundle today/ --format csv
     """
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", type=Path, help="made by `auscult fit`, or by `auscult export`: FILE.onnx"
+    )
     parser.add_argument("files", metavar="FILE", nargs="+", help="recordings, or folders of them")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default=None, help="default: table")
     parser.add_argument("--json", action="store_true", help="one JSON list, unreadable files with `error` and `fix`")
@@ -67,13 +71,16 @@ def score(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from tqdm import tqdm
-
     from auscult.detector.places import require_bundle, require_page, require_some
     from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
-    require_bundle(arguments.bundle)
+    exported = arguments.bundle.suffix == ".onnx" and not arguments.bundle.is_dir()
+    if not exported:
+        require_bundle(arguments.bundle)
+    elif arguments.html is not None or arguments.scheduler is not None:
+        what = "--html and --scheduler take the bundle itself, not an exported file"
+        raise AuscultError(what, str(arguments.bundle), "give the folder that it was exported from")
     if asks_for_archive(arguments):
         return score_archive(arguments)
     files = [Path(file) for file in arguments.files]
@@ -83,10 +90,9 @@ def _run(arguments: Namespace) -> int:
         require_page(arguments.html)
     elif arguments.normal is not None:
         raise AuscultError("--normal without --html", fix="say --html page.html as well")
-    from auscult.detector import bundle as bundles
     from auscult.detector.score import score_and_curve
 
-    bundle = bundles.load(arguments.bundle)
+    bundle = _loaded(arguments.bundle, exported)
     unread = unsure = anomalous = 0
     with ExitStack() as stack:
         curve = _curve_writer(arguments.curve, bundle, stack)  # first: it may not be possible
@@ -95,9 +101,7 @@ def _run(arguments: Namespace) -> int:
         write = _writer(kind, stack, bundle)
         # Last, so that it is gone before a table is printed; rows that come one by one would be written into it.
         hidden = not sys.stderr.isatty() or (kind in ("csv", "jsonl") and sys.stdout.isatty())
-        bar = stack.enter_context(
-            tqdm(total=len(paths), unit="file", desc="score", mininterval=0.5, disable=hidden, leave=False)
-        )
+        bar = stack.enter_context(_bar(len(paths), hidden))
         done = 0.0
 
         def progress(seconds: float) -> None:
@@ -129,6 +133,41 @@ def _run(arguments: Namespace) -> int:
     if unread or unsure:
         return 2
     return 1 if anomalous and not arguments.exit_zero else 0
+
+
+def _loaded(path: Path, exported: bool) -> Bundle:
+    if exported:
+        from auscult.detector.exported import load as load_exported
+
+        return load_exported(path)
+    from auscult.detector.folder import load
+
+    return load(path)
+
+
+def _bar(total: int, hidden: bool) -> Any:
+    """A progress bar; a context manager."""
+    if hidden or find_spec("tqdm") is None:
+        return _NoBar()
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="file", desc="score", mininterval=0.5, leave=False)
+
+
+class _NoBar(nullcontext[Any]):
+    """Where nobody would see one."""
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def update(self) -> None:
+        pass
+
+    def set_postfix_str(self, text: str) -> None:
+        pass
+
+    def write(self, text: str, file: TextIO) -> None:
+        print(text, file=file)
 
 
 def _complain(bar: Any, path: Path, error: Exception) -> None:
@@ -222,8 +261,10 @@ def _page(out: Path | None, normal: Path | None, bundle: Bundle, stack: ExitStac
     """What takes each recording for the page, which is written when `stack` closes without an error."""
     if out is None:
         return lambda *recording: None
+    from auscult.detector.folder import Bundle as Folder
     from auscult.detector.page.scored import ScorePage
 
+    assert isinstance(bundle, Folder)  # an exported file was refused
     page = ScorePage(out, bundle, normal)
     stack.push(lambda kind, error, trace: None if kind else print(f"page: {page.write()}", file=sys.stderr))
     return page.add

@@ -57,7 +57,7 @@ def _run(arguments: Namespace) -> int:
         raise AuscultError(
             "--per-day and --recordings-per-day are numbers above 0", fix="such as --recordings-per-day 24"
         )
-    from auscult.detector import bundle as bundles
+    from auscult.detector import folder as bundles
     from auscult.detector.thresholds import choose
 
     bundle = bundles.load(arguments.bundle)

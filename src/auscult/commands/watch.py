@@ -58,7 +58,7 @@ def _run(arguments: Namespace) -> int:
     require_bundle(arguments.bundle)
     require_folder(arguments.folder, "recordings", "give the folder where recordings arrive")
     from auscult.data.audio import READ
-    from auscult.detector import bundle as bundles
+    from auscult.detector import folder as bundles
     from auscult.detector.follow import Followed
     from auscult.detector.journal import Journal
     from auscult.detector.score import score_file
@@ -91,7 +91,7 @@ def _run(arguments: Namespace) -> int:
 
 def _score(folder: Path, path: Path) -> FileScore:
     """In a process of its own."""
-    from auscult.detector.bundle import load
+    from auscult.detector.folder import load
     from auscult.detector.score import score_file
 
     return score_file(load(folder), path)

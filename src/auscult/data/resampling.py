@@ -1,9 +1,9 @@
 """Another sampling rate, in bounded memory and time for any two rates.
 
-Ordinary pairs (44100, 48000, 22050, 25600 Hz ... to 16000) go through torchaudio's windowed sinc. Its filter is a dense table
-that grows with the product of both rates over their common divisor: 16 GB for 44099 Hz. All others go through the Fourier
-transform, with the same sinc: exactly for every rate up to `LARGEST_STEP` Hz, and above it within 4 ppm, less than the clock of
-any recorder is off.
+A windowed sinc, torchaudio's, applied in the Fourier domain: exactly for every rate up to `LARGEST_STEP` Hz, and above it within
+4 ppm, less than the clock of any recorder is off. Clips of the pipeline with ordinary pairs of rates (44100, 48000,
+22050, 25600 ... to 16000 Hz) go through torchaudio itself, as the baselines' do; its filter is a dense table that grows with the
+product of both rates over their common divisor: 16 GB for 44099 Hz.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ LARGEST_STEP = 2**18
 _ORDINARY = 1024
 """Both rates, divided by their common divisor, up to which torchaudio's table is small."""
 _STRETCH = 2**17  # samples resampled at once, about
+_HEARD = 1.75
+"""Times half the lower rate; beyond it the sinc's response is below a step of float32."""
+_FINE = 4
+"""Taps of the sinc for each old sample, by which its response is known that far."""
 SINC_WIDTH, SINC_ROLLOFF = 256, 0.998
 """Zero crossings of the sinc and roll-off: an edge far steeper than by torchaudio's defaults. Those let the uppermost mel bands
 sag, so that a recording at another rate than the normal ones would stand out by its resampling alone."""
@@ -64,14 +68,7 @@ def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[
         yield from blocks
         return
     found = ratio(rate, wanted)
-    if not _is_ordinary(rate, wanted):
-        yield from _by_blocks(blocks, found, _by_fourier(found, SINC_WIDTH, SINC_ROLLOFF))
-        return
-    import torch
-    from torchaudio.transforms import Resample
-
-    resample = Resample(rate, wanted, lowpass_filter_width=SINC_WIDTH, rolloff=SINC_ROLLOFF)
-    yield from _by_blocks(blocks, found, lambda audio: resample(torch.from_numpy(np.ascontiguousarray(audio))).numpy())
+    yield from _by_blocks(blocks, found, _by_fourier(found, SINC_WIDTH, SINC_ROLLOFF))
 
 
 def _is_ordinary(rate: int, wanted: int) -> bool:
@@ -102,28 +99,68 @@ def _reach(found: Fraction, width: int, rolloff: float) -> int:
 
 
 def _by_fourier(found: Fraction, width: int, rolloff: float) -> Resampler:
-    """torchaudio's windowed sinc (`sinc_interp_hann`), applied to the spectrum, which is then that of the other rate."""
-    from scipy.fft import irfft, rfft
+    """torchaudio's windowed sinc (`sinc_interp_hann`), applied to the spectrum, which is then that of the other rate.
 
+    What such a sinc lets through beyond half the lower rate comes back mirrored, as torchaudio has it: of ordinary pairs, whose
+    recordings were heard so when bundles were made. Of all others it is cut off.
+    """
     step, out = found.denominator, found.numerator
     reach = _reach(found, width, rolloff)
     edge = min(1.0, found.numerator / found.denominator) * rolloff  # of the sinc, in half the old rate
-    times = edge * np.arange(-reach, reach + 1)
-    taps = edge * np.sinc(times) * np.cos(np.clip(times / width, -1, 1) * (np.pi / 2)) ** 2
-
+    ordinary = max(step, out) <= _ORDINARY
+    fine = _FINE if ordinary else 1
+    times = edge * np.arange(-reach * fine, reach * fine + 1) / fine
+    taps = edge / fine * np.sinc(times) * np.cos(np.clip(times / width, -1, 1) * (np.pi / 2)) ** 2
     responses: dict[int, np.ndarray] = {}  # of the sinc, by the length of the transform: the same for block after block
 
     def resample(audio: np.ndarray) -> np.ndarray:
         # With silence behind it, for a transform joins its ends.
-        steps = -(-max(len(audio) + reach, len(taps)) // step)
+        steps = -(-max(len(audio) + reach, 2 * reach + 1) // step)
+        if ordinary:
+            steps = _quick(steps)
         old, new = steps * step, steps * out
         if old not in responses:
-            kernel = np.zeros(old)
-            kernel[: reach + 1], kernel[old - reach :] = taps[reach:], taps[:reach]
+            kernel = np.zeros(old * fine)
+            kernel[: reach * fine + 1], kernel[len(kernel) - reach * fine :] = (
+                taps[reach * fine :],
+                taps[: reach * fine],
+            )
             responses.clear()
-            responses[old] = rfft(kernel).real
-        spectrum = rfft(audio.astype(np.float64), old) * responses[old]
-        sound: np.ndarray = irfft(spectrum[: new // 2 + 1], new) * (new / old)
+            responses[old] = np.fft.rfft(kernel).real
+        spectrum = np.fft.rfft(audio.astype(np.float64), old)
+        if ordinary:
+            spectrum = _mirrored(spectrum, responses[old], old, new)
+        else:
+            spectrum *= responses[old]
+        sound: np.ndarray = np.fft.irfft(spectrum[: new // 2 + 1], new) * (new / old)
         return sound[: -(-len(audio) * out // step)].astype(np.float32)
 
     return resample
+
+
+def _mirrored(spectrum: np.ndarray, response: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Of `old` samples, with the response of the sinc: the spectrum of `new` samples.
+
+    Above half of the old rate a spectrum goes on as its mirror image; what is above half of the new one is folded back.
+    """
+    lines = np.arange(int(_HEARD * min(old, new) / 2) + 1)
+    beyond = lines[lines > old // 2]
+    heard = np.concatenate([spectrum[: min(len(lines), old // 2 + 1)], spectrum[old - beyond].conj()]) * response[lines]
+    out = np.zeros(new // 2 + 1, complex)
+    out[: len(heard)] = heard[: len(out)]
+    folded = lines[lines > new // 2]
+    out[new - folded] += heard[folded].conj()
+    if len(folded) and new % 2 == 0:
+        out[-1] += heard[new // 2].conj()  # its own mirror image
+    return out
+
+
+def _quick(length: int) -> int:
+    """The smallest product of twos, threes and fives that is no less: such transforms are fast.
+
+    >>> _quick(7), _quick(1025)
+    (8, 1080)
+    """
+    best = 2 ** (length - 1).bit_length()
+    odd = [3**i * 5**j for i in range(20) for j in range(14) if 3**i * 5**j <= best]
+    return min(each << max(0, -(-length // each) - 1).bit_length() for each in odd)

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
-from auscult.detector.folder import Bundle, embed, load, metric_of, sha256_of, z_scored
+from auscult.detector.folder import Bundle, load, metric_of, sha256_of, z_scored
 from auscult.detector.manifest import FORMAT, file_names, write_manifest
-from auscult.detector.model import load_network
+from auscult.detector.network import embed, load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.picking import folds
 from auscult.detector.places import require_new_bundle
@@ -103,7 +103,7 @@ def fit(
             "format": FORMAT, "name": name_of(out), "method": asked.method,
             "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
-            "made_with": _versions(), "signal": windows.signal.model_dump(), "training": training,
+            "made_with": _versions(), "signal": asdict(windows.signal), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
             "effective": round(independent, 1), "alike": [list(each) for each in alike],
             "references": stretches(windows.table),

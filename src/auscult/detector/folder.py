@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from auscult.data.audio import Channel
 from auscult.detector.manifest import MOST_BYTES, Manifest, check_files, digest_of_scores, read_manifest, write_manifest
-from auscult.detector.model import check_model, load_network
+from auscult.detector.model import Model
 from auscult.detector.reading import read_array
 from auscult.detector.signal import SignalRange
 from auscult.detector.stream import long_enough
@@ -20,13 +19,9 @@ from auscult.detector.thresholds import OF_RATE, By, Threshold, choose, notes_on
 from auscult.detector.verdict import Known
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
-from auscult.features import exact_spectrogram, frames
-from auscult.methods.base import Batch, Shape
-from auscult.training import modelfolder
-from auscult.training.batches import Inputs
 
-_CHUNK = 8
-"""Windows computed at once: the spectra of more would not fit the processor's cache."""
+if TYPE_CHECKING:
+    from auscult.training.modelfolder import Trained
 
 
 @dataclass
@@ -40,7 +35,7 @@ class Bundle:
         threshold: score above which a window is anomalous; `rule` says how it was found.
         normal: float64 [n], ascending: left-out scores of the normal windows.
         reference: float32 [n, D], embeddings of the normal windows and of false alarms taken in; [0, 0] with backend `native`.
-        trained: the network (`trained.networks` has one).
+        model: what computes embeddings and own scores.
         facts: the content of bundle.yaml.
         signal: gain, and what the training windows were like.
         known: what a verdict over many windows rests on.
@@ -58,13 +53,18 @@ class Bundle:
     rule: Threshold
     normal: np.ndarray
     reference: np.ndarray
-    trained: modelfolder.Trained
+    model: Model
     facts: dict[str, Any] = field(default_factory=dict)
     signal: SignalRange = field(default_factory=SignalRange)
 
     @property
     def threshold(self) -> float:
         return self.rule.value
+
+    @property
+    def trained(self) -> Trained:
+        """The network (`trained.networks` has one)."""
+        return self.model.trained
 
     @property
     def recordings(self) -> int:
@@ -87,7 +87,7 @@ class Bundle:
 
     def embed(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings float32 [n, D] and own scores float64 [n] (NaN where the method has none) of windows [n, window]."""
-        return embed(self.trained, windows)
+        return self.model.embed(windows)
 
     def scores(self, windows: np.ndarray) -> Floats:
         """Scores float64 [n], higher = more anomalous, of windows float32 [n, window] in [-1, 1); or a fiftieth shorter.
@@ -113,50 +113,6 @@ class Bundle:
         return p_values(self.normal, scores)
 
 
-def embed(
-    trained: modelfolder.Trained, windows: np.ndarray, spectra: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings float32 [n, D] and own scores float64 [n] (NaN: the method has none) of windows float32 [n, samples].
-
-    Nobody says in which mode of operation a window was recorded, so that every class is a candidate. Shorter windows are heard
-    as long as they are where the method's `fill` is `none`. Otherwise they are mirrored at their end: a bundle is trained on
-    whole windows alone, to which zeros or the click of a repetition would be as strange as a fault.
-
-    Args:
-        spectra: of whole windows, by the method's front-end, float32 [n, mels, frames], where they are known.
-    """
-    (network,) = trained.networks.values()
-    (shape,) = trained.shapes.values()
-    inputs = Inputs.of(trained.method, trained.settings)
-    if windows.shape[1] < shape.samples and not _of_any_length(trained, windows.shape[1], shape):
-        windows = np.pad(windows, ((0, 0), (0, shape.samples - windows.shape[1])), mode="symmetric")
-    vectors, scores = [np.empty((0, 1), np.float32)], []
-    with torch.inference_mode():
-        for start in range(0, len(windows), _CHUNK):
-            part = torch.from_numpy(np.ascontiguousarray(windows[start : start + _CHUNK], np.float32))
-            known = None if spectra is None else torch.from_numpy(spectra[start : start + _CHUNK])
-            vector, own = network.embed(_batch(part, inputs, shape, known))
-            vectors.append(vector.float().numpy())
-            scores.append(own["native"].double().numpy() if "native" in own else np.full(len(part), np.nan))
-    return np.concatenate(vectors[1:] or vectors), np.concatenate(scores) if scores else np.empty(0)
-
-
-def _of_any_length(trained: modelfolder.Trained, samples: int, shape: Shape) -> bool:
-    """Whether a window of so many samples, fewer than the bundle's, is heard as long as it is."""
-    settings, spectra = trained.settings, trained.method.mel(trained.settings)
-    if settings.fill != "none" or not spectra:
-        return bool(settings.fill == "none")
-    return frames(samples, spectra) >= trained.method.window(settings, shape.frames)
-
-
-def _batch(windows: torch.Tensor, inputs: Inputs, shape: Shape, spectra: torch.Tensor | None) -> Batch:
-    return inputs.batch(
-        wave=lambda: windows,
-        mel=lambda name: exact_spectrogram(windows, name, shape.sample_rate) if spectra is None else spectra,
-        candidates=torch.ones(len(windows), shape.classes, dtype=torch.bool),
-    )
-
-
 def load(folder: Path | str) -> Bundle:
     """A bundle, after all its digests have been compared, its sizes checked before anything is built, and one window tried.
 
@@ -174,13 +130,14 @@ def load(folder: Path | str) -> Bundle:
         if not native:
             reference = read_array(folder / "reference.npy", np.float32, 2, MOST_BYTES["reference.npy"])
         _check_counts(manifest, len(reference), len(normal))
-        check_model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
+        model = Model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
         made = Bundle(
             folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
-            manifest.hop, manifest.channel, rule, normal, reference, load_network(folder / "model"), manifest.model_dump(),
-            manifest.signal,
+            manifest.hop, manifest.channel, rule, normal, reference, model, manifest.model_dump(), manifest.signal,
         )  # fmt: skip
         _try_window(made)
+        if model.plain is not None and len(reference):
+            model.plain = replace(model.plain, resting=reference[0])
     except AuscultError:
         raise
     except Exception as error:  # of a file that anybody may have written: no kind of error can be left out
@@ -261,6 +218,6 @@ def metric_of(backend: str) -> Literal["cosine", "euclidean"]:
     return "cosine" if backend == "knn_cosine" else "euclidean"
 
 
-def z_scored(trained: modelfolder.Trained) -> bool:
+def z_scored(trained: Trained) -> bool:
     """Whether the method z-scores its embedding by the windows it is fitted to."""
     return any(getattr(network, "z_scored", False) for network in trained.networks.values())

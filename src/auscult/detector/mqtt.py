@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from auscult.detector.alarms import Event
 from auscult.detector.outbox import Receiver
 from auscult.errors import AuscultError
+from auscult.packages import require
 
 KEEPALIVE = 30
 """Seconds without a word after which a broker counts as gone."""
@@ -93,11 +94,8 @@ class Mqtt(Receiver):
     name = "mqtt"
 
     def __init__(self, address: Address, soon: float = SOON, seldom: float = SELDOM) -> None:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise AuscultError("MQTT needs paho-mqtt", fix="pip install 'auscult[mqtt]'") from None
+        Client = require("paho.mqtt.client", "MQTT").Client
+        CallbackAPIVersion = require("paho.mqtt.enums", "MQTT").CallbackAPIVersion
         super().__init__()
         self._address, self._soon, self._seldom = address, soon, seldom
         self._client: Any = Client(CallbackAPIVersion.VERSION2)

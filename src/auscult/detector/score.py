@@ -11,17 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auscult.data.audio import Recording, printable
 from auscult.detector.arrays import Sound, opened
-from auscult.detector.folder import Bundle
 from auscult.detector.signal import clipped, constant_stretch, levels
 from auscult.detector.stream import cut, rounded
 from auscult.detector.verdict import anomalous
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
+
+if TYPE_CHECKING:
+    from auscult.detector.exported import Exported
+    from auscult.detector.folder import Bundle as Folder
+
+    Bundle = Folder | Exported
 
 LEVEL_STEP = 0.5
 """dB outside the levels of training from which on a level may explain a score."""

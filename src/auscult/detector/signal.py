@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from auscult.evaluation.metrics import Floats
-from auscult.settings.section import Section
 
 SILENCE = 0.1
 """Seconds of one value that are digital silence, unless training recordings have such stretches, too (a noise gate)."""
@@ -24,24 +23,39 @@ FAINT = 20 * math.log10(2 / 32768)
 """dBFS; a window below it, and far below all of training, is rounding rather than sound."""
 FAR = 20.0
 """dB."""
-Decibel = Annotated[float, Field(ge=-400, le=400)]
+_BETWEEN = {
+    "gain": (2.0**-40, 2.0**40), "lowest": (-400, 400), "highest": (-400, 400), "silence": (0, 1e9), "clipped": (0, 1),
+}  # fmt: skip
 
 
-class SignalRange(Section):
+@dataclass(frozen=True)
+class SignalRange:
     """Of the training windows of a bundle.
 
     The defaults are of bundles that were written before this was kept: nothing is known.
+
+    Raises:
+        ValueError: a value outside its range.
     """
 
-    gain: Annotated[float, Field(ge=2.0**-40, le=2.0**40)] = 1.0
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # where it is part of a model: as `Section`
+
+    gain: float = 1.0
     """Of every sample, before it is rounded to 16 bits."""
-    lowest: Decibel = -400.0
+    lowest: float = -400.0
     """Level of the quietest window: dBFS after the gain, without the offset."""
-    highest: Decibel = 400.0
-    silence: Annotated[float, Field(ge=0, le=1e9)] = 1e9
+    highest: float = 400.0
+    silence: float = 1e9
     """Seconds of one value; a longer stretch is a fault."""
-    clipped: Annotated[float, Field(ge=0, le=1)] = 1.0
+    clipped: float = 1.0
     """Largest share of samples at full scale."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _BETWEEN.items():
+            value = float(getattr(self, name))  # no NumPy number: it is written as YAML
+            if not low <= value <= high:
+                raise ValueError(f"{name} lies between {low:g} and {high:g}")
+            object.__setattr__(self, name, value)
 
     def outside(self, level: Floats) -> Floats:
         """dB [n] by which levels [n] are above the highest (positive) or below the lowest (negative) of training; 0 within.

@@ -17,6 +17,7 @@ import numpy as np
 
 from auscult.data.audio import Channel
 from auscult.errors import AuscultError
+from auscult.packages import require
 
 CONNECT = 10.0
 """Seconds in which a connection is made."""
@@ -66,11 +67,7 @@ class Stream:
     """
 
     def __init__(self, address: str) -> None:
-        try:
-            import av
-        except ImportError:
-            raise AuscultError("listening to a stream needs PyAV", fix="pip install 'auscult[listen]'") from None
-        self._av: Any = av
+        self._av: Any = require("av", "listening to a stream")
         self._address, self.name = address, without_password(address)
         self.ends = "://" not in address and not _is_pipe(address)
 
@@ -149,13 +146,10 @@ class Microphone:
 
     def __init__(self, device: str, channel: Channel) -> None:
         try:
-            import sounddevice
-        except ImportError:
-            raise AuscultError("a microphone needs sounddevice", fix="pip install 'auscult[listen]'") from None
+            self._library: Any = require("sounddevice", "a microphone")
         except OSError as error:
             fix = "install it: apt install libportaudio2, or your system's package of that name"
             raise AuscultError(f"a microphone needs the PortAudio library ({error})", fix=fix) from None
-        self._library: Any = sounddevice
         self._device: str | int | None = int(device) if device.isdigit() else device
         if device == "default":
             self._device = None

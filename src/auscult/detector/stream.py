@@ -75,6 +75,13 @@ def long_enough(samples: int, window: int) -> bool:
     return 50 * (window - samples) <= window
 
 
+def whole(windows: np.ndarray, samples: int, any_length: bool) -> np.ndarray:
+    """Windows float32 [n, at most `samples`], mirrored at their end unless they are heard as long as they are."""
+    if windows.shape[1] < samples and not any_length:
+        return np.pad(windows, ((0, 0), (0, samples - windows.shape[1])), mode="symmetric")
+    return windows
+
+
 def _windows(held: np.ndarray, at: int, first: int, window: int, hop: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     views = np.lib.stride_tricks.sliding_window_view(held[first - at :], window)
     return first + hop * np.arange(count), views[::hop][:count].copy()

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import betaincinv
 
+from auscult.detector.chances import beta_quantile
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
-from auscult.scoring.knn import distances
 
 By = Literal["quantile", "gamma"]
 Metric = Literal["cosine", "euclidean"]
@@ -119,7 +118,7 @@ def rate_bounds(rate: float, effective: float) -> tuple[float, float]:
     >>> [tuple(round(bound, 3) for bound in rate_bounds(0.1, n)) for n in (9, 60, 1000)]
     [(0.006, 0.283), (0.046, 0.169), (0.085, 0.116)]
     """
-    low, high = betaincinv(rate * (effective + 1), (1 - rate) * (effective + 1), (0.05, 0.95))
+    low, high = beta_quantile(rate * (effective + 1), (1 - rate) * (effective + 1), (0.05, 0.95))
     return float(low), float(high)
 
 
@@ -170,6 +169,8 @@ def _distances(
     vectors: np.ndarray, owner: np.ndarray, metric: Metric, scaled: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(which windows, their distances to all [those, n]), after every dimension was z-scored anew without their owner."""
+    from auscult.scoring.knn import distances
+
     rows = np.arange(len(vectors))
     owners = np.unique(owner[:scaled])
     if not 2 < len(owners) <= MANY:

@@ -20,8 +20,9 @@ from auscult.data.pack import pack_windows
 from auscult.data.parallel import in_threads
 from auscult.detector.enough import RATE
 from auscult.detector.fit import left_out, refitted, train
-from auscult.detector.folder import embed, metric_of
+from auscult.detector.folder import metric_of
 from auscult.detector.madeup import KINDS
+from auscult.detector.network import embed
 from auscult.detector.normals import Normals
 from auscult.detector.recordings import quiet
 from auscult.detector.settings import FitSettings
@@ -122,9 +123,7 @@ class Audio:
         return self._spectra[frontend]
 
     def _one(self, frontend: str, row: int) -> np.ndarray:
-        wave = torch.from_numpy(self.wave(slice(row, row + 1)))
-        found: np.ndarray = exact_spectrogram(wave, frontend, self.normals.sample_rate)[0].numpy()
-        return found
+        return exact_spectrogram(self.wave(slice(row, row + 1)), frontend, self.normals.sample_rate)[0]
 
     def wave(self, rows: slice | np.ndarray) -> np.ndarray:
         return self.windows[rows].astype(np.float32) * np.float32(1 / 32768)

@@ -269,7 +269,7 @@ def _write(bundle: Bundle, references: References, new: _New, part: Path) -> tup
         silence=max(old.silence, added.silence), clipped=max(old.clipped, added.clipped),
     )  # fmt: skip
     facts = {
-        **bundle.facts, "threshold": asdict(rule), "signal": signal.model_dump(), "training": training, "references": rows,
+        **bundle.facts, "threshold": asdict(rule), "signal": asdict(signal), "training": training, "references": rows,
         "effective": round(independent, 1), "alike": [list(each) for each in alike],
         "files": {name: sha256_of(part / name) for name in file_names(bundle.backend)},
     }  # fmt: skip

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import bdtrc, betaincinv, fdtri, ndtr, ndtri
 
+from auscult.detector.chances import beta_quantile, binomial_tail, normal_cdf, normal_quantile
 from auscult.evaluation.metrics import Floats
 
 UNKNOWN = 0.5
@@ -139,7 +139,7 @@ def alikeness(normal: Floats, group: np.ndarray) -> tuple[Alike, ...]:
     order = np.argsort(number, kind="stable")
     place = np.empty(len(normal), int)
     place[order] = np.arange(len(normal)) - np.repeat(np.cumsum(counts) - counts, counts)
-    z = ndtri((rankdata(normal) - 0.5) / len(normal))
+    z = normal_quantile((rankdata(normal) - 0.5) / len(normal))
     found, length = [], 2
     while len(names) > 1 and length <= np.median(counts):
         block = number * (len(normal) // length + 1) + place // length
@@ -168,6 +168,8 @@ def _alike(known: Known, apart: int) -> Alike:
 
 def _correlation(z: Floats, block: np.ndarray, recordings: int) -> tuple[float, float]:
     """Bounds of the intraclass correlation of values [n] in blocks [n]; blocks of one recording are not independent."""
+    from scipy.special import fdtri
+
     _, number, counts = np.unique(block, return_inverse=True, return_counts=True)
     n, k = len(z), len(counts)
     means = np.bincount(number, z) / counts
@@ -192,13 +194,13 @@ def _shares(known: Known, rho: float) -> tuple[Floats, Floats]:
     step = 1.2207440846057596 ** -np.arange(1, 4)
     first, second, third = ((0.5 + np.outer(step, np.arange(_POINTS))) % 1).clip(1e-9, 1 - 1e-9)
     weight, top = known.effective + 1, 1 / (known.effective + 1)
-    share = betaincinv(known.rate * weight, (1 - known.rate) * weight, first)
+    share = beta_quantile(known.rate * weight, (1 - known.rate) * weight, first)
     highest = share
     if top < known.rate:
-        highest = share * betaincinv(top * weight, (known.rate - top) * weight, second)
+        highest = share * beta_quantile(top * weight, (known.rate - top) * weight, second)
 
     def of_recording(p: Floats) -> Floats:
-        shifted: Floats = ndtr((ndtri(p) + np.sqrt(rho) * ndtri(third)) / np.sqrt(1 - rho))
+        shifted: Floats = normal_cdf((normal_quantile(p) + np.sqrt(rho) * normal_quantile(third)) / np.sqrt(1 - rho))
         return shifted
 
     return of_recording(share), of_recording(highest)
@@ -206,12 +208,12 @@ def _shares(known: Known, rho: float) -> tuple[Floats, Floats]:
 
 def _chance(above: int, higher: int, size: int, share: Floats, highest: Floats) -> float:
     """Probability that one of the two counts is as unlikely in a normal recording as the less likely one of these is."""
-    least = min(_tail(above, size, share).mean(), _tail(higher, size, highest).mean())
+    least = min(binomial_tail(above, size, share).mean(), binomial_tail(higher, size, highest).mean())
     first, second = _smallest(size, share, least), _smallest(size, highest, least)
     if second >= first:  # then the first count is that high, too
-        return float(_tail(first, size, share).mean())
+        return float(binomial_tail(first, size, share).mean())
     # Given the recording, the counts rise together: together they are at least as likely as if they were independent.
-    either = 1 - (1 - _tail(first, size, share)) * (1 - _tail(second, size, highest))
+    either = 1 - (1 - binomial_tail(first, size, share)) * (1 - binomial_tail(second, size, highest))
     return float(either.mean())
 
 
@@ -220,18 +222,8 @@ def _smallest(size: int, share: Floats, chance: float) -> int:
     low, high = 0, size + 1
     while high - low > 1:
         middle = (low + high) // 2
-        if _tail(middle, size, share).mean() <= chance:
+        if binomial_tail(middle, size, share).mean() <= chance:
             high = middle
         else:
             low = middle
     return high
-
-
-def _tail(count: int, size: int, share: Floats) -> Floats:
-    """Probability of at least `count` of `size` windows, for each share."""
-    if count <= 0:
-        return np.ones(len(share))
-    if count > size:
-        return np.zeros(len(share))
-    found: Floats = bdtrc(count - 1, size, share)
-    return found

@@ -7,7 +7,6 @@ its four linear maps, which the library's attention does not everywhere.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from auscult.encoders.base import Encoder, Place, Role
 from auscult.encoders.weights import read_state
 from auscult.errors import AuscultError
 from auscult.models.lora import Joint
+from auscult.packages import require
 from auscult.settings.sections import EncoderSettings
 
 SIZES = {
@@ -41,11 +41,7 @@ def library() -> Any:
     Raises:
         AuscultError: not installed.
     """
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        what = f"this encoder needs the package `transformers` ({error})"
-        raise AuscultError(what, "encoder.name", "pip install 'auscult[encoders]'") from None
+    return require("transformers", "this encoder")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
-import torch
-
 P = ParamSpec("P")
 T = TypeVar("T")
 _CONSTANTS: list[Callable[..., object]] = []
@@ -36,5 +34,7 @@ def constant(function: Callable[P, T]) -> Callable[P, T]:
 def mark_constants() -> None:
     """Tell the compiler, before it sees any of them. Not where they are defined: that would load the compiler, which takes more
     than a second, into every process."""
+    import torch
+
     for function in _CONSTANTS:
         torch.compiler.assume_constant_result(function)

@@ -5,12 +5,13 @@ What an arm depends on is its own front-end, whose values and module are counted
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from auscult.features.kaldi import KaldiBank
 from auscult.features.logmel import LogMel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FrontEnd(Protocol):

@@ -8,19 +8,18 @@ its mean removed and its treble raised, and the logarithm is natural.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
-
-import torch
-from torch import Tensor
-from torch.nn import functional
-from torchaudio.compliance.kaldi import get_mel_banks
+from typing import TYPE_CHECKING, Literal
 
 from auscult.errors import AuscultError
 from auscult.features.constants import constant
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 Window = Literal["povey", "hanning"]
 
-_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's, also in float64: 1.1920929e-07, whose logarithm is -15.94
+_FLOOR = 2.0**-23  # Kaldi's, also in float64: the epsilon of float32, whose logarithm is -15.94
 _PRE_EMPHASIS = 0.97
 
 
@@ -78,7 +77,6 @@ class KaldiBank:
         return bank.reshape(*wave.shape[:-1], *bank.shape[1:])
 
 
-@torch.no_grad()
 def kaldi_fbank(wave: Tensor, settings: KaldiBank) -> Tensor:
     """Natural logarithm of the power in triangles linear in mel(f) = 1127 ln(1 + f / 700).
 
@@ -97,9 +95,12 @@ def kaldi_fbank(wave: Tensor, settings: KaldiBank) -> Tensor:
     Source: Kaldi's compute-fbank-feats with dither 0 and no energy column, as torchaudio 2.11 computes it. Mixed precision
     is switched off inside: bfloat16 would be wrong by tenths.
 
+    >>> import torch
     >>> kaldi_fbank(torch.zeros(2, 16_000), KaldiBank()).shape
     torch.Size([2, 98, 128])
     """
+    import torch
+
     if wave.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"kaldi_fbank needs float32 or float64 samples, not {wave.dtype}")
     size = settings.size
@@ -109,7 +110,7 @@ def kaldi_fbank(wave: Tensor, settings: KaldiBank) -> Tensor:
             fix="leave out clips this short, or repeat them to the clip length of the profile",
         )
     n_fft = 1 << (size - 1).bit_length()
-    with torch.autocast(wave.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(wave.device.type, enabled=False):
         values = (settings.mels, settings.window, float(settings.sample_rate), settings.low, settings.high)
         taper, bank = _constants(values, size, n_fft, wave.device, wave.dtype)
         frames = wave.unfold(-1, size, settings.hop)  # [B, frames, size], a view
@@ -128,11 +129,14 @@ def _constants(
     settings: tuple[int, Window, float, float, float], size: int, n_fft: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Window [size] and filter bank [n_fft / 2 + 1, mels], kept on the device for the next call."""
+    import torch
+    from torchaudio.compliance.kaldi import get_mel_banks
+
     mels, window, rate, low, high = settings
     taper = torch.hann_window(size, periodic=False, dtype=dtype)
     if window == "povey":
         taper = taper.pow(0.85)
     # The last arguments bend the frequency axis (vocal tract length); a factor of 1 leaves it straight.
     bank, _ = get_mel_banks(mels, n_fft, rate, low, high, 100.0, -500.0, 1.0)
-    bank = functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
+    bank = torch.nn.functional.pad(bank, (0, 1))  # the line at half the sampling rate belongs to no triangle
     return taper.to(device), bank.T.contiguous().to(device, dtype)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from auscult.errors import AuscultError
+
+if TYPE_CHECKING:  # a bundle that needs these settings alone does not wait for torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,17 @@ def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None, vali
 
     Mixed precision is switched off inside: a filter bank applied in bfloat16 is wrong by tenths of a dB.
 
+    >>> import torch
     >>> log_mel(torch.zeros(2, 16_000), LogMel("osscl", n_fft=2048)).shape
     torch.Size([2, 128, 32])
     """
+    import torch
+
     if sample_rate is not None and sample_rate != settings.sample_rate:
         settings = replace(settings, sample_rate=sample_rate)
     if wave.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"log_mel needs float32 or float64 samples, not {wave.dtype}")
-    _check_length(wave.shape[-1], settings)
+    check_length(wave.shape[-1], settings)
 
     with torch.autocast(wave.device.type, enabled=False):
         window, bank = _constants(settings, wave.device, wave.dtype)
@@ -114,16 +118,20 @@ def log_mel(wave: Tensor, settings: LogMel, sample_rate: int | None = None, vali
 def _mirrored(clips: Tensor, valid: Tensor, half: int) -> Tensor:
     """[n, samples] -> [n, samples + half]: the first `valid` [n, 1] samples, `half` more that mirror them, and zeros.
 
+    >>> import torch
     >>> _mirrored(torch.tensor([[1.0, 2.0, 3.0, 0.0, 0.0, 0.0]]), torch.tensor([[3]]), 2)
     tensor([[1., 2., 3., 2., 1., 0., 0., 0.]])
     """
-    clips = functional.pad(clips, (0, half))
+    import torch
+
+    clips = torch.nn.functional.pad(clips, (0, half))
     at = torch.arange(clips.shape[1], device=clips.device)
     mirror = (at >= valid) & (at < valid + half) & (valid > half)
     return torch.where(mirror, clips.gather(1, (2 * (valid - 1) - at).clamp(0, clips.shape[1] - 1)), clips)
 
 
-def _check_length(samples: int, settings: LogMel) -> None:
+def check_length(samples: int, settings: LogMel) -> None:
+    """Refuse clips that are too short for a front-end."""
     if samples < settings.shortest:
         raise AuscultError(
             f"a clip of {samples} samples is too short for front-end '{settings.name}', which needs {settings.shortest}",
@@ -134,6 +142,8 @@ def _check_length(samples: int, settings: LogMel) -> None:
 @lru_cache(maxsize=32)
 def _constants(settings: LogMel, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Window [n_fft] and filter bank [mels, bins], kept on the device for the next call."""
+    import torch
+
     with torch.inference_mode(False):  # a tensor born in inference mode could never be used in training
         periodic = settings.window == "hann"
         window = torch.hann_window(settings.n_fft, periodic=periodic, dtype=torch.float64)

@@ -7,23 +7,12 @@ log-mel of ten seconds it has 40,000 values per clip; `spectral_knn` pools those
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from torch import Tensor
 
 from auscult.methods.base import Batch, Method, Network, Shape
 from auscult.models.standardise import Standardise
-from auscult.settings.training import MethodSettings
-
-
-class FeatureKnnSettings(MethodSettings):
-    method: Literal["feature_knn"] = "feature_knn"
-    frontend: str = "osscl"
-    floor: float = 0.0
-    """Added to every value before its logarithm; 0 = no logarithm."""
-    standardise: Literal["none", "machine", "unit"] = "none"
-    """Whose training clips give mean and standard deviation of each value: the machine type's, or those of the clip's class
-    (its unit)."""
+from auscult.settings.untrained import FeatureKnnSettings
 
 
 class FeatureKnn(Network):

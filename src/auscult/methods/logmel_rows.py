@@ -15,29 +15,17 @@ fidelity:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from auscult.errors import AuscultError
 from auscult.methods.base import Batch, Method, Network, Shape
-from auscult.models.rows import RowPooling, pool_rows
-from auscult.settings.section import Positive
-from auscult.settings.training import MethodSettings
+from auscult.models.rows import pool_rows
+from auscult.settings.untrained import LogmelRowsSettings
 
 LEAST = 1e-6
 """Smallest deviation that is divided by: a band that never changes carries nothing."""
-
-
-class LogmelRowsSettings(MethodSettings):
-    method: Literal["logmel_rows"] = "logmel_rows"
-    any_length: ClassVar[bool] = True
-    fill: Literal["none", "repeat", "zeros"] = "none"
-    frontend: str = "osscl"
-    bands: Positive = 8
-    """F, into which the mel bands fall; BEATs has as many."""
-    rows: RowPooling = RowPooling(how="rdp")
 
 
 class LogmelRows(Network):

@@ -11,29 +11,15 @@ deploy: {difference: 1e-07, torch: 23, onnxruntime: 21}
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from auscult.methods.base import Batch, Method, Network, Shape
 from auscult.models.gwrp import GRID, choose, gwrp
-from auscult.settings.training import MethodSettings
+from auscult.settings.untrained import SpectralKnnSettings
 from auscult.training import distributed
-
-Pool = Literal["mean", "std", "max", "gwrp"]
-
-
-class SpectralKnnSettings(MethodSettings):
-    method: Literal["spectral_knn"] = "spectral_knn"
-    any_length: ClassVar[bool] = True
-    fill: Literal["none", "repeat", "zeros"] = "none"
-    frontend: str = "osscl"
-    pooling: tuple[Pool, ...] = ("mean", "std", "max")
-    """Statistics over time, joined: mean, deviation, maximum (which hears clicks), or by rank, between mean and maximum (`r`)."""
-    r: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
-    """Of `gwrp`: 1 = mean, 0 = maximum; auto = the one that tells the classes of the training clips apart best."""
 
 
 class SpectralKnn(Network):

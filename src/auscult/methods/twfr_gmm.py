@@ -35,36 +35,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from auscult.methods.base import Batch, Method, Network, Shape
 from auscult.models.gaussians import ClassMixtures
 from auscult.models.gwrp import GRID, choose, gwrp
-from auscult.settings.section import Positive
-from auscult.settings.training import MethodSettings
+from auscult.settings.untrained import TwfrGmmSettings
 from auscult.training import distributed
-
-R = Annotated[float, Field(ge=0, le=1)]
-
-
-class TwfrGmmSettings(MethodSettings):
-    method: Literal["twfr_gmm"] = "twfr_gmm"
-    any_length: ClassVar[bool] = True
-    fill: Literal["none", "repeat", "zeros"] = "none"
-    frontend: str = "stgram"
-    r: Literal["auto"] | R | dict[str, R] = "auto"
-    """1 = mean over time, 0 = maximum; auto = chosen by training clips; or by the name of the machine type, and auto for those
-    that are not named."""
-    components: Positive | dict[str, Positive] = 1
-    """Of a unit's mixture; or by the name of the machine type, and one for those that are not named."""
-    reg_covar: Annotated[float, Field(gt=0)] = 1e-6
-    """Added to the variances."""
-    tolerance: Annotated[float, Field(gt=0)] = 1e-6
-    """Of the expectation-maximisation."""
 
 
 class TwfrGmm(Network):

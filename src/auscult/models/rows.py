@@ -7,30 +7,14 @@ al. (TPAMI 2018). GWRP: models/gwrp.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from auscult.models.gwrp import gwrp
-from auscult.settings.section import Section
+from auscult.settings.sections import RowPooling as RowPooling
 
 LEAST = 1e-12
 """A row whose tokens are all this close to their mean has no unusual ones."""
-
-
-class RowPooling(Section):
-    """How the tokens of a row become one vector."""
-
-    how: Literal["mean", "max", "gem", "gwrp", "rdp", "rdp_gem", "first"] = "mean"
-    """`first`: the first token of each row, where some encoders (FISHER, ECHO) have one that stands for the clip."""
-    gamma: Annotated[float, Field(ge=0)] = 8.0
-    """Of `rdp`: 0 = mean; the larger, the more the tokens far from the mean count."""
-    p: Annotated[float, Field(gt=0)] = 3.0
-    """Of `gem`: 1 = mean of what is positive; the larger, the nearer to the maximum."""
-    r: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Of `gwrp`: 1 = mean, 0 = maximum."""
 
 
 def rdp_weights(x: Tensor, gamma: float) -> Tensor:

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from auscult.errors import AuscultError
+from auscult.packages import require
 
 
 def shared(name: str) -> str:
@@ -26,12 +26,9 @@ def environment(package: str) -> Any:
     Raises:
         AuscultError: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, FunctionLoader, StrictUndefined
-    except ModuleNotFoundError:
-        raise AuscultError("the page needs jinja2", fix="pip install jinja2") from None
-    made = Environment(
-        loader=FunctionLoader(lambda name: read(package, name)), autoescape=True, undefined=StrictUndefined,
+    jinja2 = require("jinja2", "the page")
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: read(package, name)), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters["marked"] = marked

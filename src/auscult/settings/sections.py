@@ -27,6 +27,19 @@ class SupplementSettings(Section):
         return self.clean or self.noise_probability > 0
 
 
+class RowPooling(Section):
+    """How the tokens of a row become one vector."""
+
+    how: Literal["mean", "max", "gem", "gwrp", "rdp", "rdp_gem", "first"] = "mean"
+    """`first`: the first token of each row, where some encoders (FISHER, ECHO) have one that stands for the clip."""
+    gamma: Annotated[float, Field(ge=0)] = 8.0
+    """Of `rdp`: 0 = mean; the larger, the more the tokens far from the mean count."""
+    p: Annotated[float, Field(gt=0)] = 3.0
+    """Of `gem`: 1 = mean of what is positive; the larger, the nearer to the maximum."""
+    r: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Of `gwrp`: 1 = mean, 0 = maximum."""
+
+
 class LabelSettings(Section):
     """What makes a class of a clip whose machine type has no attributes: all of the type's are empty, or all equal."""
 

@@ -26,6 +26,7 @@ import pandas as pd
 import yaml
 
 from auscult.files import atomic_file, digest
+from auscult.packages import command
 from auscult.results.arms import arm_files
 from auscult.results.names import PROJECT_TITLE
 from auscult.settings.params import Arm
@@ -60,7 +61,7 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError:
-        _not_published(receipt, "mlflow is not installed", f"install it and run: {again}")
+        _not_published(receipt, "mlflow is not installed", f"{command('experiments')} && {again}")
         return
     store = project_root().resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"

@@ -9,9 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 from safetensors.torch import load_file, save_file
 
@@ -20,8 +19,12 @@ from auscult.errors import AuscultError
 from auscult.files import atomic_file, atomic_folder
 from auscult.methods import load_method
 from auscult.methods.base import Method, Network, Shape
+from auscult.methods.shape import shape_of
 from auscult.settings.section import validated
 from auscult.settings.training import MethodSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,6 @@ def load(folder: Path, device: str = "cpu") -> Trained:
 def _sizes(shape: Shape) -> dict[str, Any]:
     """What is written of a shape: its names stand beside it, as the classes."""
     return {key: value for key, value in asdict(shape).items() if key != "names"}
-
-
-def shape_of(facts: Mapping[str, Any]) -> Shape:
-    """Shape of a network from what `config.yaml` says of it."""
-    sizes = {**facts["shape"], "unattributed": tuple(facts["shape"]["unattributed"])}
-    return Shape(**sizes, names=tuple(facts["classes"]))
 
 
 def missing_checkpoint(settings: MethodSettings) -> str:

@@ -6,27 +6,27 @@ A file is kept only after onnxruntime has given the scores that torch gives.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import warnings
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from auscult.detector.exported import FORMAT, session
 from auscult.detector.onnx.network import Scorer, scorer
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
+from auscult.packages import require
 
 if TYPE_CHECKING:
     from auscult.detector.bundle import Bundle
 
-FORMAT = 1
-"""Of the file's inputs, outputs and metadata."""
 TOLERANCE = 1e-4
 """Largest difference from torch: absolute below a score of one, relative above."""
 CHECKED = 8
@@ -88,6 +88,13 @@ def metadata_of(bundle: Bundle) -> dict[str, str]:
         "channel": bundle.channel,
         "gain": repr(bundle.signal.gain),
         "threshold": repr(float(bundle.threshold)),
+        "rate": repr(float(bundle.rule.rate)),
+        "by": bundle.rule.by,
+        # What verdicts and p-values take beyond a score (detector/exported.py), as JSON.
+        "signal": json.dumps(asdict(bundle.signal)),
+        "effective": repr(bundle.known.effective),
+        "alike": json.dumps(bundle.known.alike),
+        "normal": json.dumps(bundle.normal.tolist()),
         "score": "higher is more anomalous; anomalous if above the threshold",
         "bundle_sha256": hashlib.sha256((bundle.folder / "bundle.yaml").read_bytes()).hexdigest(),
         "auscult": __version__,
@@ -100,9 +107,8 @@ def require_packages() -> None:
     Raises:
         AuscultError: what writes and runs ONNX files is not installed.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise AuscultError(f"not installed: {', '.join(missing)}", fix='pip install "auscult[export]"')
+    for name in PACKAGES:
+        require(name, "an export")
 
 
 def write(model: Scorer, window: int, path: Path, metadata: dict[str, str]) -> None:
@@ -167,16 +173,6 @@ def probes(window: int, count: int, seed: int = 0) -> np.ndarray:
     level = 10.0 ** rng.uniform(-3.6, -0.6, count)
     sounds = np.stack([kinds[i % len(kinds)]() for i in range(count)]) * level[:, None]
     return (np.clip(np.round(sounds * 32768), -32768, 32767) / 32768).astype(np.float32)
-
-
-def session(path: Path, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU; `threads` 0 = its own choice."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def difference(path: Path, expected: np.ndarray, waves: np.ndarray) -> float:

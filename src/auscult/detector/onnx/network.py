@@ -12,7 +12,7 @@ from auscult.detector.onnx.spectrum import ExportLogMel
 from auscult.errors import AuscultError
 from auscult.features import LOG_MELS
 from auscult.methods.base import Method, Network
-from auscult.training.batches import Inputs
+from auscult.training.inputs import Inputs
 from auscult.training.modelfolder import Trained
 
 

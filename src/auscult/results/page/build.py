@@ -16,6 +16,7 @@ from typing import Any
 
 from auscult.errors import AuscultError
 from auscult.files import atomic_folder
+from auscult.packages import require
 from auscult.pages.rendering import environment, marked, read, shared
 from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
@@ -199,7 +200,4 @@ def require_replaceable(out: Path, marker: str = MARKER, kind: str = "a report")
 
 def _plotly() -> bytes:
     """The drawing library, whole: the page must not ask a network for it."""
-    try:
-        return (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-    except ModuleNotFoundError:
-        raise AuscultError("the report needs plotly", fix="pip install plotly") from None
+    return (files(require("plotly", "the report")) / "package_data" / "plotly.min.js").read_bytes()

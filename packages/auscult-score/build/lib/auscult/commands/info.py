@@ -1,0 +1,110 @@
+"""`auscult info`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from auscult.commands import Command
+from auscult.detector.words import with_reasons
+from auscult.errors import AuscultError
+
+
+def info(parser: ArgumentParser) -> Command:
+    """tell what a bundle is
+
+    What it was fitted to, by what, which threshold it has and what that means, what was left out, and how it was updated. Its
+    files are compared with their digests; --check also loads it and scores a window, which takes seconds.
+
+    Exit status: 0 if it is as it was written, 2 if not, which is said at the end.
+
+    Example: auscult info pump.bundle
+    """
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder made by `auscult fit`")
+    parser.add_argument("--check", action="store_true", help="load it whole")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return _run
+
+
+def _run(arguments: Namespace) -> int:
+    from auscult import __version__
+    from auscult.detector.manifest import check_files, read_manifest
+
+    folder, problem = arguments.bundle, None
+    manifest = read_manifest(folder)
+    facts = manifest.model_dump()
+    facts["digest"], facts["usable"] = manifest.digest, True
+    facts["written"] = datetime.fromtimestamp((folder / "bundle.yaml").stat().st_mtime, UTC).isoformat(
+        timespec="seconds"
+    )
+    try:
+        check_files(folder, manifest)
+        if arguments.check:
+            from auscult.detector.folder import load
+
+            load(folder)
+    except AuscultError as error:
+        problem, facts["usable"] = error, False
+    if arguments.json:
+        print(json.dumps(facts, indent=1, default=str))
+    else:
+        state = f"whole; made by auscult {facts['made_with'].get('auscult', '?')}, this is {__version__}"
+        text = "\n".join([*_words(folder, facts), f"state       {'BROKEN, see below' if problem else state}"])
+        print(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", text))  # of a stranger, for a terminal
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+    return 2 if problem else 0
+
+
+def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
+    """What bundle.yaml says, a line each; whatever stands in its free parts."""
+    from auscult.detector.manifest import mapping_in, number_in
+
+    training, rule, signal = facts["training"], facts["threshold"], facts["signal"]
+    rate, seconds = rule.get("rate"), facts["window"] / facts["sample_rate"]
+    how = {
+        "native": "the method's own score", "knn_cosine": "cosine distance to the nearest normal windows",
+        "knn_euclidean": "distance to the nearest normal windows",
+    }[facts["backend"]]  # fmt: skip
+    k = f", k = {facts['k']}" if facts["backend"] != "native" else ""
+    modes = mapping_in(training, "units")
+    versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())
+    minutes = number_in(training, "seconds") / 60
+    lines = [
+        f"bundle      {facts['name']} in {folder}",
+        f"digest      {facts['digest']}",
+        f"written     {facts['written']}, with {versions}",
+        f"listens to  windows of {seconds:g} s at {facts['sample_rate']} Hz, channel {facts['channel']}",
+        f"by          {facts['method']}: {how}{k}",
+        f"fitted to   {number_in(training, 'recordings'):g} recordings ({minutes:.1f} min), "
+        f"{number_in(training, 'windows'):g} windows"
+        + (f", in {len(modes)} modes: {', '.join(map(str, modes))}" if len(modes) > 1 else ""),
+    ]
+    if signal["lowest"] > -400:  # kept
+        lines.append(f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS")
+    lines.append(f"threshold   {number_in(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
+    if isinstance(rate, float) and 0 < rate < 1:
+        day = rate * 86400 * facts["sample_rate"] / facts["hop"]
+        lines.append(
+            f"            {rate:.3g} of normal windows are, and so many normal recordings are called anomalous"
+        )
+        lines.append(
+            f"            about {day:.0f} false alarms a day of listening without a break; see `auscult threshold`"
+        )
+    for each in facts["updates"]:
+        kind = "false alarms" if each["false_alarms"] else "recordings"
+        lines.append(
+            f"update      {each['date']}: {each['recordings']} {kind}; {each['above']} of {each['windows']} "
+            f"windows were above; threshold {each['threshold_before']:.6g} -> {each['threshold_after']:.6g}"
+            f"{' (--force)' if each['forced'] else ''}; before: {each['parent'][:8]}"
+        )
+    for title, key in (("left out", "left_out"), ("same sound", "same_sound")):
+        if found := mapping_in(training, key):
+            lines.append(f"{title:12}{len(found)}{with_reasons(found, 10)}")
+    notes = training.get("notes")
+    return lines + [f"note        {note}" for note in (notes if isinstance(notes, list) else [])]

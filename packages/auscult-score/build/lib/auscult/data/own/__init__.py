@@ -1,0 +1,1 @@
+"""Recordings of your own, cut into clips."""

@@ -1,0 +1,1 @@
+"""The pages of `auscult score --html` and `auscult fit --html`: one file each, for someone who runs a machine."""

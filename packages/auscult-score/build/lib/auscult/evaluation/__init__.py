@@ -1,0 +1,1 @@
+"""From scores and labels to numbers with intervals."""

@@ -1,0 +1,1 @@
+"""What every page shares: templates, style, theme and sorting; spectrograms, sounds, and where two sounds differ."""

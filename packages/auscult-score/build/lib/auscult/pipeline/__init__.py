@@ -1,0 +1,1 @@
+"""The stages, the files that declare them, and what their results depend on."""

@@ -1,0 +1,3 @@
+from auscult.pipeline.writer import main
+
+main()

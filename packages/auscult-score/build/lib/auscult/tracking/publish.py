@@ -1,0 +1,300 @@
+"""MLflow: one run per arm, written from committed metrics and cached outputs, so it is complete whatever came from the cache.
+
+A run is found again by a key made of profile, arm, parameters and weights: publishing twice updates it. The runs of a study
+are children of one run, which holds the study's tables and pictures. The store is the checkout's own `mlflow.db`, also for
+experiments that DVC runs in a temporary copy. Nothing else imports mlflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from auscult.files import atomic_file, digest
+from auscult.packages import command
+from auscult.results.arms import arm_files
+from auscult.results.names import PROJECT_TITLE
+from auscult.settings.params import Arm
+from auscult.settings.paths import project_root
+from auscult.settings.project import Project
+from auscult.settings.section import flat
+from auscult.tracking.values import param_text, run_curves, run_metrics
+
+PROJECT = "project"
+"""Name of the group of runs that no study owns."""
+ABOUT = (
+    "One run per study, with its tables and pictures; below it one per arm. All rows of a study's tables, whoever owns them: "
+    "tags.`auscult.rows` LIKE '%,STUDY,%' in the search field."
+)
+HEADLINE = "`auc/fan`, `pauc/mean` ...: percent, development set, per unit then averaged, by the arm's native score if it has one"
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""With a server: tries after the first, and seconds until it answers, unless the environment says otherwise."""
+NOTE = 5000  # characters of a description: a tag holds no more
+
+
+def publish(project: Project, receipt: Path, study: str = "") -> None:
+    """Write the run of every arm of the project, or of a study, and last `receipt` (which keys were published).
+
+    Without mlflow, or where the store does not answer, the receipt says so and a line on stderr what to do: what the other
+    stages made does not depend on it.
+    """
+    again = f"dvc repro -s -f {f'studies/{study}/dvc.yaml:' if study else ''}publish"
+    try:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        _not_published(receipt, "mlflow is not installed", f"{command('experiments')} && {again}")
+        return
+    store = project_root().resolve()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    shown = _without_password(uri)
+    away = f"{shown} does not take the runs"
+    try:
+        for name, value in PATIENCE.items():  # mlflow's own is minutes per request
+            os.environ.setdefault(name, value)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        _not_published(receipt, f"{away}: {_one_line(error)}", f"once it does, run: {again}")
+        return
+    try:
+        keys = _publish_report(client, project, study, store)
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
+        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+            raise  # what was sent is wrong, not the place
+        _not_published(receipt, f"{away}: {_one_line(error)}", f"once it does, run: {again}")
+        return
+    _write(receipt, {"published": keys})
+    print(f"{len(keys)} runs are up to date in {shown}")
+    if not uri.startswith("http"):
+        print(f"look at them with: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
+
+
+def _not_published(receipt: Path, why: str, then: str) -> None:
+    _write(receipt, {"published": None, "reason": f"{why}; {then}"})
+    print(f"nothing was published (results are in metrics/ all the same): {why}; {then}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    return _without_password(" ".join(str(error).split()))[:200]
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _publish_report(client: Any, project: Project, study: str, store: Path) -> list[str]:
+    experiment = _experiment(client, f"auscult/{project.profile.name}", store)
+    client.set_experiment_tag(experiment, "mlflow.note.content", ABOUT)
+    results = project.paths.results(study)
+    summary = pd.read_csv(results / "summary.csv")
+    parent, common = _publish_study(client, experiment, project, study), _common_tags(project)
+    keys = []
+    for arm in project.params.own(study):
+        rows = summary[summary["arm"] == arm.name]
+        keys.append(_publish_arm(client, experiment, project, arm, ArmResults(rows, parent, common)))
+    return keys
+
+
+@dataclass(frozen=True)
+class ArmResults:
+    """Rows of summary.csv of an arm, the run of its study, and tags that all arms share."""
+
+    rows: pd.DataFrame
+    parent: str
+    tags: dict[str, str]
+
+
+def _experiment(client: Any, name: str, store: Path) -> str:
+    """The experiment of this name, made when absent. Of the project's own store only one whose files lie in this project.
+
+    The place of its files is fixed when an experiment is made. Where the project was moved or copied since, its runs stay as
+    they are under another name, and a new experiment takes their place: nothing is written where the project was before.
+    """
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # or the pages are those for language models
+    found = client.get_experiment_by_name(name)
+    if client.tracking_uri.startswith("http"):
+        return str(found.experiment_id if found else client.create_experiment(name, tags=kind))
+    # An explicit place: the default is relative to whatever folder the process happens to run in.
+    place = (store / "mlartifacts" / name).as_uri()
+    if found and found.artifact_location != place and not os.environ.get("MLFLOW_TRACKING_URI"):
+        old = f"{name}, files in {found.artifact_location.removeprefix('file://')}"
+        client.rename_experiment(found.experiment_id, old)
+        print(
+            f"the project was moved or copied: its runs so far are the experiment `{old}`; publishing anew",
+            file=sys.stderr,
+        )
+        here = [one for one in client.search_experiments() if one.artifact_location == place]
+        found = here[0] if here else None
+        if found:  # it was here before
+            client.rename_experiment(found.experiment_id, name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place, tags=kind))
+
+
+def _publish_study(client: Any, experiment: str, project: Project, study: str) -> str:
+    """Write the run whose children are the runs of a study: its tables and pictures as last made. Returns the run's id."""
+    profile, committed, cached = project.profile.name, project.paths.metrics(study), project.paths.results(study)
+    key, name = f"{profile}/{study}/", study or PROJECT
+    run = _run(client, experiment, key)
+    run_id: str = run.info.run_id
+    title = project.params.studies[study].title if study else PROJECT_TITLE
+    table = (committed / "table.md").read_text(encoding="utf-8")
+    tags = {
+        "mlflow.runName": f"{name}/{profile}",
+        "mlflow.note.content": f"**{title}**\n\n{table}"[:NOTE],
+        "auscult.kind": "study",
+        "auscult.study": name,
+        "auscult.profile": profile,
+    }
+    _log(client, run_id, tags=tags)
+    results = {file.name: file for folder in (committed, cached) for file in sorted(folder.glob("*.*"))}
+    for file in results.values():
+        client.log_artifact(run_id, str(file), "results")
+    for file in sorted((cached / "plots").glob("*.png")):
+        client.log_artifact(run_id, str(file), "plots")
+    client.set_terminated(run_id, "FINISHED", end_time=run.info.start_time)  # a study takes what its arms take
+    return run_id
+
+
+def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, results: ArmResults) -> str:
+    from mlflow.entities import Metric
+
+    models = {seed: project.paths.model(arm.weights, seed) for seed in project.seeds}
+    first = models[project.seeds[0]]
+    config = yaml.safe_load((first / "config.yaml").read_text())
+    params = flat({**config["settings"], "train": project.section("train").model_dump()})
+    params |= {"profile": project.profile.name, "arm": arm.name, "score.k": project.section("score").k}
+    if arm.condition is not None:
+        params |= flat({"condition": arm.condition.model_dump()})
+    identity = json.dumps(
+        [project.profile.name, arm.name, params, *(digest(model) for model in models.values())],
+        sort_keys=True, default=str,
+    )  # fmt: skip
+    key = f"{project.profile.name}/{arm.name}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+    run = _run(client, experiment, key)
+    run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
+    now = int(time.time() * 1000)
+    cost = _cost(project, arm)
+    final = run_metrics(results.rows) | {
+        f"cost/{name}": value for name, value in cost.items() if isinstance(value, int | float)
+    }
+    # Only what changed, so that a second publish adds no second point to a curve.
+    changed = [Metric(name, value, now, 0) for name, value in final.items() if known.get(name) != value]
+    curves = []
+    for seed, model in models.items():
+        suffix = f".seed_{seed}" if len(models) > 1 else ""
+        points = [Metric(name, value, start, step) for name, value, step in run_curves(model, suffix)]
+        if not _has_curves(client, run_id, points):
+            curves += points
+    # Not the arm, which is a tag: as an axis MLflow cuts its names short and puts those that then agree at one place.
+    written = {} if run.data.params else {name: value for name, value in params.items() if name != "arm"}
+    shown = [study for study in ("", *project.params.studies) if arm.name in project.params.rows(study)]
+    rows_tag = f",{','.join(study or PROJECT for study in shown)},"
+    apart = {
+        "auscult.rows": rows_tag,
+        "auscult.method": str(config["settings"]["method"]),
+        "mlflow.parentRunId": results.parent,
+    }
+    tags = {name: value for name, value in (results.tags | _tags(project, key, cost, arm) | apart).items() if value}
+    _log(client, run_id, changed + curves, written, tags)
+    client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
+    for file in (first / "config.yaml", first / "history.csv"):
+        client.log_artifact(run_id, str(file), "model")
+    client.set_terminated(run_id, "FINISHED", end_time=start + round(1000 * cost.get("train_seconds", 0)))
+    return key
+
+
+def _cost(project: Project, arm: Arm) -> dict[str, Any]:
+    """Size of an arm's network, and what training (of the arm whose weights are used) and embedding have cost, first seed."""
+    return arm_files(project, [arm.name])[arm.name].measured(project.seeds[0])
+
+
+def _run(client: Any, experiment: str, key: str) -> Any:
+    quote = '"' if "'" in key else "'"
+    found = client.search_runs([experiment], f"tags.`auscult.key` = {quote}{key}{quote}", max_results=1)
+    if found:
+        return found[0]
+    return client.create_run(experiment, tags={"auscult.key": key})
+
+
+def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:
+    """Whether the last point that would be written is there."""
+    return not curves or any(p.step == curves[-1].step for p in client.get_metric_history(run_id, curves[-1].key))
+
+
+def _log(
+    client: Any,
+    run_id: str,
+    metrics: Sequence[Any] = (),
+    params: Mapping[str, Any] = MappingProxyType({}),
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    from mlflow.entities import Param, RunTag
+
+    for start in range(0, len(metrics), 1000):  # the store takes a thousand at a time
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    entries = [Param(name, param_text(value)) for name, value in params.items()]
+    for start in range(0, len(entries), 100):
+        client.log_batch(run_id, params=entries[start : start + 100])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def _common_tags(project: Project) -> dict[str, str]:
+    """Where the results of this profile come from."""
+    clips = pd.read_parquet(project.paths.clips, columns=["clip_id"])["clip_id"]
+    evaluate = project.section("evaluate")
+    return {
+        "mlflow.note.content": HEADLINE,
+        "auscult.data": hashlib.sha256(clips.to_numpy().tobytes()).hexdigest()[:16],
+        "auscult.bootstrap": f"{evaluate.replicates} replicates, seed {evaluate.seed}",
+        "auscult.profile": project.profile.name,
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "git.revision": _git("rev-parse", "HEAD"),
+        "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "pandas": pd.__version__,
+    }
+
+
+def _tags(project: Project, key: str, cost: dict[str, Any], arm: Arm) -> dict[str, str]:
+    return {
+        "auscult.key": key,
+        "auscult.study": arm.study or PROJECT,
+        "auscult.arm": arm.name,
+        "auscult.kind": "arm",
+        "mlflow.runName": f"{arm.name}/{project.profile.name}",
+        "device": str(cost.get("device", "")),
+    }
+
+
+def _git(*command: str) -> str:
+    try:
+        return subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _write(receipt: Path, content: dict[str, Any]) -> None:
+    with atomic_file(receipt) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""From clips to a trained network, and from a network to embeddings."""
