@@ -87,7 +87,13 @@ def test_every_result_is_there(project: Path) -> None:
     assert set(summary["convention"]) == {"pooled", "per_unit"}
     assert {"auc", "pauc", "mauc"} <= set(summary["metric"])
     assert summary["value"].between(0, 100).all()
-    assert {path.name for path in small.iterdir()} == {"summary.csv", "table.md", "auc.png", "metrics.json"}
+    assert {path.name for path in small.iterdir()} == {
+        "summary.csv",
+        "table.md",
+        "auc.png",
+        "metrics.json",
+        "made_from.json",
+    }
     assert "seconds" not in (small / "table.md").read_text(), "what differs between equal runs is not committed"
     assert json.loads((small / "metrics.json").read_text())
 

@@ -38,7 +38,7 @@ from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
 HEADLINE = ("auc", "pauc", "mauc", "auc_source", "auc_target", "official", "pauc_source", "pauc_target")
-HANDFUL = {"dev": ("auc", "pauc", "official"), "eval": ("official",)}
+HANDFUL = {"dev": ("auc", "pauc", "auc_source", "auc_target", "official"), "eval": ("official",)}
 """Of each arm in `metrics.json`, by set: every number is a column of `dvc exp show`."""
 
 
