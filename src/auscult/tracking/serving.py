@@ -45,6 +45,13 @@ from auscult.training.embed import embed
 
 NAME = "scorer"
 """Of the model among the files of its run."""
+CODE = """\
+from mlflow.models import set_model
+
+from auscult.tracking.serving import ArmModel
+
+set_model(ArmModel())
+"""
 SIGNATURE = ModelSignature(
     Schema([ColSpec("string", "wav"), ColSpec("string", "machine"), ColSpec("string", "unit")]),
     Schema([ColSpec("double", "score")]),
@@ -165,13 +172,15 @@ def save(project: Project, arm: Arm, out: Path) -> None:
         np.save(reference / "test.npy", np.load(reference / "train.npy")[:0])  # no test clip leaves the project
         pd.read_parquet(reference / "train.parquet").iloc[:0].to_parquet(reference / "test.parquet")
         (Path(work) / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        code = Path(work) / "scorer.py"  # nothing is pickled: the model is this line and auscult itself
+        code.write_text(CODE, encoding="utf-8")
         places = {
             "model": project.paths.model(arm.weights, seed),
             "reference": reference,
             "facts": Path(work) / "facts.json",
         }
         save_model(
-            path=str(out), python_model=ArmModel(), artifacts={name: str(path) for name, path in places.items()},
+            path=str(out), python_model=str(code), artifacts={name: str(path) for name, path in places.items()},
             signature=SIGNATURE, input_example=_example(project, arm), pip_requirements=[f"auscult=={__version__}", "mlflow"],
             metadata={"arm": arm.name, "profile": project.profile.name},
         )  # fmt: skip
