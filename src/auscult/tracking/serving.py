@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soundfile
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel, save_model
 from mlflow.types.schema import ColSpec, Schema
@@ -83,8 +84,14 @@ class ArmModel(PythonModel):  # type: ignore[misc]
         """Scores [recordings] as a column `score`.
 
         Raises:
-            AuscultError: no recording, or one of a machine or unit that was not trained on.
+            MlflowException: no recording, or one of a machine or unit that was not trained on; the server passes it on.
         """
+        try:
+            return self._scores(model_input)
+        except AuscultError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+
+    def _scores(self, model_input: pd.DataFrame) -> pd.DataFrame:
         rows = model_input.reset_index(drop=True)
         self._refuse_unknown(rows)
         with TemporaryDirectory() as folder:
