@@ -645,7 +645,7 @@ def test_any_back_end_scores_a_bundle_one_of_ones_own_too(
         scoring.backends.cache_clear()
 
 
-@pytest.mark.parametrize("backend", ["mahalanobis", "gmm"])
+@pytest.mark.parametrize("backend", ["mahalanobis", "ldn"])
 def test_back_ends_of_the_pipeline_tell_a_strange_sound(backend: str, recordings: Path, tmp_path: Path) -> None:
     made = bundle.fit(recordings, tmp_path / backend, FitSettings(backend=backend))
     own, strange = (sound(seed, tone)[None].astype(np.float32) / 32768 for seed, tone in ((50, 300.0), (51, 3000.0)))

@@ -22,7 +22,8 @@ import pandas as pd
 import soundfile
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.pyfunc import PythonModel, save_model
+from mlflow.pyfunc import save_model
+from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, Schema
 
 from auscult import __version__
@@ -59,7 +60,7 @@ SIGNATURE = ModelSignature(
 )
 
 
-class ArmModel(PythonModel):  # type: ignore[misc]
+class ArmModel(PythonModel):
     """Scores recordings by an arm, first seed. Higher is more anomalous.
 
     Input: `wav`, a recording's bytes (WAV or FLAC) in base64; `machine` and `unit`, which must be of the training. Output:
