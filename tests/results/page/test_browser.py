@@ -120,7 +120,9 @@ def test_the_theme_switches_text_and_plots(driver: Any) -> None:
     driver.execute_script("document.getElementById('theme').click()")
     wait(driver, f"{plot} !== {before[1]!r}")
     assert driver.execute_script(f"return {paper}") != before[0]
-    assert driver.execute_script("return document.getElementById('theme').textContent") == "Light theme"  # what it gives
+    assert (
+        driver.execute_script("return document.getElementById('theme').textContent") == "Light theme"
+    )  # what it gives
     driver.execute_script("document.getElementById('theme').click()")
     wait(driver, f"{plot} === {before[1]!r}")
 
