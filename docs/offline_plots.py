@@ -21,7 +21,7 @@ PAGE = """<!DOCTYPE html>
 <style>
 body {font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; margin: 1rem; color: #1b1f24}
 body > div {max-width: 100%%; overflow-x: auto}
-img {max-width: 100%%; height: auto}
+img {max-width: min(100%%, 50rem) !important; height: auto}
 .vega-embed details {display: none}
 </style>
 </head>
@@ -34,8 +34,10 @@ img {max-width: 100%%; height: auto}
 
 def template() -> str:
     """The page, with its scripts in it."""
-    import vl_convert
-
+    try:
+        import vl_convert
+    except ModuleNotFoundError:
+        raise SystemExit("the drawing scripts come from vl-convert-python: pip install -e '.[docs]'") from None
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return PAGE % script.replace("</script", r"<\/script")
 
@@ -45,7 +47,9 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(template(), encoding="utf-8")
     subprocess.run(["dvc", "config", "--local", "plots.html_template", "tmp/plots.html"], check=True)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); dvc plots show and dvc plots diff now need no network")
+    print(
+        f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); dvc plots show and dvc plots diff now need no network"
+    )
 
 
 if __name__ == "__main__":
