@@ -4,8 +4,8 @@
 DVC's page is what `dvc plots diff` writes, the terminal's text is what the commands print, and the page of results is the
 one of `auscult report`. Nothing is published or changed.
 
-Needs what `pip install -e '.[docs]'` brings, and chromium with chromedriver. DVC's page asks a public server for the Vega
-scripts; here they come from the package vl-convert-python, so that no picture depends on a network.
+Needs what `pip install -e '.[docs]'` brings, and chromium with chromedriver. DVC's page has its scripts in
+it (offline_plots.py), so that no picture depends on a network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import subprocess
 import sys
 import tempfile
@@ -156,18 +155,14 @@ def mlflow_pictures(store: str, study: str, run: str) -> None:
 
 
 def dvc_picture(revisions: list[str]) -> None:
-    import vl_convert
+    from offline_plots import template
 
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["dvc", "plots", "diff", *revisions, "--out", folder, "-q"], check=True)
-        page = Path(folder) / "index.html"
-        text = re.sub(r'<script[^>]*src="https://[^"]*vega[^"]*"[^>]*></script>', "", page.read_text())
-        bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-        (Path(folder) / "vega.js").write_text(bundle)
-        hidden = "<style>.vega-embed details {display: none}</style>"  # the charts' menus
-        page.write_text(text.replace("<head>", f'<head>{hidden}<script src="vega.js"></script>', 1))
-        with browser(1250, 1000) as driver:
-            driver.get(page.as_uri())
+        (Path(folder) / "page.html").write_text(template())
+        made = ["--out", folder, "--html-template", f"{folder}/page.html", "-q"]
+        subprocess.run(["dvc", "plots", "diff", *revisions, *made], check=True)
+        with browser(1400, 1000) as driver:
+            driver.get((Path(folder) / "index.html").as_uri())
             settled(driver, (), rest=8)
             save(driver, "dvc-plots-diff")
             print(len(driver.find_elements(By.CSS_SELECTOR, "canvas, svg.marks")), "plots are drawn")

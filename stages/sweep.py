@@ -4,6 +4,7 @@ import sys
 
 from auscult.errors import run
 from auscult.scoring.choice import register
+from auscult.scoring.made_from import scores_settings
 from auscult.scoring.sweep import sweep_table
 from auscult.scoring.table import write_scores
 from auscult.settings.project import Project
@@ -17,6 +18,7 @@ def main() -> None:
         project.sweep(study),
         arms,
         lambda folder: sweep_table(folder, sweep, score, domains),
+        scores_settings(project, study, sweep=True),
         lambda out: register(out, arms, sweep, score, domains),
     )
 

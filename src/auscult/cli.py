@@ -23,6 +23,7 @@ from auscult.commands.compare import compare
 from auscult.commands.drift import drift
 from auscult.commands.evaluate import evaluate
 from auscult.commands.export import export
+from auscult.commands.figure import figure
 from auscult.commands.fit import fit
 from auscult.commands.info import info
 from auscult.commands.listen import listen
@@ -40,7 +41,7 @@ __all__ = ["COMMANDS", "Command", "main"]
 _OUTPUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = (
-    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, evaluate, run, checkpoints,
+    compare, fit, score, threshold, watch, listen, info, drift, update, export, bench, report, figure, evaluate, run, checkpoints,
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from auscult.detector import bundle, score, thresholds
 from auscult.detector.bundle import Bundle, FitSettings
+from auscult.detector.manifest import write_manifest
 from auscult.detector.signal import SignalRange
 from auscult.errors import AuscultError
 from auscult.files import digest
@@ -601,3 +602,56 @@ def test_a_method_s_own_score_is_left_out_where_it_is_fitted_in_seconds(tmp_path
     later = np.stack([sound(2000 + seed) for seed in range(100)]).astype(np.float32) / 32768
     above = int((made.scores(later) > made.threshold).sum())
     assert scipy.stats.binomtest(above, 100, 0.2, alternative="greater").pvalue > 1e-3, above
+
+
+# ---------------------------------------------------------------------------------------- back-ends other than the usual ones
+def test_any_back_end_scores_a_bundle_one_of_ones_own_too(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores and left-out scores against the formula of docs/add-a-back-end.md, by hand."""
+    from auscult import scoring
+    from auscult.detector.onnx.export import export
+    from support.projects import ROOT
+
+    code = (ROOT / "docs" / "add-a-back-end.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "centre.py").write_text(code)
+    monkeypatch.setattr(scoring, "__path__", [*scoring.__path__, str(tmp_path)])
+    monkeypatch.setattr(scoring, "BACKENDS", [*scoring.BACKENDS, "centre"])
+    scoring.backends.cache_clear()
+    try:
+        made = bundle.fit(recordings, tmp_path / "own", FitSettings(backend="centre"))
+        assert made.facts["knobs"] == {"kind": "centre", "scope": "machine", "domain_banks": False}
+        windows = np.stack([sound(seed) for seed in range(3)]).astype(np.float32) / 32768
+
+        def by_hand(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
+            unit = bank / np.linalg.norm(bank, axis=1, keepdims=True)
+            centre = unit.mean(axis=0) / np.linalg.norm(unit.mean(axis=0))
+            return 1 - queries @ centre / np.linalg.norm(queries, axis=1)
+
+        expected = by_hand(made.reference, made.embed(windows)[0])
+        assert made.scores(windows) == pytest.approx(expected, abs=1e-6)
+        again = bundle.load(made.folder)
+        assert again.scores(windows).tolist() == made.scores(windows).tolist()
+        # Left-out scores are of fits without the recording: of all together they would be smaller on average.
+        assert made.normal.mean() > by_hand(made.reference, made.reference).mean()
+        with pytest.raises(AuscultError, match="`centre` cannot be exported"):
+            export(made, tmp_path / "pump.onnx")
+        facts = {**made.facts, "knobs": {"kind": "lof"}}
+        write_manifest(made.folder / "bundle.yaml", facts)
+        with pytest.raises(AuscultError, match="settings are not of"):
+            bundle.load(made.folder)
+    finally:
+        monkeypatch.undo()
+        scoring.backends.cache_clear()
+
+
+@pytest.mark.parametrize("backend", ["mahalanobis", "ldn"])
+def test_back_ends_of_the_pipeline_tell_a_strange_sound(backend: str, recordings: Path, tmp_path: Path) -> None:
+    made = bundle.fit(recordings, tmp_path / backend, FitSettings(backend=backend))
+    own, strange = (sound(seed, tone)[None].astype(np.float32) / 32768 for seed, tone in ((50, 300.0), (51, 3000.0)))
+    assert made.scores(strange)[0] > made.threshold > made.scores(own)[0]
+
+
+def test_a_back_end_that_there_is_not_is_named(recordings: Path, tmp_path: Path) -> None:
+    with pytest.raises(AuscultError, match="did you mean `mahalanobis`"):
+        bundle.fit(recordings, tmp_path / "none", FitSettings(backend="mahalanobi"))

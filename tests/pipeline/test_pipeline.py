@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -88,7 +89,13 @@ def test_every_result_is_there(project: Path) -> None:
     assert set(summary["convention"]) == {"pooled", "per_unit"}
     assert {"auc", "pauc", "mauc"} <= set(summary["metric"])
     assert summary["value"].between(0, 100).all()
-    assert {path.name for path in small.iterdir()} == {"summary.csv", "table.md", "auc.png", "metrics.json"}
+    assert {path.name for path in small.iterdir()} == {
+        "summary.csv",
+        "table.md",
+        "auc.png",
+        "metrics.json",
+        "made_from.json",
+    }
     assert "seconds" not in (small / "table.md").read_text(), "what differs between equal runs is not committed"
     assert json.loads((small / "metrics.json").read_text())
 
@@ -198,6 +205,34 @@ def test_mlflow_has_one_run_per_arm(project: Path) -> None:
     arm = next(run for run in found if run.data.tags["auscult.arm"] == "logmel_os_scl")  # type: ignore[attr-defined]
     value = summary["logmel_os_scl", "native", "per_unit", "dev", "fan", "auc"]
     assert arm.data.metrics["auc/fan"] == pytest.approx(value)  # type: ignore[attr-defined]
+
+
+def test_a_model_of_mlflow_scores_recordings_as_the_pipeline_has(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from auscult.settings.project import Project
+    from auscult.tracking.serving import log_model, store_uri
+
+    monkeypatch.chdir(project)
+    for arm in ARMS:  # judged by its neighbours, and by its own score
+        address = log_model(Project.open(), arm)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri())
+        mlflow.set_tracking_uri(store_uri())
+        model = mlflow.pyfunc.load_model(address)
+        assert model.metadata.signature.inputs.input_names() == ["wav", "machine", "unit"]
+        scores = pd.read_parquet(f"data/tiny/scores/project/{arm}.parquet")
+        scores = scores[scores["backend"] == scores["backend"].iloc[0]].set_index("clip_id")["score"]
+        clips = pd.read_parquet("data/tiny/manifest/clips.parquet").query("partition == 'test'").iloc[::5]
+        wavs = [base64.b64encode((Path("data/tiny/raw") / path).read_bytes()).decode() for path in clips["path"]]
+        asked = pd.DataFrame({"wav": wavs, "machine": clips["machine"].tolist(), "unit": clips["unit"].tolist()})
+        assert model.predict(asked)["score"].tolist() == scores[clips["clip_id"]].tolist()
+        with pytest.raises(MlflowException, match="no training clips of machine `fan`, unit `99`"):
+            model.predict(asked.iloc[:1].assign(machine="fan", unit="99"))
+        with pytest.raises(MlflowException, match="recording 0 is not base64"):
+            model.predict(asked.iloc[:1].assign(wav="no audio"))
 
 
 def test_publishing_twice_updates(project: Path) -> None:

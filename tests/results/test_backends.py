@@ -29,7 +29,7 @@ SWEEP = {
     "ensembles": {"both": {"arms": ["ae", "mfn"], "backend": "ldn"}},
     "replicates": 20,
 }
-FILES = {"summary.csv", "table.csv", "table.md", "table.tex", "heatmap.png"}
+FILES = {"summary.csv", "table.csv", "table.md", "table.tex", "heatmap.png", "made_from.json"}
 
 
 def profile(scheme: str = "dcase2020") -> Profile:

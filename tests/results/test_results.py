@@ -93,10 +93,17 @@ def rows(markdown: str, heading: str = MEAN) -> list[list[str]]:
 def test_everything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # with its figures, this once; `ae` was not run and has none
     out = results(folder, "ae", "stgram_mfn", "tfst_os_scl")
-    assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "table.md", "auc.png", "metrics.json"}
+    assert {path.name for path in out.committed.iterdir()} == {
+        "summary.csv",
+        "table.md",
+        "auc.png",
+        "metrics.json",
+        "made_from.json",
+    }
     assert {str(path.relative_to(out.cached)) for path in out.cached.rglob("*") if path.is_file()} == {
         "summary.csv", "differences.csv", *(f"table{number}.{kind}" for number in (2, 4) for kind in ("csv", "tex")),
-        "plots/roc.csv", "plots/curves.csv", *(f"plots/training_{arm}.csv" for arm in ("stgram_mfn", "tfst_os_scl")),
+        "made_from.json", "plots/roc.csv", "plots/curves.csv",
+        *(f"plots/training_{arm}.csv" for arm in ("stgram_mfn", "tfst_os_scl")),
     }  # fmt: skip
     summary = pd.read_csv(out.cached / "summary.csv")
     assert set(summary.loc[summary["arm"] == "stgram_mfn", "seeds"]) == {2}
@@ -247,8 +254,13 @@ def test_where_every_arm_was_left_out_the_reasons_are_the_result(folder: Path) -
         put_scores(folder, arm, scores.iloc[:0])
         put_model(folder, arm, 1, {"all": reason})
     out = results(folder, "mfn", "ae")
-    assert {path.name for path in out.committed.iterdir()} == {"summary.csv", "metrics.json", "table.md"}
-    assert {path.name for path in out.cached.iterdir()} == {"summary.csv"}
+    assert {path.name for path in out.committed.iterdir()} == {
+        "summary.csv",
+        "metrics.json",
+        "table.md",
+        "made_from.json",
+    }
+    assert {path.name for path in out.cached.iterdir()} == {"summary.csv", "made_from.json"}
     assert len(pd.read_csv(out.committed / "summary.csv")) == 0
     text = (out.committed / "table.md").read_text()
     assert "* `mfn`: not trained: one class only\n* `ae`: not trained: a checkpoint is missing" in text

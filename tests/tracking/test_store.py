@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from auscult.results.stale import results_settings, write_record
 from auscult.settings.project import Project
 from auscult.tracking.publish import publish
 from support.projects import make_project
@@ -42,6 +43,9 @@ def fill(folder: Path) -> None:
     for place in (paths.metrics(), paths.results(), paths.clips.parent):
         place.mkdir(parents=True)
     summary.to_csv(paths.results() / "summary.csv", index=False)
+    made = Project.open(folder)
+    settings = results_settings(made.profile, made.section("evaluate"), made.params.rows(), made.params.tables())
+    write_record(paths.results(), settings, [], digests=True)
     (paths.metrics() / "table.md").write_text("# The table")
     pd.DataFrame({"clip_id": [1, 2]}).to_parquet(paths.clips)
 

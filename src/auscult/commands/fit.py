@@ -34,8 +34,9 @@ def fit(parser: ArgumentParser) -> Command:
         "--method", default="spectral_knn", help="what listens (default: spectral_knn, which trains nothing)"
     )
     parser.add_argument(
-        "--backend", choices=("native", "knn_cosine", "knn_euclidean"), default="",
-        help="what scores; default: the method's own score, or else nearest neighbours",
+        "--backend", metavar="NAME", default="",
+        help="what scores: native, knn_cosine, knn_euclidean, or any of docs/backends.md, one of your own too; default: the "
+        "method's own score, or else nearest neighbours",
     )  # fmt: skip
     hearing_arguments(parser)
     parser.add_argument(

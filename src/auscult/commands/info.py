@@ -70,7 +70,7 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
     how = {
         "native": "the method's own score", "knn_cosine": "cosine distance to the nearest normal windows",
         "knn_euclidean": "distance to the nearest normal windows",
-    }[facts["backend"]]  # fmt: skip
+    }.get(facts["backend"], f"the back-end {facts['backend']} on the normal windows")  # fmt: skip
     k = f", k = {facts['k']}" if facts["backend"] != "native" else ""
     modes = mapping_in(training, "units")
     versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())

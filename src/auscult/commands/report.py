@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auscult.commands import Command
+
+if TYPE_CHECKING:
+    from auscult.settings.project import Project
 
 
 def report(parser: ArgumentParser) -> Command:
@@ -24,14 +28,18 @@ def report(parser: ArgumentParser) -> Command:
     return _report
 
 
-def _report(arguments: Namespace) -> int:
+def project_of(profile: str) -> Project:
+    """The project in this folder, by its own profile or another one."""
     from auscult.settings.params import load_profile
     from auscult.settings.paths import Paths
     from auscult.settings.project import Project
 
     project = Project.open()
-    if arguments.profile:
-        project = Project(project.params, load_profile(arguments.profile), Paths(arguments.profile))
+    return Project(project.params, load_profile(profile), Paths(profile)) if profile else project
+
+
+def _report(arguments: Namespace) -> int:
+    project = project_of(arguments.profile)
     from auscult.results.page.build import write_report  # torch: after what may be wrong
 
     page = write_report(project, arguments.out or project.paths.report, arguments.arms)

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
+from auscult.detector.backend import knobs_of, left_out_by
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import Bundle, load, metric_of, sha256_of, z_scored
 from auscult.detector.manifest import FORMAT, file_names, write_manifest
@@ -101,7 +102,8 @@ def fit(
         shutil.rmtree(work)
         facts = {
             "format": FORMAT, "name": name_of(out), "method": asked.method,
-            "backend": fitted.backend, "k": asked.k, "sample_rate": normals.sample_rate, "window": normals.samples,
+            "backend": fitted.backend, "knobs": knobs_of(fitted.backend, asked.k, fitted.trained), "k": asked.k,
+            "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": asdict(windows.signal), "training": training,
             "files": {name: sha256_of(part / name) for name in file_names(fitted.backend)},
@@ -119,7 +121,7 @@ class Fitted:
 
     Attributes:
         trained: the network.
-        backend: one of `BACKENDS`.
+        backend: one of `backend.known`.
         vectors: float32 [windows, D], their embeddings.
         normal: float64 [windows], in the order of the windows: what each scores when its own recording is left out; with
             backend `native` the method's own score, of a method that is trained by gradient for windows that it has heard.
@@ -160,7 +162,7 @@ def learn(
         )  # fmt: skip
     else:
         normal = left_out(vectors, own, trained, backend, windows.table, normals.samples, asked.k)
-    require_different(normal, str(normals.folder), distances=backend != "native")
+    require_different(normal, str(normals.folder), distances=backend.startswith("knn_"))
     return Fitted(trained, backend, vectors, normal)
 
 
@@ -207,6 +209,8 @@ def left_out(
         return own
     group, start = table["group"].to_numpy(), table["start"].to_numpy()
     scaled = len(vectors) if z_scored(trained) else 0
+    if knobs := knobs_of(backend, k, trained):
+        return left_out_by(knobs, vectors, group, scaled)
     return left_out_scores(vectors, group, start, samples, k, metric_of(backend), scaled)
 
 

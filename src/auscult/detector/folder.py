@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,9 +106,20 @@ class Bundle:
         """Scores float64 [n] from what `embed` gives."""
         if self.backend == "native":
             return own
+        if not len(embeddings):
+            return np.empty(0)
+        if self.facts.get("knobs"):
+            return self._fitted(embeddings)
         from auscult.scoring.knn import nearest
 
-        return nearest(self.reference, embeddings, self.k, metric_of(self.backend)) if len(embeddings) else np.empty(0)
+        return nearest(self.reference, embeddings, self.k, metric_of(self.backend))
+
+    @cached_property
+    def _fitted(self) -> Callable[[np.ndarray], Floats]:
+        """A back-end other than those of `manifest.BACKENDS`."""
+        from auscult.detector.backend import scorer
+
+        return scorer(self.facts["knobs"], self.reference)
 
     def p_values(self, scores: np.ndarray) -> Floats:
         """Share of normal windows that score at least as high, (1 + #) / (n + 1), float64 [n]."""

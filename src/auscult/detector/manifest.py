@@ -38,6 +38,7 @@ MOST_BYTES = {
 }  # fmt: skip
 """Size of each file. The published encoders have 370 MB of weights; a day in windows of a second has 265 MB of embeddings."""
 BACKENDS = ("native", "knn_cosine", "knn_euclidean")
+"""Whose left-out scores are exact; of others (backend.py) they are those of five parts."""
 _MODEL = ("model/config.yaml", "model/history.csv", "model/weights.safetensors")
 _LEFTOVER = re.compile(r"\.bundle\.yaml\.[0-9a-f]{8}\.part|\.bundle\.\d+\.part\.yaml")
 """Of a call that was killed while it set the threshold."""
@@ -85,7 +86,9 @@ class Manifest(Section):
     format: int
     name: str
     method: str
-    backend: Literal["native", "knn_cosine", "knn_euclidean"]
+    backend: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
+    knobs: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a back-end that is none of `BACKENDS`."""
     k: int
     sample_rate: int
     window: int
@@ -115,7 +118,8 @@ class Manifest(Section):
 def digest_of_scores(facts: Mapping[str, Any]) -> str:
     """SHA-256 of all that decides the scores of a bundle, of which `facts` are the content of bundle.yaml."""
     named = ("method", "backend", "k", "sample_rate", "window", "hop", "channel", "signal", "files")
-    return hashlib.sha256(json.dumps({name: facts[name] for name in named}, sort_keys=True).encode()).hexdigest()
+    said = {name: facts[name] for name in named} | ({"knobs": facts["knobs"]} if facts.get("knobs") else {})
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(path: Path, facts: Mapping[str, Any]) -> None:
@@ -157,6 +161,8 @@ def read_manifest(folder: Path) -> Manifest:
     manifest = validated(Manifest, facts, str(path))
     if manifest.method not in METHODS or set(manifest.files) != set(file_names(manifest.backend)):
         what = "bundle.yaml names a method or files that no bundle has"
+    elif manifest.knobs.get("kind", "") != ("" if manifest.backend in BACKENDS else manifest.backend):
+        what = "bundle.yaml names a back-end that its settings are not of"
     elif not re.fullmatch(r"[\w.-]{1,100}", manifest.name):
         what = "the name in bundle.yaml is none"
     elif not (manifest.k > 0 < manifest.sample_rate < 10**8 and 0 < manifest.window <= MOST_SAMPLES):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from auscult.detector.backend import left_out_by
 from auscult.detector.folder import Bundle, metric_of, z_scored
 from auscult.detector.thresholds import left_out_scores
 from auscult.errors import AuscultError
@@ -28,6 +30,7 @@ class References:
         table: `name`, `number`, `group`, `start` and `labelled` of each, see `manifest.Stretch`; no rows = not known.
         backend, k, window: of the bundle.
         scaled: the method z-scores its embedding by the first `scaled` of them; 0 = it does not.
+        knobs: of a back-end that is none of `manifest.BACKENDS`.
     """
 
     vectors: np.ndarray
@@ -36,6 +39,7 @@ class References:
     k: int
     window: int
     scaled: int = 0
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counted(self) -> np.ndarray:
@@ -50,6 +54,8 @@ class References:
     def left_out(self) -> np.ndarray:
         """Scores float64 [n] of each without its own recording."""
         group, start = self.table["group"].to_numpy(), self.table["start"].to_numpy()
+        if self.knobs:
+            return left_out_by(self.knobs, self.vectors, group, self.scaled)
         return left_out_scores(self.vectors, group, start, self.window, self.k, metric_of(self.backend), self.scaled)
 
     def same(self, vectors: np.ndarray) -> np.ndarray:
@@ -89,7 +95,8 @@ def references_of(bundle: Bundle) -> References:
     table = pd.DataFrame(rows, columns=["name", "number", "group", "start", "labelled"])
     own = len(bundle.reference) - sum(update["windows"] for update in bundle.facts["updates"])
     scaled = max(0, own) if z_scored(bundle.trained) else 0
-    return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window, scaled)
+    knobs = bundle.facts.get("knobs") or {}
+    return References(bundle.reference, table, bundle.backend, bundle.k, bundle.window, scaled, knobs)
 
 
 def stretches(table: pd.DataFrame) -> list[dict[str, Any]]:

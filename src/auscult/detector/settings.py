@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.data.audio import Channel
-from auscult.detector.manifest import BACKENDS
+from auscult.detector.backend import require_known
 from auscult.detector.thresholds import check_rate
 from auscult.errors import AuscultError
 from auscult.methods import METHODS, load_method
@@ -22,8 +22,8 @@ class FitSettings:
 
     Attributes:
         method: a name in `METHODS`; `values`: of its settings, where they are not its defaults.
-        backend: one of `BACKENDS`; "" = the method's own score where it has one, otherwise the nearest neighbours at the distance
-            that its `Method` says, as in the pipeline's tables and pages.
+        backend: one of `backend.known`; "" = the method's own score where it has one, otherwise the nearest neighbours at
+            the distance that its `Method` says, as in the pipeline's tables and pages.
         k: neighbours.
         rate: of false alarms per window, in (0, 1); None = 0.1, or the smallest that few recordings support.
         seconds, sample_rate: of a window, Hz; 0 = see `windows.choose_seconds` and `windows.choose_rate`.
@@ -64,8 +64,8 @@ def checked(asked: FitSettings) -> MethodSettings:
         raise AuscultError("a bundle listens to all it is given", "lowpass_hz", "lower the rate with --sample-rate")
     if asked.rate is not None:
         check_rate(asked.rate)
-    if asked.backend and asked.backend not in BACKENDS:
-        raise AuscultError(f"unknown back-end `{asked.backend}`", fix=f"use: {', '.join(BACKENDS)}")
+    if asked.backend:
+        require_known(asked.backend)
     if asked.k < 1:
         raise AuscultError(f"k is {asked.k}, and at least 1 neighbour is wanted", fix="leave out --k")
     return settings

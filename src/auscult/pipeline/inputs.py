@@ -1,8 +1,8 @@
 """What every arm and every stage depends on, as small files that DVC compares: `data/<profile>/digests/`.
 
 `arms/<arm>.json` has the arm's resolved settings, so merge rules and defaults count by what they give, and the digest of
-the code that trains it. `stages/<stage>.json` has the digest of a stage's code. A stage of DVC depends on one of them
-instead of on source files, and so runs again for a change of meaning alone.
+the code that trains it. `stages/<stage>.json` has the digest of a stage's code, `studies/<study>.json` what the study's report
+holds. A stage of DVC depends on one of them instead of on source files, and so runs again for a change of meaning alone.
 """
 
 from __future__ import annotations
@@ -103,8 +103,10 @@ def write_inputs(project: Project, code: Code) -> None:
         if "error" in arms[name]:
             project.arm(name)  # says what is wrong
     stages = {path.stem: {"code": stage_code(path.stem, code)} for path in sorted(STAGES.glob("*.py"))}
+    reports = project.params.studies.items()
+    studies = {name: study.model_dump(mode="json", exclude={"arms"}) for name, study in reports}
     with atomic_folder(paths.digests) as part:
-        for folder, contents in (("arms", arms), ("stages", stages)):
+        for folder, contents in (("arms", arms), ("stages", stages), ("studies", studies)):
             (part / folder).mkdir()
             for name, content in contents.items():
                 (part / folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

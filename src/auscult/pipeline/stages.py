@@ -33,6 +33,11 @@ def inputs_of(arm: str) -> str:
     return f"{DATA}/digests/arms/{arm}.json"
 
 
+def report_of(study: str) -> str:
+    """The file that says what a study's report holds: as parameters, each of its keys would be a column of `dvc exp show`."""
+    return f"{DATA}/digests/studies/{study}.json"
+
+
 def scores_of(arms: Iterable[Arm], folder: str = "scores") -> list[str]:
     """The folders that the scores of these arms lie in, one per study.
 
@@ -181,13 +186,14 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
     rows = [params.arm(name) for name in params.rows(study)]
     own = params.own(study)
     out = metrics_folder(study)
-    here = [{f"studies/{study}/params.yaml": _keys(params, study)}] if study else ["arms", "tables"]
+    here = [] if study else ["arms", "tables"]
+    said = [report_of(study)] if study else []
     words = [study] if study else []
     stages: dict[str, Stage] = {
         "tables": {
             "desc": "metrics with intervals, tables and plots; the first stage that sees the labels of test clips",
             "cmd": command("tables", *words),
-            "deps": [code_of("tables"), LABELS, *scores_of(rows)],
+            "deps": [code_of("tables"), LABELS, *said, *scores_of(rows)],
             "params": ["evaluate", "train.seeds", *here, {PROFILE: ["name", "dataset", "rules"]}],
             "outs": [uncached(out), results_folder(study)],
         }
@@ -197,7 +203,7 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
         stages["confusion"] = {
             "desc": "which unit's sound passes for which other's; sees which test clips are normal",
             "cmd": command("confusion", study),
-            "deps": [code_of("confusion"), LABELS, *(f"{DATA}/embeddings/{name}" for name in arms)],
+            "deps": [code_of("confusion"), LABELS, *said, *(f"{DATA}/embeddings/{name}" for name in arms)],
             "params": ["score", "train.seeds", *here, {PROFILE: ["name"]}],
             "outs": [f"{DATA}/confusion/{study}"],
         }
@@ -208,6 +214,7 @@ def report_stages(params: Params, study: str) -> dict[str, Stage]:
             "deps": [
                 code_of("publish"),
                 f"{DATA}/manifest/clips.parquet",
+                *said,
                 results_folder(study),
                 *scores_of(own),
             ],
@@ -225,12 +232,6 @@ def metrics_folder(study: str = "") -> str:
 def results_folder(study: str = "") -> str:
     """Everything else of the results, in DVC's cache."""
     return f"{DATA}/results/{study or 'project'}"
-
-
-def _keys(params: Params, study: str) -> list[str]:
-    """The sections of a study's file that say what its report holds."""
-    settings = params.studies[study]
-    return [name for name in type(settings).model_fields if name != "arms" and name in settings.model_fields_set]
 
 
 # ----------------------------------------------------------------------------------------------------- what runs on demand

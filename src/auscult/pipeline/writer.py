@@ -12,6 +12,7 @@ import yaml
 
 from auscult.files import atomic_file
 from auscult.pipeline.stages import (
+    MODELS,
     Stage,
     arm_stages,
     backend_stages,
@@ -33,13 +34,17 @@ HEAD = """\
 """
 
 
+HEADS = ("stages:", "artifacts:")
+
+
 def pipeline(params: Params, study: str = "") -> str:
     """Text of dvc.yaml, of the project or of a study."""
     stages = {**({} if study else data_stages()), **arm_stages(params, study), **report_stages(params, study)}
     prefix = "../../" if study else ""
     content = {
         **(_below("../..", stages) if study else {"stages": stages}),
-        "metrics": [f"{prefix}{metrics_folder(study)}/metrics.json"],
+        # Of the project alone: `dvc exp show` has a column for every number of every file that is named so.
+        **({} if study else {"metrics": [f"{metrics_folder()}/metrics.json"], "artifacts": artifacts(params)}),
         "plots": plots(prefix + metrics_folder(study), prefix + results_folder(study)),
     }
     title = params.studies[study].title if study else TITLE
@@ -47,6 +52,19 @@ def pipeline(params: Params, study: str = "") -> str:
 
 
 TITLE = "Audio to tables. `dvc repro` runs what is out of date; `dvc dag` draws this."
+
+
+def artifacts(params: Params) -> dict[str, Any]:
+    """The models of the project's arms, of the first seed, by names that `dvc artifacts get` takes."""
+    trained = [arm for arm in params.own() if arm.weights == arm.name]
+    return {
+        arm.name: {
+            "path": f"{MODELS}/{arm.name}/${{train.seeds[0]}}",
+            "type": "model",
+            "desc": f"arm {arm.name}, method {arm.method}, first seed",
+        }
+        for arm in trained
+    }
 
 
 def plots(metrics: str, results: str) -> list[Any]:
@@ -82,7 +100,7 @@ def _text(content: dict[str, Any], title: str, source: str) -> str:
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
     lines: list[str] = []
     for line in text.splitlines():
-        if line.startswith("  ") and line[2:3].isalpha() and line.endswith(":") and lines[-1] != "stages:":
+        if line.startswith("  ") and line[2:3].isalpha() and line.endswith(":") and lines[-1] not in HEADS:
             lines.append("")
         lines.append(line)
     return HEAD.format(title=title, source=source) + "\n".join(lines) + "\n"

@@ -7,8 +7,9 @@ the further native scores that some arms have, stand in summary.csv.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from auscult.results.choice import Choice, choice_table, choices
 from auscult.results.figures import heat_panel, panels, say
 from auscult.results.names import BACKEND_NOTES, METRICS, UNKNOWN, backend_name, set_name
 from auscult.results.results import NOT_RUN, all_scores, arm_remarks
+from auscult.results.stale import backends_settings, write_record
 from auscult.results.table import Cell, Column, Document, Row, Table, number
 from auscult.results.tables import FEW, UNLABELLED, caption_of
 from auscult.results.text import latex, markdown
@@ -53,9 +55,13 @@ def write_backends(
         AuscultError: no arm has any scores, or they cannot be evaluated.
     """
     absent = skipped(arms)
+    folders = list(dict.fromkeys(files.scores.parent for files in arms.values()))
+    record = partial(
+        write_record, settings=backends_settings(profile, evaluate, sweep, arms), scores=folders, digests=True
+    )
     if arms and all((arm, "all") in absent for arm in arms):
         remarks = {arm: absent[arm, "all"] for arm in arms}
-        _write(pd.DataFrame(columns=SUMMARY_COLUMNS), Report([*arms], [], remarks), profile, sweep, out)
+        _write(pd.DataFrame(columns=SUMMARY_COLUMNS), Report([*arms], [], remarks), profile, sweep, out, record)
         return
     scores = all_scores(arms, absent)
     remarks = arm_remarks(arms, scores, absent)
@@ -83,7 +89,7 @@ def write_backends(
     why = undefined(summary)
     reasons = {Key(*row[:-1]): str(row[-1]) for row in why[[*Key._fields, "reason"]].itertuples(index=False)}
     picks = choices(arms, headline(summary, profile.rules), sweep)
-    _write(summary, Report(rows, backends, remarks, reasons, evaluate.level, picks), profile, sweep, out)
+    _write(summary, Report(rows, backends, remarks, reasons, evaluate.level, picks), profile, sweep, out, record)
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,14 @@ class Report:
     choices: Sequence[Choice] = ()
 
 
-def _write(summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Path) -> None:
+def _write(
+    summary: pd.DataFrame, report: Report, profile: Profile, sweep: BackendSweep, out: Path,
+    record: Callable[[Path], None],
+) -> None:  # fmt: skip
     table = headline(summary, profile.rules)
     document = backend_document(table, report, sweep, profile.name)
     with atomic_folder(out) as part:
+        record(part)
         # Without domains `official` is `mean_auc_pauc` by another name; this file is large enough.
         kept = summary if profile.rules.domains else summary[summary["metric"] != "official"]
         kept.to_csv(part / "summary.csv", index=False, float_format="%.2f", lineterminator="\n")

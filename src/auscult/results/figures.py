@@ -1,4 +1,4 @@
-"""Pictures of results with one look: off-screen, colour-blind safe, same bytes for the same numbers."""
+"""Pictures of results with one look: off-screen, colour-blind safe, same bytes for the same numbers; PNG, PDF or SVG by name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,16 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,  # letters stay letters, as publishers ask
+    "svg.fonttype": "none",
+    "svg.hashsalt": "auscult",
 }
+FORMATS: dict[str, Any] = {
+    ".png": {"dpi": 150, "metadata": {"Software": None}},
+    ".pdf": {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}},
+    ".svg": {"metadata": {"Date": None, "Creator": None}},
+}
+"""Suffix -> how it is saved: with neither a date nor the version of the software."""
 
 
 def look(index: int) -> dict[str, Any]:
@@ -57,7 +66,8 @@ def panels(
     columns: int = 3,
     legend: Sequence[str] = (),
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """A figure with `count` panels of `size` inches, and room for the entries of a legend, saved as PNG on success."""
+    """A figure with `count` panels of `size` inches, and room for the entries of a legend, saved on success in the format
+    that the name of `path` says, of `FORMATS`."""
     count = max(1, count)
     across = min(columns, count)
     down = -(-count // across)
@@ -70,8 +80,7 @@ def panels(
             unused.set_visible(False)
         yield figure, flat[:count]
         with atomic_file(path) as temporary:
-            # Without its software entry the file holds nothing but pixels.
-            figure.savefig(temporary, dpi=150, metadata={"Software": None})
+            figure.savefig(temporary, **FORMATS[path.suffix.lower()])
 
 
 def add_legend(figure: Figure, entries: Mapping[str, Any], where: str = "lower") -> None:
@@ -127,14 +136,16 @@ def plot_summary(
     set_name: str = "dev",
     machine: str = "mean",
     arms: Sequence[str] = (),
+    backends: Sequence[str] = (),
 ) -> None:
-    """One row per arm from top to bottom: one number with its interval, by the arm's native score and by the first other one.
+    """One row per arm from top to bottom: one number with its interval, by each back-end.
 
     Args:
         summary: long table of `evaluation.evaluate`.
-        path: PNG.
+        path: of the picture.
         metric, convention, set_name, machine: which number.
         arms: arms to show, in this order; empty: those of `summary`. One without a number says so.
+        backends: to show, in this order; empty: the native score and all others, variants of the native score left out.
     """
     rows = summary[
         (summary["metric"] == metric)
@@ -142,13 +153,16 @@ def plot_summary(
         & (summary["set"] == set_name)
         & (summary["machine"] == machine)
     ]
-    backends = list(dict.fromkeys(rows["backend"]))
-    others = [backend for backend in backends if not backend.startswith("native")]
-    shown = (["native"] if "native" in backends else []) + others[:1]
+    found = list(dict.fromkeys(rows["backend"]))
+    others = [backend for backend in found if not backend.startswith("native")]
+    shown = list(backends) or (["native"] if "native" in found else []) + others
     arms = list(arms) or list(dict.fromkeys(summary["arm"]))
     rows = rows[rows["backend"].isin(shown) & rows["arm"].isin(arms) & rows["value"].notna()]
     names = [backend_name(backend) for backend in shown]
-    with panels(1, path, size=(8.0, 1.2 + 0.42 * len(arms)), legend=names) as (figure, axes):
+    with panels(1, path, size=(8.0, 1.2 + (0.12 + 0.16 * max(2, len(shown))) * len(arms)), legend=names) as (
+        figure,
+        axes,
+    ):
         axis = axes[0]
         if rows.empty:
             say(axis, "no arm has this number")
@@ -156,7 +170,7 @@ def plot_summary(
         points: dict[str, Any] = {}
         for index, (backend, name) in enumerate(zip(shown, names, strict=True)):
             of = rows[rows["backend"] == backend]
-            offset = (index - (len(shown) - 1) / 2) * 0.36
+            offset = (index - (len(shown) - 1) / 2) * 0.8 / max(2, len(shown))
             y = np.array([arms.index(arm) for arm in of["arm"]], dtype=np.float64) + offset
             value = of["value"].to_numpy(dtype=np.float64)
             bounds = of[["ci_low", "ci_high"]].to_numpy(dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,13 @@ from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.results.names import COSTS, METRICS, UNKNOWN, backend_name
 from auscult.results.results import headline_backend
+from auscult.results.stale import stale_committed
 from auscult.results.table import Cell, Column, Row, Table, amount_text, known, number, plain_table
 from auscult.results.text import markdown_table
+from auscult.scoring.made_from import RECORD
+from auscult.settings.params import load_params, load_profile
 from auscult.settings.paths import Paths
+from auscult.settings.project import Project
 
 Columns = Sequence[tuple[str, str]]
 """Averages that a table shows: (metric, average over machine types), per unit, of the development set."""
@@ -142,9 +147,23 @@ def updated(page: str, root: Path) -> str:
         if name == "benchmarks":
             table = speed_table(pd.read_csv(root / "metrics" / "benchmarks.csv"))
         else:
-            table = _results(Paths(name.removeprefix("results: "), root), old)
+            profile = name.removeprefix("results: ")
+            _refuse_stale(profile, root)
+            table = _results(Paths(profile, root), old)
         text = "\n".join([f"{before}{opened}" + "\n".join(markdown_table(table)), f"{closed}{after}"])
     return text
+
+
+def _refuse_stale(profile: str, root: Path) -> None:
+    """Results that do not say how they were made are taken, with a word on stderr."""
+    project = Project(load_params(root), load_profile(profile, root / "profiles"), Paths(profile, root))
+    study = SHOWN[profile].study
+    for line in stale_committed(project, study):
+        if (project.paths.metrics(study) / RECORD).is_file():
+            raise AuscultError(
+                "README.md would show numbers of other settings", str(project.paths.metrics(study)), line
+            )
+        print(f"note: {line}", file=sys.stderr)
 
 
 def _results(paths: Paths, old: str) -> Table:

@@ -1,8 +1,9 @@
 """The results of a report: evaluation of all arms at once, so that differences between them are paired.
 
 Committed (`metrics/<profile>/`), small and the same after equal runs: `summary.csv` (headline numbers), `table.md`, `auc.png`,
-`metrics.json`. Cached (`data/<profile>/results/<report>/`): `summary.csv` (every number), `differences.csv`,
-the tables as CSV and LaTeX, and `plots/`. What differs between equal runs (seconds, memory) is in neither.
+`metrics.json`. Cached (`data/<profile>/results/<report>/`): `summary.csv` (every number), `differences.csv`, the tables as CSV
+and LaTeX, and `plots/`. Both say what they were made from (`made_from.json`, see stale.py). What differs between equal runs
+(seconds, memory) is in neither.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from auscult.errors import AuscultError, listed
@@ -26,6 +28,7 @@ from auscult.results.cells import Evidence
 from auscult.results.curves import labelled, roc_points, write_curve_points, write_roc_csv
 from auscult.results.figures import plot_summary
 from auscult.results.names import PROJECT_TITLE, SIZES
+from auscult.results.stale import results_settings, write_record
 from auscult.results.sweep import plot_sweep
 from auscult.results.table import Document, known
 from auscult.results.tables import write_tables
@@ -34,8 +37,9 @@ from auscult.settings.profile import Profile
 from auscult.settings.schema import Evaluate, Study, Sweep, TableSettings
 
 NOT_RUN = "no scores yet: `dvc repro` makes all that is missing, `dvc repro <stage>` the scores of one arm"
-FEW = ("auc", "pauc", "mauc", "auc_source", "auc_target", "official")
-HEADLINE = (*FEW, "pauc_source", "pauc_target")
+HEADLINE = ("auc", "pauc", "mauc", "auc_source", "auc_target", "official", "pauc_source", "pauc_target")
+HANDFUL = {"dev": ("auc", "pauc", "auc_source", "auc_target", "official"), "eval": ("official",)}
+"""Of each arm in `metrics.json`, by set: every number is a column of `dvc exp show`."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,15 @@ def write_results(
         AuscultError: no arm has any scores, the reference is no arm, or the scores cannot be evaluated.
     """
     absent, costs = skipped(arms), arm_costs(arms)
+    settings = results_settings(profile, evaluate, arms, tables)
+    folders = list(dict.fromkeys(files.scores.parent for files in arms.values()))
     title = title or f"{study.title if study else PROJECT_TITLE}, profile {profile.name}"
     if arms and all((arm, "all") in absent for arm in arms):
         nothing = pd.DataFrame(columns=SUMMARY_COLUMNS)
         with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
             write_summaries(nothing, costs.iloc[:0], small, part)
+            write_record(small, settings, folders, digests=False)
+            write_record(part, settings, folders, digests=True)
             reasons = [f"* `{arm}`: {absent[arm, 'all']}" for arm in arms]
             document = Document(title, ["No arm of this table has been trained here:", "\n".join(reasons)])
             (small / "table.md").write_text(markdown(document), encoding="utf-8")
@@ -116,6 +124,8 @@ def write_results(
     )
     with atomic_folder(out.cached) as part, atomic_folder(out.committed) as small:
         write_summaries(summary, costs, small, part)
+        write_record(small, settings, folders, digests=False)
+        write_record(part, settings, folders, digests=True)
         apart.to_csv(part / "differences.csv", index=False, float_format="%.4f", lineterminator="\n")
         document = write_tables(summary, tables, part, (profile.name, profile.dataset), evidence)
         (small / "table.md").write_text(markdown(replace(document, title=title)), encoding="utf-8")
@@ -153,8 +163,9 @@ def headline_metrics(summary: pd.DataFrame, costs: pd.DataFrame) -> dict[str, An
     for cost in costs.to_dict("records"):
         size = cost["parameters"]
         found[str(cost["arm"])] = {} if math.isnan(size) else {"parameters": round(size)}
-    numbers = summary[summary["metric"].isin(FEW) & (summary["convention"] == "per_unit")]
-    numbers = numbers[numbers["set"].isin(["dev", "eval"])]
+    few = {(name, metric) for name, metrics in HANDFUL.items() for metric in metrics}
+    wanted = [pair in few for pair in zip(summary["set"], summary["metric"], strict=True)]
+    numbers = summary[np.array(wanted, bool) & (summary["convention"] == "per_unit")]
     for arm, rows in numbers.groupby("arm", sort=False):
         of = rows[rows["backend"] == headline_backend(rows, str(arm))]
         harmonic = (of["machine"] == "hmean").any()

@@ -140,23 +140,26 @@ def write_scores(
     out: Path,
     arms: Mapping[str, Mapping[int, Path]],
     scores: Callable[[Path], pd.DataFrame],
+    settings: Mapping[str, Any],
     also: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write `<arm>.parquet` of all seeds into the folder `out`, and `made_from.json`.
 
-    That file has the digest of what each embedding was made from, every byte of its model among it: the folder changes
-    whenever an embedding or a model does, so a stage that depends on the scores depends on those as well.
+    That file has the settings, and the digest of what each embedding was made from, every byte of its model among it: the folder
+    changes whenever an embedding or a model does, so a stage that depends on the scores depends on those as well.
 
     Args:
         arms: arm -> training seed -> folder of its embeddings.
         scores: such a folder -> its table.
+        settings: of `made_from.scores_settings`.
         also: writes more into the folder, beside the tables.
     """
-    made_from: dict[str, list[str]] = {}
+    made_from: dict[str, dict[str, str]] = {}
     with atomic_folder(out) as part:
         for arm, folders in arms.items():
             tables = [scores(folder).assign(seed=seed) for seed, folder in folders.items()]
             pd.concat(tables, ignore_index=True).to_parquet(part / f"{arm}.parquet", index=False)
-            made_from[arm] = [(folder / "made_from.txt").read_text().strip() for folder in folders.values()]
-        (part / "made_from.json").write_text(json.dumps(made_from, indent=1) + "\n")
+            made_from[arm] = {str(seed): (at / "made_from.txt").read_text().strip() for seed, at in folders.items()}
+        record = {"settings": settings, "arms": made_from}
+        (part / "made_from.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         also(part)

@@ -29,6 +29,7 @@ from auscult.files import atomic_file, digest
 from auscult.packages import command
 from auscult.results.arms import arm_files
 from auscult.results.names import PROJECT_TITLE
+from auscult.results.stale import stale_arms, stale_results
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
@@ -54,6 +55,10 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
     stages made does not depend on it.
     """
     again = f"dvc repro -s -f {f'studies/{study}/dvc.yaml:' if study else ''}publish"
+    own = [arm.name for arm in project.params.own(study)]
+    if stale := [*stale_arms(project, own), *stale_results(project, study)]:
+        _not_published(receipt, " ".join(stale), f"then run: {again}")
+        return
     try:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.exceptions import MlflowException
@@ -63,8 +68,7 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
     except ImportError:
         _not_published(receipt, "mlflow is not installed", f"{command('experiments')} && {again}")
         return
-    store = project_root().resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store / 'mlflow.db'}"
+    store, uri = project_root().resolve(), store_uri()
     shown = _without_password(uri)
     away = f"{shown} does not take the runs"
     try:
@@ -86,6 +90,11 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
     print(f"{len(keys)} runs are up to date in {shown}")
     if not uri.startswith("http"):
         print(f"look at them with: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
+
+
+def store_uri() -> str:
+    """Where runs are: the checkout's own store, or the one that the environment names."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root().resolve() / 'mlflow.db'}"
 
 
 def _not_published(receipt: Path, why: str, then: str) -> None:
@@ -174,22 +183,35 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str) -
     return run_id
 
 
+def _identity(project: Project, arm: Arm, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The key that a run is found by, and its params; `config`: of the first model."""
+    params = flat({**config["settings"], "train": project.section("train").model_dump()})
+    params |= {"profile": project.profile.name, "arm": arm.name, "score.k": project.section("score").k}
+    if arm.condition is not None:
+        params |= flat({"condition": arm.condition.model_dump()})
+    models = [digest(project.paths.model(arm.weights, seed)) for seed in project.seeds]
+    identity = json.dumps([project.profile.name, arm.name, params, *models], sort_keys=True, default=str)
+    return f"{project.profile.name}/{arm.name}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}", params
+
+
+def run_of(client: Any, project: Project, arm: Arm) -> str | None:
+    """Id of the run of an arm as it is set now; None where it was not published."""
+    experiment = client.get_experiment_by_name(f"auscult/{project.profile.name}")
+    config = project.paths.model(arm.weights, project.seeds[0]) / "config.yaml"
+    if experiment is None or not config.is_file():
+        return None
+    key, _ = _identity(project, arm, yaml.safe_load(config.read_text()))
+    found = _found(client, experiment.experiment_id, key)
+    return str(found.info.run_id) if found else None
+
+
 def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, results: ArmResults) -> str:
     from mlflow.entities import Metric
 
     models = {seed: project.paths.model(arm.weights, seed) for seed in project.seeds}
     first = models[project.seeds[0]]
     config = yaml.safe_load((first / "config.yaml").read_text())
-    params = flat({**config["settings"], "train": project.section("train").model_dump()})
-    params |= {"profile": project.profile.name, "arm": arm.name, "score.k": project.section("score").k}
-    if arm.condition is not None:
-        params |= flat({"condition": arm.condition.model_dump()})
-    identity = json.dumps(
-        [project.profile.name, arm.name, params, *(digest(model) for model in models.values())],
-        sort_keys=True, default=str,
-    )  # fmt: skip
-    key = f"{project.profile.name}/{arm.name}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-
+    key, params = _identity(project, arm, config)
     run = _run(client, experiment, key)
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
     now = int(time.time() * 1000)
@@ -228,12 +250,14 @@ def _cost(project: Project, arm: Arm) -> dict[str, Any]:
     return arm_files(project, [arm.name])[arm.name].measured(project.seeds[0])
 
 
-def _run(client: Any, experiment: str, key: str) -> Any:
+def _found(client: Any, experiment: str, key: str) -> Any:
     quote = '"' if "'" in key else "'"
     found = client.search_runs([experiment], f"tags.`auscult.key` = {quote}{key}{quote}", max_results=1)
-    if found:
-        return found[0]
-    return client.create_run(experiment, tags={"auscult.key": key})
+    return found[0] if found else None
+
+
+def _run(client: Any, experiment: str, key: str) -> Any:
+    return _found(client, experiment, key) or client.create_run(experiment, tags={"auscult.key": key})
 
 
 def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:

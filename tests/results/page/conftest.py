@@ -14,8 +14,8 @@ import yaml
 from auscult.results import results
 from auscult.results.arms import arm_files
 from auscult.results.page.build import write_report
+from auscult.scoring.made_from import scores_settings
 from auscult.settings.project import Project
-from auscult.settings.schema import Evaluate
 from support.projects import make_project
 
 SEED = 2024
@@ -50,7 +50,9 @@ def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], 
     lines = "".join(f"all,{epoch},0.1,{3 / epoch},{4 / epoch}\n" for epoch in range(1, 6))
     trained = "" if arm == "spectral_knn" else lines
     (model / "history.csv").write_text("scope,epoch,lr,train_loss,valid_loss\n" + trained)
-    (model / "config.yaml").write_text(yaml.safe_dump({"settings": {}, "skipped": {}, "code": "c0de"}))
+    config = {"settings": project.arm(arm).model_dump(mode="json"), "skipped": {}, "code": "c0de"}
+    (model / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "made_from.txt").write_text(arm)
     size = {"parameters": 0 if arm == "spectral_knn" else 1000 * len(arm), "macs_per_clip": 1e6}
     (folder / "network.json").write_text(json.dumps(size))
     for step, cost in (
@@ -65,7 +67,9 @@ def put_arm(project: Project, arm: str, gain: float, backends: tuple[str, ...], 
 def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
     folder = tmp_path_factory.mktemp("report") / "project"
     make_project(
-        folder, {"title": "Noise <of> a fan & a valve"}, {"arms": list(ARMS), "train": {"threads": 1, "seeds": [SEED]}}
+        folder,
+        {"title": "Noise <of> a fan & a valve"},
+        {"arms": list(ARMS), "train": {"threads": 1, "seeds": [SEED]}, "evaluate": {"replicates": 20}},
     )
     made = Project.open(folder)
     for partition in ("train", "test"):
@@ -84,11 +88,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Project:
         ("stgram_mfn", 3.0, ("native", "knn_cosine")),
     ):
         put_arm(made, arm, gain, backends, anomaly)
+    record = {"settings": scores_settings(made), "arms": {arm: {str(SEED): arm} for arm in ARMS[:3]}}
+    (made.scores() / "made_from.json").write_text(json.dumps(record))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "write_pictures", lambda *_: None)  # the page draws its own
         results.write_results(
             made.profile,
-            Evaluate(replicates=20),
+            made.section("evaluate"),
             arm_files(made, ARMS),
             made.paths.labels,
             results.Folders(made.paths.metrics(), made.paths.results()),

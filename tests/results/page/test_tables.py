@@ -26,12 +26,14 @@ def test_printed_numbers_stand_beside_ours() -> None:
     paper = {"printed_table": "os_scl_2", "printed_row": "Theirs"}
     printed = [cell("mine", m, math.nan, printed=text, **paper) for m, text in (("fan", "85.1"), ("mean", "84.25"))]
     other = [cell("", m, math.nan, printed="90.0", **{**paper, "printed_row": "Other"}) for m in ("fan", "mean")]
+    own[0] |= {"parameters": 5.0}
     group = Group("project", "Ours", pd.DataFrame(own + printed + other), "mine")
-    ((choice, found),) = blocks(group, pd.DataFrame(columns=["arm", *COSTS]), {"mine": "native"})
+    measured = pd.DataFrame([("mine", 5.0, math.nan, 3.0, math.nan)], columns=["arm", *COSTS])
+    ((choice, found),) = blocks(group, measured, {"mine": "native"})
     assert choice.key == "project.dev.pooled.auc"
     heads = [column.title for column in found.table.columns]
     assert heads[:6] == ["arm", "score", "fan", "average", "difference", "to the paper"]
-    assert heads[6:] == list(COSTS.values())
+    assert heads[6:] == [COSTS["parameters"], COSTS["train_seconds"]], "what nobody knows has no column"
     mine, theirs = found.table.rows
     assert [c.printed for c in mine.cells[2:4]] == ["85.1", "84.25"]
     difference, gap = mine.cells[4:6]

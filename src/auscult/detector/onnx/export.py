@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from auscult.detector.exported import FORMAT, session
+from auscult.detector.manifest import BACKENDS
 from auscult.detector.onnx.network import Scorer, scorer
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
@@ -54,6 +55,9 @@ def export(bundle: Bundle, path: Path) -> Export:
         AuscultError: packages are missing, the method cannot be exported, or the scores differ.
     """
     require_packages()
+    if bundle.backend not in BACKENDS:
+        what, fix = f"the back-end `{bundle.backend}` cannot be exported", f"fit with one of: {', '.join(BACKENDS)}"
+        raise AuscultError(what, str(bundle.folder), fix)
     metric = bundle.backend.removeprefix("knn_")
     bank = None if bundle.backend == "native" else bundle.reference
     model = scorer(bundle.trained, bundle.sample_rate, bank, bundle.k, metric)

@@ -7,7 +7,7 @@ window.auscult = {};
   var system = window.matchMedia("(prefers-color-scheme: dark)");
   function dark() { return root.dataset.theme ? root.dataset.theme === "dark" : system.matches; }
   function show() {
-    button.setAttribute("aria-pressed", String(dark()));
+    button.textContent = dark() ? "Light theme" : "Dark theme";  // what a click gives
     document.dispatchEvent(new Event("themechange"));
   }
   button.addEventListener("click", function () {
@@ -19,7 +19,7 @@ window.auscult = {};
   show();
 })();
 
-// What scrolls sideways, and has more to show at its right, says so by a fading edge.
+// What scrolls sideways, and has more to show at its right, says so by a shade at that edge.
 auscult.edges = function (root) {
   root.querySelectorAll(".scroll, header nav").forEach(function (box) {
     function look() { box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4); }

@@ -7,6 +7,7 @@ scripts that are loaded when they are shown. Scripts and not JSON, for a browser
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -22,7 +23,7 @@ from auscult.papers.frontier import beside
 from auscult.results.page import agreement, clips, maps
 from auscult.results.page.context import Context, Section
 from auscult.results.page.gather import Group, costs, gather, groups, ordered_arms, thresholds_or_none
-from auscult.results.page.plots import arm_data, overview
+from auscult.results.page.plots import FEW_CLIPS, arm_data, best_arm, overview
 from auscult.results.page.provenance import provenance
 from auscult.results.page.tables import MARKS, blocks
 from auscult.results.tables import official_types
@@ -78,12 +79,15 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
             _write_files(part, section)
         page = templates.get_template("page.html.j2")
         catalogue = _catalogue(context, shown)
+        averages = overview(found, measured, context)
         text = page.render(
             context=context,
             clips=_clips(context),
             groups=found,
             catalogue=catalogue,
-            overview=overview(found, measured, context),
+            overview=averages,
+            best=best_arm(averages) or context.arms[0],
+            few=FEW_CLIPS,
             first=shown[catalogue["first"]["key"]][1] if shown else None,
             marks=MARKS,
             published=_published(context, found),
@@ -97,6 +101,8 @@ def write_report(project: Project, out: Path, arms: Sequence[str] = (), studies:
         (part / "index.html").write_text(text, encoding="utf-8")
         facts = {"format": 1, "profile": project.profile.name, "arms": list(context.arms)}
         (part / MARKER).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    for line in context.stale:
+        print(f"warning: {line}", file=sys.stderr)
     return out / "index.html"
 
 

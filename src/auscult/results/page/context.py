@@ -53,6 +53,7 @@ class Context:
         backends: arm -> the back-end it is judged by: its native score, or the first it has.
         seeds: training seeds; pictures show the first that an arm has scores of.
         left_out: arm -> why it has no scores, or lacks some.
+        stale: what of this is not of the settings in use, and what to do.
     """
 
     profile: Profile
@@ -65,6 +66,7 @@ class Context:
     backends: Mapping[str, str]
     seeds: tuple[int, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
 
     def headline(self, arm: str) -> pd.DataFrame:
         """The test clips of an arm under its headline back-end, of its first seed: clip_id, set, machine, unit, domain, score,

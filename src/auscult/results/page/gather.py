@@ -16,6 +16,7 @@ from auscult.results.arms import arm_costs, arm_files, skipped
 from auscult.results.names import PROJECT_TITLE, SIZES
 from auscult.results.page.context import Context
 from auscult.results.results import NOT_RUN, headline_backend
+from auscult.results.stale import stale_arms, stale_results
 from auscult.scoring import left_out_kinds
 from auscult.scoring.submission import Unit, thresholds
 from auscult.scoring.table import bank_rules
@@ -89,7 +90,16 @@ def gather(project: Project, arms: Sequence[str] = ()) -> Context:
         backends=backends,
         seeds=project.seeds,
         left_out=left_out,
+        stale=tuple(_stale(project, list(scores))),
     )
+
+
+def _stale(project: Project, arms: Sequence[str]) -> list[str]:
+    """Of scores of these arms and of the tables they may stand in; scores that others handed in have no settings of ours."""
+    if not project.profile.source:
+        return []
+    studies = [name for name in ("", *project.params.studies) if set(arms) & set(project.params.rows(name))]
+    return [*stale_arms(project, arms), *(line for name in studies for line in stale_results(project, name))]
 
 
 def ordered_arms(project: Project) -> list[str]:

@@ -21,6 +21,8 @@ from auscult.scoring.submission import Unit
 
 ROC_POINTS = 80
 BINS = 30
+FEW_CLIPS = 100
+"""Of fewer, each is a point: bars of one or two clips look like a distribution, and are none."""
 EPOCHS = 400
 """Points of a training curve at most."""
 POOLED = ""
@@ -35,7 +37,8 @@ def arm_data(context: Context, arm: str, limits: Mapping[Unit, float]) -> dict[s
 
     Returns:
         `score` (name of the back-end), `seed`, `groups`: set -> machine -> list of units, the pooled one first, each
-        `unit`, `auc` (percent or None), `roc` ([fpr], [tpr]), `edges`, `normal`, `anomaly` (percent of the class per bin),
+        `unit`, `auc` (percent or None), `roc` ([fpr], [tpr]), `edges` (lowest and highest shown), `normal`, `anomaly` (percent of
+        the class per bin, or `points`: the scores themselves, of fewer than `FEW_CLIPS`),
         `clips` (normal, anomalous), `threshold`, `alarms` and `found` (percent of normals and anomalies above it);
         `training`: quantity -> lines (`name`, `valid`, `x`, `y`).
     """
@@ -92,13 +95,17 @@ def _group(unit: str, rows: pd.DataFrame, limit: NDArray[np.float64]) -> dict[st
         out |= {"auc": round(100 * auc(scores, marks), 2), "roc": [_short(fpr[keep], 4), _short(tpr[keep], 4)]}
     known = np.isfinite(limit)
     same = limit[known][0] if known.any() and np.all(limit == limit[known][0]) else np.nan
-    low, high = np.quantile(scores, [0.005, 0.995])
+    few = len(scores) < FEW_CLIPS
+    low, high = np.quantile(scores, [0, 1] if few else [0.005, 0.995])
     if np.isfinite(same) and high > low:  # a threshold that no clip reaches is shown, too, if it is not far away
         low, high = min(low, max(same, low - (high - low))), max(high, min(same, high + (high - low)))
     edges = np.linspace(low, high if high > low else low + 1, int(np.clip(2 * np.sqrt(len(scores)), 10, BINS)) + 1)
     for mark, name in ((0, "normal"), (1, "anomaly")):
-        values = np.clip(scores[marks == mark], edges[0], edges[-1])
-        out[name] = _short(100 * np.histogram(values, edges)[0] / max(1, len(values)), 1)
+        values = scores[marks == mark]
+        inside = np.clip(values, edges[0], edges[-1])
+        bars = _short(100 * np.histogram(inside, edges)[0] / max(1, len(values)), 1)
+        out[name] = [_significant(value) for value in np.sort(values)] if few else bars
+    out |= {"points": True} if few else {}
     out["edges"] = [_significant(edges[0]), _significant(edges[-1])]
     if np.isfinite(same):
         out["threshold"] = _significant(same)
@@ -166,6 +173,18 @@ def overview(groups: Sequence[Group], costs: pd.DataFrame, context: Context) -> 
             arms[cell.arm]["values"][key] = [_or_none(round(v, 2)) for v in (cell.value, cell.ci_low, cell.ci_high)]
     order = {name: place for place, name in enumerate(context.arms)}
     return {"measures": measures, "arms": sorted(arms.values(), key=lambda arm: order[arm["name"]])}
+
+
+def best_arm(found: Mapping[str, Any]) -> str:
+    """The arm with the highest average of `overview`, under its first measure: the page opens on it. "" = there are none.
+
+    >>> best_arm({"measures": {"auc": {}}, "arms": [{"name": "a", "values": {"auc": [60.0, 1, 2]}}]})
+    'a'
+    """
+    wished = next((key for key in found["measures"] if key.startswith("dev.per_unit.")), "")
+    key = wished or next(iter(found["measures"]), "")
+    known = [arm for arm in found["arms"] if (arm["values"].get(key) or [None])[0] is not None]
+    return str(max(known, key=lambda arm: arm["values"][key][0])["name"]) if known else ""
 
 
 def _or_none(value: Any) -> float | None:

@@ -56,7 +56,8 @@ def blocks(group: Group, costs: pd.DataFrame, backends: Mapping[str, str]) -> It
     """
     measured = costs.set_index("arm")[[name for name in COSTS if name not in SIZES]]
     cells = group.cells.join(measured, on="arm")
-    for table in laid_out(cells, group.reference, tuple(COSTS)):
+    known = [name for name in COSTS if name in cells and pd.to_numeric(cells[name]).notna().any()]
+    for table in laid_out(cells, group.reference, known):
         which, convention, metric = table.key
         choice = Choice(
             ".".join([group.name, *table.key]),

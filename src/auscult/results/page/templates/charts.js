@@ -172,6 +172,7 @@
       auscult.fill(f.machine, Object.keys(arm.groups[f.set.value]));
       status.textContent = "Judged by: " + arm.score + ". Training seed " + arm.seed + ".";
       decisions(groupsOf(arm));
+      document.getElementById("training").hidden = !Object.keys(arm.training).length;  // nothing by gradient, or no history here
       refresh(["roc", "histograms", "training"]);
     }, function (error) { status.textContent = error.message; });
   }
@@ -231,15 +232,20 @@
       if (!groups.length) return nothing(element, "No labelled clips of this machine.");
       if (element.querySelector("p")) element.replaceChildren();
       return Promise.all(panels(element, groups.length).map(function (panel, at) {
-        var g = groups[at], step = (g.edges[1] - g.edges[0]) / g.normal.length, x = g.normal.map(function (_, i) { return g.edges[0] + (i + 0.5) * step; });
-        function bars(name, text) { return { x: x, y: g[name], type: "bar", width: step, name: text, opacity: 0.62, marker: { color: colour(name === "normal" ? "c0" : "c1") }, hovertemplate: "%{y:.1f} %<extra>" + text + "</extra>" }; }
-        var known = g.threshold !== undefined && g.threshold !== null, inside = known && g.threshold >= g.edges[0] && g.threshold <= g.edges[1];
+        var g = groups[at], text = { normal: "normal", anomaly: "anomalous" };
+        // Points of a class lie at three heights in turn, so that equal scores do not hide each other.
+        function points(name, row) { return { x: g[name], y: g[name].map(function (_, i) { return row + (i % 3 - 1) * 0.18; }), type: "scatter", mode: "markers", name: text[name], marker: { size: 8, opacity: 0.75, color: colour(name === "normal" ? "c0" : "c1"), symbol: name === "normal" ? "circle" : "x" }, hovertemplate: "%{x}<extra>" + text[name] + "</extra>" }; }
+        function bars(name) { var step = (g.edges[1] - g.edges[0]) / g[name].length; return { x: g[name].map(function (_, i) { return g.edges[0] + (i + 0.5) * step; }), y: g[name], type: "bar", width: step, name: text[name], opacity: 0.62, marker: { color: colour(name === "normal" ? "c0" : "c1") }, hovertemplate: "%{y:.1f} %<extra>" + text[name] + "</extra>" }; }
+        var known = g.threshold !== undefined && g.threshold !== null, inside = known && g.threshold >= g.edges[0] && g.threshold <= g.edges[1], room = (g.edges[1] - g.edges[0]) * 0.03;
+        var shape = g.points
+          ? { xaxis: axis({ nticks: 5, range: [g.edges[0] - room, g.edges[1] + room] }), yaxis: axis({ range: [-0.6, 1.6], tickmode: "array", tickvals: [0, 1], ticktext: ["normal", "anomalous"], showgrid: false }) }
+          : { xaxis: axis({ nticks: 5, range: g.edges.slice() }), yaxis: axis({ nticks: 4, ticksuffix: " %", rangemode: "tozero" }) };
         panel.setAttribute("role", "img");
-        panel.setAttribute("aria-label", "Histogram of scores, " + label(g) + (known ? ", threshold " + g.threshold : ""));
+        panel.setAttribute("aria-label", "Scores of the test clips, " + label(g) + (known ? ", threshold " + g.threshold : ""));
         var title = label(g) + (known && !inside ? " (threshold " + Number(g.threshold.toPrecision(3)) + ", outside)" : "");
-        return draw(panel, [bars("normal", "normal"), bars("anomaly", "anomalous")], {
-          height: 220, barmode: "overlay", bargap: 0, showlegend: false, margin: { l: 40, r: 8, t: 30, b: 34 }, title: { text: title, font: { size: 13 }, x: 0.02, y: 0.97 },
-          xaxis: axis({ nticks: 5, range: g.edges.slice() }), yaxis: axis({ nticks: 4, ticksuffix: " %", rangemode: "tozero" }),
+        return draw(panel, g.points ? [points("normal", 0), points("anomaly", 1)] : [bars("normal"), bars("anomaly")], {
+          height: g.points ? 170 : 220, barmode: "overlay", bargap: 0, showlegend: false, margin: { l: 40, r: 8, t: 30, b: 34 }, title: { text: title, font: { size: 13 }, x: 0.02, y: 0.97 },
+          xaxis: shape.xaxis, yaxis: shape.yaxis,
           shapes: inside ? [{ type: "line", x0: g.threshold, x1: g.threshold, y0: 0, y1: 1, yref: "paper", line: { color: colour("ink"), width: 2, dash: "dash" } }] : []
         });
       }));
@@ -261,7 +267,7 @@
   painters.training = function (element) {
     return current().then(function (arm) {
       var names = Object.keys(arm.training), scopes = keys(arm);
-      if (!names.length) return nothing(element, "Nothing was trained by gradient, or its history is not here.");
+      if (!names.length) return panels(element, 0);
       if (element.querySelector("p")) element.replaceChildren();
       return Promise.all(panels(element, names.length).map(function (panel, at) {
         var quantity = names[at], lines = arm.training[quantity], both = lines.some(function (l) { return l.valid; });

@@ -1,0 +1,84 @@
+"""Any back-end of the pipeline as the score of a bundle, one of one's own too: all windows of normal sound are one bank, for
+nobody says in which mode of operation a new window was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from auscult.detector.manifest import BACKENDS
+from auscult.detector.picking import folds
+from auscult.detector.thresholds import LEAST
+from auscult.errors import AuscultError
+from auscult.evaluation.metrics import Floats
+from auscult.scoring import backends
+from auscult.scoring.banks import BackendSettings
+from auscult.settings.section import near, validated
+from auscult.training.modelfolder import Trained
+
+PARTS = 5
+"""In so many parts recordings are left out."""
+
+
+def known() -> list[str]:
+    """Names of the back-ends that score one window at a time."""
+    return [*BACKENDS, *(kind for kind, one in backends().items() if kind not in BACKENDS and not one.transductive)]
+
+
+def require_known(name: str) -> None:
+    """
+    Raises:
+        AuscultError: there is no such back-end.
+    """
+    if name not in BACKENDS and name not in known():
+        raise AuscultError(f"unknown back-end `{name}`{near(name, known())}", fix=f"use: {', '.join(known())}")
+
+
+def knobs_of(name: str, k: int, trained: Trained) -> dict[str, Any]:
+    """Settings of a back-end, as bundle.yaml keeps them: its defaults, and `k`. None of those of `BACKENDS`."""
+    if name in BACKENDS:
+        return {}
+    rows = max((int(getattr(network, "frequency_rows", 1)) for network in trained.networks.values()), default=1)
+    model = backends()[name].settings
+    values: dict[str, Any] = {"kind": name} | ({"k": k} if "k" in model.model_fields else {})
+    return validated(model, values, "--backend").filled("machine", False, rows).model_dump(mode="json")
+
+
+def scorer(knobs: Mapping[str, Any], reference: np.ndarray) -> Callable[[np.ndarray], Floats]:
+    """What scores embeddings [n, D] -> [n], fitted to the embeddings of normal windows.
+
+    Raises:
+        AuscultError: settings that this version's back-end does not have.
+    """
+    backend = backends()[knobs["kind"]]
+    settings: BackendSettings = validated(backend.settings, dict(knobs), "bundle.yaml: knobs")
+    state = backend.fit(reference, _table(len(reference)), settings)
+    return lambda embeddings: backend.score(state, embeddings, _table(len(embeddings)))
+
+
+def left_out_by(knobs: Mapping[str, Any], vectors: np.ndarray, group: np.ndarray, scaled: int = 0) -> Floats:
+    """The score [n] of each normal window by the back-end fitted without a fifth of the recordings, its own among them. Of a
+    single recording windows are left out.
+
+    Args:
+        vectors: embeddings float32 [n, D]; group: their recordings [n].
+        scaled: as for `thresholds.left_out_scores`.
+    """
+    owner = group if len(np.unique(group)) > 1 else np.arange(len(vectors))
+    part = folds(owner, [""] * len(owner), min(PARTS, len(np.unique(owner))), False, 0)
+    scores = np.empty(len(vectors))
+    for number in range(int(part.max()) + 1):
+        mine, seen = part == number, vectors
+        if scaled:
+            others = vectors[:scaled][~mine[:scaled]]
+            seen = (vectors - others.mean(axis=0)) / np.maximum(others.std(axis=0), LEAST)
+        scores[mine] = scorer(knobs, seen[~mine])(seen[mine])
+    return scores
+
+
+def _table(count: int) -> pd.DataFrame:
+    return pd.DataFrame({"machine": ["machine"] * count, "unit": "", "domain": "unknown"})

@@ -1,0 +1,128 @@
+"""With which settings scores were made, written beside them, and whether these are still the settings in use.
+
+DVC keeps order within a run. Outside of one it does not: after an experiment and `git checkout -- .`, params.yaml is the old
+one again, and what lies in data/ is still the experiment's. Whoever shows scores asks `stale_scores`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from auscult.errors import AuscultError
+from auscult.settings.project import Project
+from auscult.settings.reading import Loader
+from auscult.settings.section import flat
+
+RECORD = "made_from.json"
+EMBEDDED_BY = ("seeds", "device", "threads", "precision", "matmul")
+"""Of the section `train`: what embeddings and scores depend on beside their model."""
+MOST = 6
+"""Differences that are named; of more, how many there are."""
+
+
+def scores_settings(project: Project, study: str = "", sweep: bool = False) -> dict[str, Any]:
+    """What the scores of the project's arms, or of a study's, depend on beside models and embeddings."""
+    train, arms = project.section("train"), project.params.own(study)
+    found = {
+        "score": project.section("score").model_dump(mode="json"),
+        "embed": project.section("embed").model_dump(mode="json"),
+        "train": train.model_dump(mode="json", include=set(EMBEDDED_BY)),
+        "rules": project.profile.rules.model_dump(mode="json"),
+        "condition": {arm.name: arm.condition.model_dump(mode="json") for arm in arms if arm.condition is not None},
+    }
+    return found | ({"backends": project.section("backends").model_dump(mode="json")} if sweep else {})
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What a folder says of what it was made from; None where there is none, or one of an older form."""
+    path = folder / RECORD
+    record: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return record if isinstance(record, dict) and "settings" in record else None
+
+
+def differences(made_with: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two settings differ, in words.
+
+    >>> differences({"score": {"k": 7}}, {"score": {"k": 1}})
+    ['`score.k` was 7 and is 1 now']
+    """
+    before, after = flat(dict(made_with)), flat(dict(now))
+    names = [name for name in dict.fromkeys([*before, *after]) if before.get(name, _NO) != after.get(name, _NO)]
+    return [f"`{name}` was {_said(before, name)} and is {_said(after, name)} now" for name in names]
+
+
+_NO = object()
+
+
+def _said(values: Mapping[str, Any], name: str) -> str:
+    return json.dumps(values[name]) if name in values else "not set"
+
+
+def sentence(what: str, differ: Sequence[str], pipeline: str = "dvc.yaml") -> str:
+    """One message: what is shown, in what it differs, what to do."""
+    more = f", and {len(differ) - MOST} more" if len(differ) > MOST else ""
+    make = "`dvc repro`" if pipeline == "dvc.yaml" else f"`dvc repro {pipeline}`"
+    return (
+        f"{what} not of the settings in use: {'; '.join(differ[:MOST])}{more}. To do: {make} makes those of these settings, "
+        "`dvc checkout` brings back those of this commit."
+    )
+
+
+def stale_scores(project: Project, study: str, arms: Sequence[str], sweep: bool = False) -> list[str]:
+    """Messages on the scores of arms of the project, or of a study: settings, models or embeddings that are not theirs.
+
+    Nothing is said of scores, models and embeddings that are not here.
+
+    Args:
+        arms: whose scores are shown; all of this study.
+        sweep: of the scores by the back-ends of the sweep.
+    """
+    folder = project.sweep(study) if sweep else project.scores(study)
+    shown = [name for name in arms if (folder / f"{name}.parquet").is_file()]
+    if not shown:
+        return []
+    whose = f"of study {study}" if study else "of the project's arms"
+    pipeline = f"studies/{study}/dvc.yaml" if study else "dvc.yaml"
+    record = read_record(folder)
+    differ = ["the scores do not say how they were made, as older ones do not"]
+    if record is not None:
+        differ = differences(record["settings"], scores_settings(project, study, sweep))
+        made = record["arms"]
+        differ += [f"the embeddings of `{name}` are others" for name in shown if _replaced(project, name, made)]
+    differ += [f"`{name}`: {text}" for name in shown for text in stale_model(project, name)]
+    kind = "scores by every back-end" if sweep else "scores"
+    pipeline = f"extras/dvc.yaml:sweep-{study or 'project'}" if sweep else pipeline
+    return [sentence(f"The {kind} {whose} are", differ, pipeline)] if differ else []
+
+
+def _replaced(project: Project, arm: str, made: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether embeddings are here that an arm's scores were not made from."""
+    for seed, folder in project.embeddings(arm).items():
+        note = folder / "made_from.txt"
+        known = made.get(arm, {}).get(str(seed))
+        if known is not None and note.is_file() and note.read_text().strip() != known:
+            return True
+    return False
+
+
+def stale_model(project: Project, name: str) -> list[str]:
+    """In what the model of an arm that is here was trained otherwise than the settings say; so for the arm whose embeddings
+    were clustered for it."""
+    arm = project.params.arm(name)
+    try:
+        settings = project.arm(arm.weights).model_dump(mode="json")
+    except AuscultError:
+        return []  # an arm that this profile cannot have: its scores were not made here
+    path = project.paths.model(arm.weights, project.seeds[0]) / "config.yaml"
+    if not path.is_file():
+        return []
+    trained = yaml.load(path.read_bytes(), Loader)["settings"]
+    found = differences(json.loads(json.dumps(trained)), settings)
+    labels = project.params.labels(arm.weights)
+    source = labels.embeddings if labels.clustered else ""
+    return found + ([f"clusters by `{source}`: {text}" for text in stale_model(project, source)] if source else [])
