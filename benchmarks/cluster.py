@@ -57,10 +57,12 @@ def parts_of(out: Path, clips: int) -> dict[str, bytes]:
 
 
 def worker_pids() -> list[int]:
-    found = []
-    for child in psutil.Process().children(recursive=True):
+    """Workers are forked from one child that has loaded what they need; where they cannot be, they are spawned."""
+    found, here = [], psutil.Process()
+    for child in here.children(recursive=True):
         try:
-            if "spawn_main" in " ".join(child.cmdline()):
+            line = " ".join(child.cmdline())
+            if "spawn_main" in line or ("forkserver" in line and child.ppid() != here.pid):
                 found.append(child.pid)
         except psutil.Error:
             continue
@@ -157,6 +159,7 @@ def nothing(task: list[Clip]) -> int:
 def run_head() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--many", type=int, default=100_000)
     parser.add_argument("--part", type=int, default=fleet.PART)
     parser.add_argument("--known", type=int, default=10_000_000)
     parser.add_argument("--listed", type=int, default=2000)
@@ -182,12 +185,19 @@ def run_head() -> None:
     with connected("local:2") as client:
         tasks = Tasks(client, nothing)
         assert sum(tasks.results(parts)) == sum(map(len, parts))
-        start = time.perf_counter()
-        for _ in tasks.results(parts[number % len(parts)] for number in range(options.tasks)):
-            pass
-        took = 1000 * (time.perf_counter() - start) / options.tasks
-        variant = f"tasks of {options.part} clips that do nothing, 2 workers, TLS"
-        rows.append(row("cluster: overhead per task", variant, took, "ms per task, wall time"))
+        for clips, count in ((options.part, options.tasks), (1, options.many)):
+            start, used = time.perf_counter(), time.process_time()
+            before = psutil.Process().memory_info().rss
+            for _ in tasks.results(parts[number % len(parts)][:clips] for number in range(count)):
+                pass
+            took, used = time.perf_counter() - start, time.process_time() - used
+            grown = psutil.Process().memory_info().rss - before
+            variant = f"{count} tasks of {clips} clip(s) that do nothing, 2 workers, TLS"
+            rows.append(row("cluster: overhead per task", variant, 1000 * took / count, "ms, wall time"))
+            rows.append(
+                row("cluster: overhead per task", variant, 1000 * used / count, "ms, processor time of the head")
+            )
+            rows.append(row("cluster: head", f"growth over {variant}", grown / 2**20, "MiB"))
     record(rows)
 
 

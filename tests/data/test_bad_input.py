@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from support.projects import hear_ctrl_c, make_project, run_here, stage_command, stage_environment
 from support.trees import noise, write, write_tree_2020
 
 NAN = np.full(3200, np.nan)
@@ -35,13 +35,16 @@ def project(tmp_path: Path) -> Path:
     """Recordings of 0.2 s in place, the download stage run."""
     write_tree_2020(tmp_path / "recordings", seconds=0.2)
     make_project(tmp_path, {"clip_seconds": 0.2})
-    run_stage(tmp_path, "download")
+    run_here(tmp_path, "download")
     return tmp_path
 
 
 def failing(project: Path, stage: str, *arguments: str) -> str:
     """stderr of a stage that must fail with a message, not a traceback."""
-    result = run_stage(project, stage, *arguments, check=False)
+    return told(run_here(project, stage, *arguments, check=False))
+
+
+def told(result: subprocess.CompletedProcess[str]) -> str:
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     message = result.stderr[result.stderr.index("error: ") :]
@@ -88,7 +91,7 @@ def test_a_long_list_is_shortened_but_counted(project: Path) -> None:
 
 
 def test_recordings_that_went_bad_after_the_manifest(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     train = sorted((project / "recordings" / "fan" / "train").iterdir())
     train[0].unlink()
     train[1].write_bytes(train[1].read_bytes()[:20])
@@ -104,7 +107,7 @@ def test_recordings_that_went_bad_after_the_manifest(project: Path) -> None:
 
 
 def test_a_channel_that_no_recording_has(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["data"]["input"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
@@ -123,9 +126,9 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
     arm, seed = "spectral_knn", "2024"
     make_project(tmp_path, {"clip_seconds": 0.2}, {"arms": [arm]})
     for stage in ("digests", "download", "manifest", "features"):
-        run_stage(tmp_path, stage)
+        run_here(tmp_path, stage)
     for stage, *words in (("train", arm, seed), ("embed", seed, arm), ("score",)):
-        run_stage(tmp_path, stage, *words)
+        run_here(tmp_path, stage, *words)
     import pandas as pd
 
     scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "project" / "spectral_knn.parquet")
@@ -160,7 +163,7 @@ def test_unknown_or_misspelt_parameters(tmp_path: Path, stage: str, changes: dic
 
 
 def test_unknown_front_end(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     params = (project / "params.yaml").read_text().replace("- osscl", "- oscl")
     (project / "params.yaml").write_text(params)
     before = left_behind(project)
@@ -187,7 +190,7 @@ def with_file_limit(project: Path, stage: str, limit: int) -> subprocess.Complet
 )
 def test_file_limit_in_every_stage(project: Path, stage: str, limit: int, output: str) -> None:
     if stage == "features":
-        run_stage(project, "manifest")
+        run_here(project, "manifest")
     elif stage == "download":
         shutil.rmtree(project / "data")
         (project / "data").mkdir()
@@ -222,14 +225,17 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
         tmp_path / "project", {"source": {"kind": "local", "path": "../recordings"}, "clip_seconds": seconds}
     )
     (project / "data").symlink_to(small_disk)
-    run_stage(project, "download")
-    run_stage(project, "manifest")
+    run_here(project, "download")
+    run_here(project, "manifest")
     if kind == "log-mel":
         params = (project / "params.yaml").read_text().replace("- osscl", "- osscl\n  - stgram\n  - dcase_constant")
         (project / "params.yaml").write_text(params)
     before = left_behind(project)
     free = shutil.disk_usage(small_disk).free
-    message = failing(project, "features")
+    result = subprocess.run(
+        stage_command("features"), cwd=project, env=stage_environment(), capture_output=True, text=True
+    )
+    message = told(result)
     assert "the disk is full" in message
     assert "where: data/tiny/features/train" in message
     assert left_behind(project) == before
@@ -254,19 +260,25 @@ def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
     return process.returncode, stderr
 
 
-@pytest.fixture
-def slow_project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """So much to resample that a signal arrives in the middle."""
-    rng = np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("much"), np.random.default_rng(0)
     for machine in ("fan", "valve"):
         for partition, count in (("train", 40), ("test", 2)):
             for clip in range(count):
                 audio = noise(rng, 5.0, rate=44100)
-                write(tmp_path / "recordings" / machine / partition / f"normal_id_00_{clip:08d}.wav", audio, 44100)
-    make_project(tmp_path, {"clip_seconds": 5.0})
-    run_stage(tmp_path, "download")
-    run_stage(tmp_path, "manifest")
-    return tmp_path
+                write(folder / "recordings" / machine / partition / f"normal_id_00_{clip:08d}.wav", audio, 44100)
+    make_project(folder, {"clip_seconds": 5.0})
+    run_here(folder, "download")
+    run_here(folder, "manifest")
+    return folder
+
+
+@pytest.fixture
+def slow_project(much: Path, tmp_path: Path) -> Path:
+    shutil.copytree(much, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
 
 
 def test_ctrl_c_while_packing(slow_project: Path) -> None:
@@ -284,7 +296,7 @@ def test_kill_while_packing(slow_project: Path) -> None:
     assert status == -signal.SIGKILL
     assert any(name.startswith("tiny/features/.train.") for name in left_behind(slow_project))
     assert not (slow_project / "data" / "tiny" / "features" / "train").exists()  # nothing a later run takes for whole
-    run_stage(slow_project, "features")
+    run_here(slow_project, "features")
     names = left_behind(slow_project)
     assert not [name for name in names if ".part" in name]
     assert len(names) == len(before) + 2 * (2 + 2 * 2)  # index, facts, and two kinds for two machines, twice

@@ -7,6 +7,7 @@ import os
 import pickle
 import queue
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 
 TIMEOUT = 15.0
 """Seconds in which a scheduler must answer."""
+_BEYOND = 2.0
+"""Seconds after those, in which Dask should say so itself."""
 _LOOK = 5.0
 """Seconds between two counts of the workers."""
 _LOCAL = re.compile(r"local(?::([1-9]\d{0,3}))?")
+_SLOW = ["distributed", "numpy", "pandas", "pyarrow.parquet", "scipy.signal", "soundfile", "torch", "torchaudio"]
+"""Packages of others that take seconds to load."""
 
 
 @contextmanager
@@ -76,7 +81,7 @@ def _client(address: str, timeout: float) -> Client:
 
     threading.Thread(target=make, daemon=True).start()
     try:
-        client = made.get(timeout=timeout + 2)
+        client = made.get(timeout=timeout + _BEYOND)
     except queue.Empty:
         raise TimeoutError("something takes the connection and does not talk as one") from None
     if isinstance(client, Exception):
@@ -87,20 +92,29 @@ def _client(address: str, timeout: float) -> Client:
 @contextmanager
 def _workers_here(count: int) -> Iterator[Any]:
     """Processes of one thread each; one that ends is started again. Memory is not limited: a limit pauses workers, and the
-    network alone may take most of a share of a small machine."""
+    network alone may take most of a share of a small machine.
+
+    On Linux all are forked from one process that has loaded what is slow to load, so that neither many nor new ones wait.
+    """
     import dask
     from distributed import LocalCluster, Security
+    from distributed.utils import get_mp_context
 
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"} if sys.platform.startswith("linux") else {}
     settings: dict[str, object] = {
         "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": [],
         "distributed.deploy.lost-worker-timeout": "1 hour",  # or a worker that starts again slowly is ended
+        **forked,
     }  # fmt: skip
-    with dask.config.set(settings), LocalCluster(
-        n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
-        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
-        silence_logs=logging.CRITICAL,
-    ) as cluster:  # fmt: skip
-        yield cluster
+    with dask.config.set(settings):
+        if forked:
+            get_mp_context().set_forkserver_preload(_SLOW)
+        with LocalCluster(
+            n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster:  # fmt: skip
+            yield cluster
 
 
 @contextmanager
