@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from support.projects import hear_ctrl_c, make_project, run_here, stage_command, stage_environment
+from auscult.settings.paths import Paths
+from support.forks import ended, forked, send, wait_for
+from support.projects import make_project, run_here, run_script
 from support.trees import noise, write, write_tree_2020
 
 NAN = np.full(3200, np.nan)
@@ -41,13 +42,14 @@ def project(tmp_path: Path) -> Path:
 
 def failing(project: Path, stage: str, *arguments: str) -> str:
     """stderr of a stage that must fail with a message, not a traceback."""
-    return told(run_here(project, stage, *arguments, check=False))
+    result = run_here(project, stage, *arguments, check=False)
+    return told(result.returncode, result.stderr)
 
 
-def told(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    message = result.stderr[result.stderr.index("error: ") :]
+def told(status: int | None, said: str) -> str:
+    assert status == 1, said
+    assert "Traceback" not in said
+    message = said[said.index("error: ") :]
     assert "to do: " in message
     return message
 
@@ -125,8 +127,11 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
     write_tree_2020(tmp_path / "recordings", {"fan": ["00", "02"]}, train=1, normal=1, anomaly=1, seconds=0.2)
     arm, seed = "spectral_knn", "2024"
     make_project(tmp_path, {"clip_seconds": 0.2}, {"arms": [arm]})
-    for stage in ("digests", "download", "manifest", "features"):
+    for stage in ("download", "manifest", "features"):
         run_here(tmp_path, stage)
+    inputs = Paths("tiny", tmp_path).inputs(arm)  # as `digests` writes it
+    inputs.parent.mkdir(parents=True)
+    inputs.write_text("{}")
     for stage, *words in (("train", arm, seed), ("embed", seed, arm), ("score",)):
         run_here(tmp_path, stage, *words)
     import pandas as pd
@@ -172,12 +177,10 @@ def test_unknown_front_end(project: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- full disk
-def with_file_limit(project: Path, stage: str, limit: int) -> subprocess.CompletedProcess[str]:
+def with_file_limit(project: Path, stage: str, limit: int) -> None:
     """Run a stage that can write no file beyond `limit` bytes: what a full disk or a quota looks like to a program."""
-    return subprocess.run(
-        stage_command(stage), cwd=project, env=stage_environment(), capture_output=True, text=True, timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    run_script(project, stage)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +198,10 @@ def test_file_limit_in_every_stage(project: Path, stage: str, limit: int, output
         shutil.rmtree(project / "data")
         (project / "data").mkdir()
     before = left_behind(project)
-    result = with_file_limit(project, stage, limit)
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "error: the disk is full, or a limit on file size is reached" in result.stderr
-    assert f"where: data/tiny/{output}" in result.stderr
+    status = ended(forked(project / "log", with_file_limit, project, stage, limit))
+    message = told(status, (project / "log").read_text())
+    assert message.startswith("error: the disk is full, or a limit on file size is reached")
+    assert f"where: data/tiny/{output}" in message
     assert left_behind(project) == before
 
 
@@ -232,10 +234,8 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
         (project / "params.yaml").write_text(params)
     before = left_behind(project)
     free = shutil.disk_usage(small_disk).free
-    result = subprocess.run(
-        stage_command("features"), cwd=project, env=stage_environment(), capture_output=True, text=True
-    )
-    message = told(result)
+    status = ended(forked(project / "log", run_script, project, "features"))
+    message = told(status, (project / "log").read_text())
     assert "the disk is full" in message
     assert "where: data/tiny/features/train" in message
     assert left_behind(project) == before
@@ -243,21 +243,12 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
 
 
 # ----------------------------------------------------------------------------------------------------------- interruption
-def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to the features stage while it packs; exit status and stderr."""
-    process = subprocess.Popen(
-        stage_command("features"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+def interrupted(project: Path, number: signal.Signals) -> tuple[int | None, str]:
+    """Send a signal to the features stage while it packs; exit status and what it said."""
+    process = forked(project / "log", run_script, project, "features")
     part = project / "data" / "tiny" / "features"
-    deadline = time.monotonic() + 120
-    while not list(part.glob(".train.*.part/train/audio/*.npy")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(number)
-    stderr = process.communicate(timeout=120)[1]
-    return process.returncode, stderr
+    wait_for(lambda: list(part.glob(".train.*.part/train/audio/*.npy")), process.is_alive)
+    return send(process, number), (project / "log").read_text()
 
 
 @pytest.fixture(scope="module")

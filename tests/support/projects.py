@@ -95,15 +95,10 @@ def run_stage(folder: Path, name: str, *arguments: str, check: bool = True) -> s
 
 def run_here(folder: Path, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """As `run_stage`, within this process, where everything is loaded: what the script does and says, and its exit status."""
-    out, err, script = io.StringIO(), io.StringIO(), f"stages/{name}.py"
-    status = 0
-    with (
-        chdir(folder), patch.object(sys, "argv", [script, *arguments]), patch.dict(os.environ), redirect_stdout(out),
-        redirect_stderr(err),
-    ):  # fmt: skip
-        os.environ.pop("DVC_ROOT", None)
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
         try:
-            runpy.run_path(script, run_name="__main__")
+            run_script(folder, name, *arguments)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
             err.write("" if isinstance(end.code, int) else f"{end.code}\n")
@@ -112,4 +107,12 @@ def run_here(folder: Path, name: str, *arguments: str, check: bool = True) -> su
             traceback.print_exc(file=err)
     if check and status:
         raise AssertionError(f"{name} exited {status}\n{out.getvalue()}\n{err.getvalue()}")
-    return subprocess.CompletedProcess([script, *arguments], status, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess([name, *arguments], status, out.getvalue(), err.getvalue())
+
+
+def run_script(folder: Path, name: str, *arguments: str) -> None:
+    """stages/<name>.py within this process, which it may end."""
+    script = f"stages/{name}.py"
+    with chdir(folder), patch.object(sys, "argv", [script, *arguments]), patch.dict(os.environ):
+        os.environ.pop("DVC_ROOT", None)
+        runpy.run_path(script, run_name="__main__")
