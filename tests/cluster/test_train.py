@@ -114,6 +114,8 @@ def test_a_stage_that_fails_and_one_that_is_taken_back(
     other = train.make_stage(train.Task(replace(plan, commit="0" * 40), "features", "", {}))
     assert "cannot be cloned" in str(other)
     assert "index.lock" not in str(other)
+    another = replace(plan, program={**train.program(), "torch": "9.9"})
+    assert "wanted: 9.9" in str(train.make_stage(train.Task(another, "features", "", {}))["refused"])
     monkeypatch.setattr(train, "still_wanted", lambda: False)
     with pytest.raises(train._FailedError, match="taken back"):
         train._run(["sleep", "60"], tmp_path)

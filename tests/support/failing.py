@@ -28,11 +28,13 @@ def _train(project: Project, arm: str, seed: int) -> None:
 
 def fails(how: str) -> None:
     """Process 1 fails as `how` says; process 0 waits for it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a spawned process; a forked one has the launcher's
     if distributed.rank() == 1:
         if how == "user":
             raise AuscultError("the loss is nan", "network `all`", "lower `lr`")
         if how == "bug":
             raise ZeroDivisionError("at last")
+        os.kill(os.getpid(), signal.SIGKILL)
     torch.distributed.barrier()
     raise AuscultError("this process", fix="should not have come here")
 
