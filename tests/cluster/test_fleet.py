@@ -100,11 +100,11 @@ def test_results_that_are_lost_with_the_scheduler_are_not_waited_for() -> None:
         def nthreads(self) -> dict[str, int]:
             return {"a": 1}
 
-        def submit(self, *task: object, **options: object) -> Any:
+        def map(self, *tasks: object, **options: object) -> list[Any]:
             self.status = "closing"
             future = Mock(status="lost")
             future.add_done_callback = lambda call: call(future)
-            return future
+            return [future]
 
     with pytest.raises(AuscultError, match="connection to the scheduler is lost"):
         list(Tasks(Closing(), ends_at_13).results([[1]]))

@@ -167,19 +167,14 @@ class Tasks:
             while self._running:
                 self._look()
                 try:
-                    future = self._ended.get(timeout=_LOOK)
+                    ended = [self._ended.get(timeout=_LOOK)]
                 except queue.Empty:
                     continue
-                if future.status in ("pending", "lost"):
-                    # Its worker ended before the result was fetched: it is done again, while there is a scheduler.
-                    if self._client.status != "running":
-                        raise _lost()
-                    future.add_done_callback(self._ended.put)
-                    continue
-                result = self._result(future, self._running.pop(future))
+                while not self._ended.empty():
+                    ended.append(self._ended.get())
+                results = [self._result(future) for future in ended]
                 self._hand_out(source)
-                if result is not None:
-                    yield result
+                yield from (result for result in results if result is not None)
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(self._running))
@@ -198,18 +193,32 @@ class Tasks:
             self._looked = time.monotonic()
 
     def _hand_out(self, source: Iterator[Any]) -> None:
-        while len(self._running) < 2 * max(1, self.threads) + 2:
+        """Together, for each call costs the scheduler milliseconds."""
+        tasks = []
+        while len(self._running) + len(tasks) < 2 * max(1, self.threads) + 2:
             task = self._waiting.pop() if self._waiting else next(source, None)
             if task is None:
-                return
+                break
+            tasks.append(task)
+        if tasks:
             # As bytes: Dask would look into every name in it for results of other tasks.
-            future = self._client.submit(_unpacked, self._function, pickle.dumps(task), pure=False)
-            self._running[future] = task
-            future.add_done_callback(self._ended.put)
+            packed, function = [pickle.dumps(task) for task in tasks], [self._function] * len(tasks)
+            futures = self._client.map(_unpacked, function, packed, pure=False)
+            self._running.update(zip(futures, tasks, strict=True))
+            for future in futures:
+                future.add_done_callback(self._ended.put)
 
-    def _result(self, future: Future, task: Any) -> Any:
+    def _result(self, future: Future) -> Any:
+        """None where there is none yet, or never will be."""
         from distributed import CancelledError, KilledWorker
 
+        if future.status in ("pending", "lost"):
+            # Its worker ended before the result was fetched: it is done again, while there is a scheduler.
+            if self._client.status != "running":
+                raise _lost()
+            future.add_done_callback(self._ended.put)
+            return None
+        task = self._running.pop(future)
         try:
             return future.result()
         except KilledWorker:
