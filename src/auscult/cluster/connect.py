@@ -194,7 +194,7 @@ class Tasks:
 
     def _hand_out(self, source: Iterator[Any]) -> None:
         """Together, for each call costs the scheduler milliseconds."""
-        tasks = []
+        tasks: list[Any] = []
         while len(self._running) + len(tasks) < 2 * max(1, self.threads) + 2:
             task = self._waiting.pop() if self._waiting else next(source, None)
             if task is None:
