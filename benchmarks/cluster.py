@@ -4,7 +4,8 @@
     PYTHONPATH=src python benchmarks/cluster.py head           # what 100 million clips ask of the head and the scheduler
 
 The clips are noise with a tone, the bundle is fitted to 20 others (`spectral_knn`). Every run must end in the same parts, byte
-by byte, with a row per clip, or the benchmark fails. On two cores with other work four workers cannot be faster than two.
+by byte, with a row per clip, and those of which workers are killed in the same rows, or the benchmark fails. On two cores with
+other work four workers cannot be faster than two.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ def parts_of(out: Path, clips: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.glob("part-*.parquet")}
 
 
+def rows_of(out: Path) -> pd.DataFrame:
+    """In one order, whatever parts they lie in: one of which workers die four times is made in halves."""
+    return pd.read_parquet(out).sort_values("key", ignore_index=True)
+
+
 def worker_pids() -> list[int]:
-    found = []
-    for child in psutil.Process().children(recursive=True):
+    """Workers are forked from one child that has loaded what they need; where they cannot be, they are spawned."""
+    found, here = [], psutil.Process()
+    for child in here.children(recursive=True):
         try:
-            if "spawn_main" in " ".join(child.cmdline()):
+            line = " ".join(child.cmdline())
+            if "spawn_main" in line or ("forkserver" in line and child.ppid() != here.pid):
                 found.append(child.pid)
         except psutil.Error:
             continue
@@ -137,17 +145,19 @@ def run_fleet() -> None:
             variant = f"{workers} worker(s), {kind}"
             rows.append(row("cluster: score", variant, each, "ms per clip, wall time", alone, alone / each))
             rows.append(row("cluster: start to first part", variant, first, "s"))
+        record(rows)
         if options.kills:
             workers, killed, run = max(2, min(options.workers)), 0, 0
+            table = rows_of(root / f"out{options.workers[0]}")
             while killed < options.kills:  # a run may end before all are killed
                 killer, out, run = Killer(options.kills - killed, 3.0), root / f"killed{run}", run + 1
                 scored(bundle.folder, archive, out, workers, part, killer)
-                if parts_of(out, clips) != expected:
-                    raise ValueError("other parts where workers were killed")
+                parts_of(out, clips)
+                if not rows_of(out).equals(table):
+                    raise ValueError("other rows where workers were killed")
                 killed += killer.killed
-            unit = f"kills at random moments in {run} run(s), the same bytes"
-            rows.append(row("cluster: workers killed", f"{workers} workers, {kind}", killed, unit))
-    record(rows)
+            unit = f"kills at random moments in {run} run(s), the same rows"
+            record([row("cluster: workers killed", f"{workers} workers, {kind}", killed, unit)])
 
 
 def nothing(task: list[Clip]) -> int:
@@ -155,39 +165,49 @@ def nothing(task: list[Clip]) -> int:
 
 
 def run_head() -> None:
+    """`--known 0` and `--listed 0` leave a part out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--many", type=int, default=100_000)
     parser.add_argument("--part", type=int, default=fleet.PART)
     parser.add_argument("--known", type=int, default=10_000_000)
     parser.add_argument("--listed", type=int, default=2000)
     options = parser.parse_args()
     rows: list[Row] = []
     rng = np.random.default_rng(0)
-    known = Known(np.sort(np.frombuffer(rng.bytes(16 * options.known), "S16")))
     parts = list(in_parts((Clip(f"s3://fleet/2026/pump/{n:09d}.wav", 320044, f"{n:032x}") for n in range(10 * options.part)),
                           options.part, 2**62))  # fmt: skip
-    start = time.perf_counter()
-    for part in parts:
-        assert not known.holds(part).any()
-    took = 1e6 * (time.perf_counter() - start) / sum(map(len, parts))
-    rows.append(row("cluster: head", f"looked up among {options.known} known clips", took, "us per clip"))
-    rows.append(row("cluster: head", "memory of known clips", known.keys.nbytes / options.known, "bytes per clip"))
-    with tempfile.TemporaryDirectory() as folder:
-        write_clips(Path(folder), options.listed, 0.01)
+    if options.known:
+        known = Known(np.sort(np.frombuffer(rng.bytes(16 * options.known), "S16")))
         start = time.perf_counter()
-        count = sum(1 for _ in find([folder]))
-        rows.append(
-            row("cluster: head", "listed in folders of 500", 1e6 * (time.perf_counter() - start) / count, "us per clip")
-        )
+        for part in parts:
+            assert not known.holds(part).any()
+        took = 1e6 * (time.perf_counter() - start) / sum(map(len, parts))
+        rows.append(row("cluster: head", f"looked up among {options.known} known clips", took, "us per clip"))
+        rows.append(row("cluster: head", "memory of known clips", known.keys.nbytes / options.known, "bytes per clip"))
+    if options.listed:
+        with tempfile.TemporaryDirectory() as folder:
+            write_clips(Path(folder), options.listed, 0.01)
+            start = time.perf_counter()
+            count = sum(1 for _ in find([folder]))
+            took = 1e6 * (time.perf_counter() - start) / count
+            rows.append(row("cluster: head", "listed in folders of 500", took, "us per clip"))
     with connected("local:2") as client:
         tasks = Tasks(client, nothing)
         assert sum(tasks.results(parts)) == sum(map(len, parts))
-        start = time.perf_counter()
-        for _ in tasks.results(parts[number % len(parts)] for number in range(options.tasks)):
-            pass
-        took = 1000 * (time.perf_counter() - start) / options.tasks
-        variant = f"tasks of {options.part} clips that do nothing, 2 workers, TLS"
-        rows.append(row("cluster: overhead per task", variant, took, "ms per task, wall time"))
+        for clips, count in ((options.part, options.tasks), (1, options.many)):
+            start, used = time.perf_counter(), time.process_time()
+            before = psutil.Process().memory_info().rss
+            for _ in tasks.results(parts[number % len(parts)][:clips] for number in range(count)):
+                pass
+            took, used = time.perf_counter() - start, time.process_time() - used
+            grown = psutil.Process().memory_info().rss - before
+            variant = f"{count} tasks of {clips} clip(s) that do nothing, 2 workers, TLS"
+            rows.append(row("cluster: overhead per task", variant, 1000 * took / count, "ms, wall time"))
+            rows.append(
+                row("cluster: overhead per task", variant, 1000 * used / count, "ms, processor time of the head")
+            )
+            rows.append(row("cluster: head", f"growth over {variant}", grown / 2**20, "MiB"))
     record(rows)
 
 

@@ -12,11 +12,11 @@ import pytest
 from auscult.cluster import fleet
 from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
-from support.fleet import CLIPS
+from support.fleet import CLIPS, threads
 from support.trees import noise, write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("normal")
     rng = np.random.default_rng(0)
@@ -25,7 +25,16 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return bundle.fit(folder, tmp_path_factory.mktemp("out") / "pump")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """One that scores otherwise."""
+    folder = tmp_path_factory.mktemp("other")
+    for number in range(12):
+        write(folder / f"{number}.wav", noise(np.random.default_rng(number + 50), 0.3, 500.0))
+    return bundle.fit(folder, tmp_path_factory.mktemp("out") / "other")
+
+
+@pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings in two days, one of them unreadable; a hidden one and a text that are none."""
     folder = tmp_path_factory.mktemp("archive")
@@ -40,17 +49,15 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[str]:
-    """The address of two workers in this process."""
-    from distributed import LocalCluster  # the modules that ask for it are skipped without
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    with threads() as address:
+        yield address
 
 
-@pytest.fixture(scope="module")
-def scored(fitted: Bundle, archive: Path, here: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def scored(fitted: Bundle, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scored") / "out"
-    outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 4)
+    with threads() as here:
+        outcome = fleet.score_archive(fitted.folder, [str(archive)], here, str(out), 4)
     assert (outcome.scored, outcome.before, outcome.failed) == (CLIPS, 0, [])
     return out
 

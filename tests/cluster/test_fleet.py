@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,7 +20,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
 
-import psutil
+from distributed import Client
 
 from auscult.cli import main
 from auscult.cluster import fleet
@@ -47,26 +49,33 @@ def test_every_recording_once_and_as_without_a_cluster(scored: Path, fitted: Bun
     assert manifest["verdicts"] == dict(table["verdict"].value_counts())
 
 
-def test_a_worker_killed_on_the_way_loses_nothing(scored: Path, fitted: Bundle, archive: Path, tmp_path: Path) -> None:
-    """A process on this machine, by the command's own cluster; it is killed while it has a part, and another one started."""
-    killed: list[int] = []
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """The command's own cluster: two processes on this machine."""
+    with connected("local:2") as client:
+        yield client
+
+
+def test_a_worker_killed_on_the_way_loses_nothing(
+    processes: Client, scored: Path, fitted: Bundle, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are killed while they have parts, and others started."""
+    killed: set[int] = set()
 
     def kill(outcome: fleet.Outcome, workers: int) -> None:
         if outcome.scored and not killed:
-            workers_here = [
-                child.pid for child in psutil.Process().children(True) if "spawn_main" in " ".join(child.cmdline())
-            ]
-            assert len(workers_here) == 1
-            killed.append(workers_here[0])
-            os.kill(workers_here[0], signal.SIGKILL)
+            killed.update(nanny.pid for nanny in processes.cluster.workers.values())
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
 
-    outcome = fleet.score_archive(fitted.folder, [str(archive)], "local:1", str(tmp_path / "out"), 4, kill)
-    assert killed
+    monkeypatch.setattr(fleet, "connected", lambda address, timeout: nullcontext(processes))
+    outcome = fleet.score_archive(fitted.folder, [str(archive)], "local:2", str(tmp_path / "out"), 4, kill)
+    assert len(killed) == 2
     assert outcome.scored == CLIPS
     assert parts(tmp_path / "out") == parts(scored), "the same bytes as by other workers"
 
 
-def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
+def test_a_task_of_which_workers_die_is_found_and_the_others_are_done(processes: Client) -> None:
     """They die with tasks beside it, and with results that nobody has fetched."""
     alone: list[list[int]] = []
 
@@ -76,9 +85,8 @@ def test_a_task_of_which_workers_die_is_found_and_the_others_are_done() -> None:
             return []
         return [numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]]
 
-    with connected("local:2") as client:
-        tasks = Tasks(client, ends_at_13, halves)
-        done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
+    tasks = Tasks(processes, ends_at_13, halves)
+    done = [number for numbers in tasks.results([[n, n + 1] for n in range(0, 40, 2)]) for number in numbers]
     assert alone == [[13]]
     assert sorted(done) == [number for number in range(40) if number != 13]
 
@@ -92,11 +100,11 @@ def test_results_that_are_lost_with_the_scheduler_are_not_waited_for() -> None:
         def nthreads(self) -> dict[str, int]:
             return {"a": 1}
 
-        def submit(self, *task: object, **options: object) -> Any:
+        def map(self, *tasks: object, **options: object) -> list[Any]:
             self.status = "closing"
             future = Mock(status="lost")
             future.add_done_callback = lambda call: call(future)
-            return future
+            return [future]
 
     with pytest.raises(AuscultError, match="connection to the scheduler is lost"):
         list(Tasks(Closing(), ends_at_13).results([[1]]))
@@ -139,7 +147,10 @@ def test_a_recording_that_changes_is_scored_again_and_others_not(
 
 
 @pytest.mark.parametrize("listening", [False, True], ids=["nobody there", "somebody else there"])
-def test_a_scheduler_that_does_not_answer(listening: bool, fitted: Bundle, archive: Path, tmp_path: Path) -> None:
+def test_a_scheduler_that_does_not_answer(
+    listening: bool, fitted: Bundle, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auscult.cluster.connect._BEYOND", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         if not listening:

@@ -21,17 +21,12 @@ from auscult.cluster.archive import Clip
 from auscult.cluster.output import Known, Output, Owner
 from auscult.cluster.parts import part_facts
 from auscult.cluster.program import program
-from auscult.detector import bundle
 from auscult.detector.bundle import Bundle
 from auscult.errors import AuscultError
 from support.fleet import CLIPS, parts, rows
-from support.trees import noise, write
 
 
-def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, tmp_path: Path) -> None:
-    for number in range(12):
-        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 50), 0.3, 500.0))
-    other = bundle.fit(tmp_path / "n", tmp_path / "other")
+def test_another_bundle_is_refused(copy: Path, archive: Path, here: str, other: Bundle) -> None:
     with pytest.raises(AuscultError, match=r"scores of another bundle \(pump"):
         fleet.score_archive(other.folder, [str(archive)], here, str(copy))
 
@@ -162,12 +157,9 @@ def test_known_recordings_are_those_that_a_set_would_know() -> None:
 
 
 def test_a_worker_with_another_bundle_is_refused_by_name(
-    fitted: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitted: Bundle, other: Bundle, archive: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a worker does that sees another folder by the name of the output."""
-    for number in range(12):
-        write(tmp_path / "n" / f"{number}.wav", noise(np.random.default_rng(number + 80), 0.3, 500.0))
-    other = bundle.fit(tmp_path / "n", tmp_path / "other")
     put = fleet.put_bundle
     monkeypatch.setattr(fleet, "put_bundle", lambda output, folder, names: put(output, other.folder, names))
     with pytest.raises(AuscultError, match=r"another bundle \(other, [0-9a-f]{16}\) than the run's") as error:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import yaml
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
 
-from distributed import LocalCluster
-
 from auscult.cluster import train
+from auscult.cluster.connect import Tasks
 from auscult.cluster.train import train_arms
 from auscult.errors import AuscultError
+from support.fleet import threads
 from support.pipeline import commit, run
 
 STAGES = """
@@ -89,8 +94,8 @@ def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: 
     add_remote(project, tmp_path / "remote")
     commit(project, "remote")
     said: list[str] = []
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        assert not train_arms([], cluster.scheduler_address, "", str(tmp_path / "workspaces"), said.append)
+    with threads(1) as address:
+        assert not train_arms([], address, "", str(tmp_path / "workspaces"), said.append)
     by_workers = [re.sub(r" in .*", "", line) for line in said if " by worker " in line]
     assert by_workers == ["features: run", "train@one-2024: run"]
     assert set(re.findall(r"Running stage '([^']+)'", "\n".join(said))) == {"tables"}
@@ -101,16 +106,70 @@ def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: 
 def test_a_stage_that_fails_and_one_that_is_taken_back(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (stage,) = train._trained_for("studies/bad/dvc.yaml")
-    assert train._trained_for("dvc.yaml") == ["train@one-2024"], "not those of other files"
-    plan = train.Plan(str(project), train._commit(), str(tmp_path / "w"), train.program())
-    result = train.make_stage((plan, stage))
+    (stage,) = train._trained_for(["studies/bad/dvc.yaml"])
+    plan = train.Plan(str(project), train._commit(), str(project), str(tmp_path / "w"), train.program())
+    result = train.make_stage(train.Task(plan, stage, "", {}))
     assert "exited with 3" in str(result["problem"])
-    other = train.make_stage((train.Plan(str(project), "0" * 40, str(tmp_path / "w"), train.program()), "features"))
+    (tmp_path / "w" / "0" / ".git" / "index.lock").touch()  # as of a worker that was killed
+    other = train.make_stage(train.Task(replace(plan, commit="0" * 40), "features", "", {}))
     assert "cannot be cloned" in str(other)
+    assert "index.lock" not in str(other)
+    another = replace(plan, program={**train.program(), "torch": "9.9"})
+    assert "wanted: 9.9" in str(train.make_stage(train.Task(another, "features", "", {}))["refused"])
     monkeypatch.setattr(train, "still_wanted", lambda: False)
     with pytest.raises(train._FailedError, match="taken back"):
         train._run(["sleep", "60"], tmp_path)
+
+
+def test_stages_that_train_are_known_by_name() -> None:
+    names = [
+        "train@ae-2024",
+        "studies/x/dvc.yaml:train_on_clusters@han-ced-1",
+        "embed@2024",
+        "train_x@a-1",
+        "retrain@a-1",
+    ]
+    assert [train._arm_of(name) for name in names] == ["ae", "han-ced", "", "", ""]
+    assert [bool(train._arm_of(name, "late")) for name in names[:2]] == [False, True]
+
+
+def test_a_stage_of_which_workers_die_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `Tasks` tells it, which a test of its own is about; what follows is tried all the same."""
+
+    class Dying(Tasks):
+        def results(self, tasks: Iterable[Any]) -> Iterator[Any]:
+            for task in tasks:
+                if task.stage == "train@a-1":
+                    assert self._more(task) == []
+                else:
+                    yield {"stage": task.stage, "problem": "", "how": "run", "seconds": "1", "worker": "w"}
+
+    monkeypatch.setattr(train, "Tasks", Dying)
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    plan = train.Plan("", "", "", "", {})
+    stages = ["train@a-1", "train@b-1", "train_on_clusters@c-1"]
+    assert train._made_by_workers(Mock(), plan, stages, said.append) == ["train@a-1"]
+    assert said[1] == "train@a-1: FAILED: the process of every worker that ran it ended"
+    assert [line.partition(":")[0] for line in said] == ["features", *stages]
+
+
+def test_a_worker_without_the_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would leave the arm out, and the head would take that for what it has trained."""
+    listed = {
+        "encoder": "beats",
+        "title": "t",
+        "source": "https://s",
+        "licence": "l",
+        "files": [{"name": "a.pt", "mib": 1}],
+    }
+    (tmp_path / "checkpoints.yaml").write_text(yaml.safe_dump({"checkpoints": {"tiny": listed}}))
+    monkeypatch.delenv("AUSCULT_CHECKPOINTS", raising=False)
+    plan = train.Plan("", "", str(tmp_path), "", {})
+    train._require_checkpoint(train.Task(plan, "train@a-1", "tiny", {}), tmp_path)
+    with pytest.raises(AuscultError, match="checkpoint `tiny` is not here as") as error:
+        train._require_checkpoint(train.Task(plan, "train@a-1", "tiny", {"a.pt": "0" * 64}), tmp_path)
+    assert error.value.where == str(tmp_path / "checkpoints" / "tiny")
 
 
 def test_a_head_that_would_train_stops(project: Path) -> None:

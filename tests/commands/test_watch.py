@@ -7,14 +7,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import wave
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from auscult.commands.watch import stop_on_signals
 from auscult.data.audio import READ, open_recording
 from auscult.detector.journal import COLUMNS, Journal
 from auscult.detector.watch import DEATHS, Counts, Stop, Watcher, watch
 from auscult.errors import AuscultError
-from support.projects import stage_environment
+from support.forks import ended, forked, send, wait_for
 
 
 @dataclass
@@ -80,107 +80,81 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-WATCHER = """
-import os, sys
-from pathlib import Path
-from auscult.commands.watch import stop_on_signals
-from auscult.detector.journal import Journal
-from auscult.detector.watch import Watcher, watch
-from commands.test_watch import loudness
-def score(path):
-    return os._exit(9) if path.name == "deadly.wav" else loudness(path)
-journal = Journal(Path(sys.argv[2]), "bundle")
-watcher = Watcher(score, Path(sys.argv[1]), journal, (".wav",), say=lambda line: print(line, flush=True))
-watch(watcher, 0.02, stop=stop_on_signals())
-print("stopped", flush=True)
-"""
-WRITER = """
-import random, sys, time
-from pathlib import Path
-source, folder = Path(sys.argv[1]), Path(sys.argv[2])
-draw = random.Random(1)
-for path in sorted(source.glob("*.wav")):
-    content = path.read_bytes()
-    with open(folder / path.name, "wb", buffering=0) as stream:
-        while content:
-            size = draw.randrange(1, 4000)
-            stream.write(content[:size])
-            content = content[size:]
-            time.sleep(draw.uniform(0, 0.05))
-"""
+def watch_until_told(folder: Path, out: Path) -> None:
+    """As the command, by another score."""
+
+    def score(path: Path) -> Loudness:
+        return os._exit(9) if path.name == "deadly.wav" else loudness(path)
+
+    watch(Watcher(score, folder, Journal(out, "bundle"), (".wav",), say=print), 0.02, stop=stop_on_signals())
+    print("stopped")
 
 
-def start(code: str, *arguments: Path, **options: object) -> subprocess.Popen[str]:
-    environment = stage_environment()
-    tests = str(Path(__file__).parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, environment.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, text=True, **options)  # type: ignore[call-overload, no-any-return]
-
-
-def wait_for(condition: object, process: subprocess.Popen[str]) -> None:
-    """Until `condition()` holds; a minute is for machines with much else to do."""
-    assert callable(condition)
-    for _ in range(6000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError("did not happen within a minute")
+def write_in_pieces(source: Path, folder: Path) -> None:
+    draw = random.Random(1)
+    for path in sorted(source.glob("*.wav")):
+        content = path.read_bytes()
+        with open(folder / path.name, "wb", buffering=0) as stream:
+            while content:
+                size = draw.randrange(1, 4000)
+                stream.write(content[:size])
+                content = content[size:]
+                time.sleep(draw.uniform(0, 0.05))
 
 
 def test_killed_again_and_again_while_files_arrive_in_pieces(tmp_path: Path) -> None:
     source, folder, out = tmp_path / "source", tmp_path / "in", tmp_path / "scores.csv"
     folder.mkdir()
     expected = {f"{i:03d}.wav": loudness(wav(source / f"{i:03d}.wav", 0.01 * (i + 1))).score for i in range(30)}
-    writer = start(WRITER, source, folder)
+    writer = forked(tmp_path / "writer", write_in_pieces, source, folder)
     draw, last = random.Random(1), b""
     for _ in range(10):
-        process = start(WATCHER, folder, out, stdout=subprocess.DEVNULL)
-        wait_for(out.exists, process)
+        process = forked(tmp_path / "log", watch_until_told, folder, out)
+        wait_for(out.exists, process.is_alive)
         time.sleep(draw.uniform(0.0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert send(process, signal.SIGKILL) == -signal.SIGKILL
         last = out.read_bytes()
         if draw.random() < 0.5 and last.count(b"\n") > 1:  # and the machine went down in the middle of a write
             last = last[: last.rfind(b"\n", 0, -1) + 1 + draw.randrange(1, 20)]
             out.write_bytes(last)
-    assert writer.wait() == 0
-    process = start(WATCHER, folder, out, stdout=subprocess.DEVNULL)
-    wait_for(lambda: out.read_bytes().count(b".wav") >= len(expected), process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 0
+    assert ended(writer) == 0
+    process = forked(tmp_path / "log", watch_until_told, folder, out)
+    wait_for(lambda: out.read_bytes().count(b".wav") >= len(expected), process.is_alive)
+    assert send(process, signal.SIGTERM) == 0
     found = rows(out)
     assert Counter(row["file"] for row in found) == Counter(list(expected))
     assert {row["file"]: float(row["score"]) for row in found} == expected
     assert run(folder, out) == Counts()
 
 
+def watching(folder: Path) -> ForkProcess:
+    """A watcher of `folder`/in that has told of one recording."""
+    process = forked(folder / "log", watch_until_told, folder / "in", folder / "out.csv")
+    wait_for(lambda: (folder / "log").exists() and "\n" in (folder / "log").read_text(), process.is_alive)
+    return process
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     wav(tmp_path / "in" / "a.wav")
-    process = start(WATCHER, tmp_path / "in", tmp_path / "out.csv", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert "a.wav: " in process.stdout.readline()
-    process.send_signal(number)
-    out, err = process.communicate()
-    assert (out, err, process.returncode) == ("stopped\n", "", 0)
+    process = watching(tmp_path)
+    assert send(process, number) == 0
+    first, *others = (tmp_path / "log").read_text().splitlines()
+    assert first.startswith("a.wav: ")
+    assert others == ["stopped"]
 
 
 def test_two_watchers_of_one_output_refuse_and_a_dead_one_does_not_count(tmp_path: Path) -> None:
     """Also by another name of the same file."""
     wav(tmp_path / "in" / "a.wav")
-    process = start(WATCHER, tmp_path / "in", tmp_path / "out.csv", stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = watching(tmp_path)
     (tmp_path / "link.csv").symlink_to("out.csv")
     (tmp_path / "hard.csv").hardlink_to(tmp_path / "out.csv")
     for name in ("out.csv", "link.csv", "hard.csv"):
         with pytest.raises(AuscultError, match="another `auscult watch`"):
             Journal(tmp_path / name, "bundle")
     Journal(tmp_path / "other.csv", "bundle").close()
-    process.kill()
-    process.communicate()
+    send(process, signal.SIGKILL)
     assert run(tmp_path / "in", tmp_path / "link.csv") == Counts()
 
 
@@ -489,7 +463,8 @@ def test_a_file_that_ends_the_program_is_left_out_at_the_next_start(tmp_path: Pa
     folder, out, said = tmp_path / "in", tmp_path / "o.csv", list[str]()
     for name in ("a", "deadly", "z"):
         wav(folder / f"{name}.wav")
-    assert start(WATCHER, folder, out, stdout=subprocess.DEVNULL).wait() == 9
+    process = forked(tmp_path / "log", watch_until_told, folder, out)
+    assert ended(process) == 9
     assert [row["file"] for row in rows(out)] == ["a.wav"]
     read: list[str] = []
 
@@ -503,7 +478,7 @@ def test_a_file_that_ends_the_program_is_left_out_at_the_next_start(tmp_path: Pa
         "deadly.wav: the program ended while it read this file; read again, in a process of its own",
         "deadly.wav: not scored: the process that read it ended early",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "o.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "log", "o.csv"]
     assert run(folder, out, apart=apart) == Counts()
 
 

@@ -6,12 +6,11 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from auscult.detector import bundle as bundles
 from auscult.detector.folder import set_threshold
 from auscult.detector.follow import Followed
 from auscult.errors import AuscultError
-from support.projects import stage_environment
 from support.trees import noise
 
 
@@ -84,57 +82,71 @@ def test_what_a_bundle_may_become_while_it_is_used(folder: Path, tmp_path: Path)
         followed.look()
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     for _ in range(1200):
         if condition():
             return
-        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     raise AssertionError("did not happen within a minute")
 
 
-def test_a_day_of_a_bundle_at_work(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of signals, as before."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_day_of_a_bundle_at_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A threshold set meanwhile is in the rows that follow; the bundle fitted anew ends it with status 2, and loses nothing."""
     out, told, incoming = tmp_path / "o.csv", tmp_path / "told.jsonl", tmp_path / "in"
     wav(incoming / "0.wav", 100, 2.0)
-    command = [sys.executable, "-m", "auscult.cli", "watch", str(folder), str(incoming), "--out", str(out), "--interval", "0.05",
-               "--patience", "0", "--alarm", "2/3", "--exec", f"sh -c 'cat >> {told}'"]  # fmt: skip
+    command = ["watch", str(folder), str(incoming), "--out", str(out), "--interval", "0.05", "--patience", "0", "--alarm", "2/3",
+               "--exec", f"sh -c 'cat >> {told}'"]  # fmt: skip
 
     def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(out.open(newline=""))) if out.exists() else []
 
-    with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, env=stage_environment(), stdout=log, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: len(rows()) == 1, process)
-        before, after = float(rows()[0]["threshold"]), set_threshold(folder, 0.3).value
-        wait_for(lambda: "from now on" in (tmp_path / "log").read_text(), process)
-        wav(incoming / "1.wav", 101, 2.0)
-        wait_for(lambda: len(rows()) == 2, process)
-        assert [float(row["threshold"]) for row in rows()] == [before, after]
-        wait_for(lambda: told.exists() and told.read_text().endswith("\n"), process)
-        refit(folder, tmp_path)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "replaced while in use" in err
+    def day() -> tuple[float, float]:
+        """What happens beside it; the thresholds before and after."""
+        try:
+            wait_for(lambda: len(rows()) == 1)
+            before, after = float(rows()[0]["threshold"]), set_threshold(folder, 0.3).value
+            wait_for(lambda: "from now on" in (tmp_path / "log").read_text())
+            wav(incoming / "1.wav", 101, 2.0)
+            wait_for(lambda: len(rows()) == 2)
+            wait_for(lambda: told.exists() and told.read_text().endswith("\n"))
+            return before, after
+        finally:
+            refit(folder, tmp_path)
+
+    with open(tmp_path / "log", "w") as log, redirect_stdout(log), ThreadPoolExecutor() as pool:
+        thresholds = pool.submit(day)
+        assert cli.main(command) == 2
+    before, after = thresholds.result()
+    assert [float(row["threshold"]) for row in rows()] == [before, after]
+    assert "replaced while in use" in capsys.readouterr().err
     (event,) = map(json.loads, told.read_text().splitlines())
     assert (event["event"], event["anomalous"], event["rule"]) == ("raised", 2, "2/3")
     assert [each["file"] for each in event["recordings"]] == ["0.wav", "1.wav"]
     assert [each["threshold"] for each in event["recordings"]] == [before, after]
-    with open(tmp_path / "log", "wb") as log:
-        again = subprocess.run(command, env=stage_environment(), stdout=log, stderr=subprocess.PIPE, text=True)
-    assert again.returncode == 2
-    assert "was scored by another bundle (`pump`" in again.stderr
-    assert "choose another --out" in again.stderr
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert "was scored by another bundle (`pump`" in error
+    assert "choose another --out" in error
     assert len(rows()) == 2
 
 
+@pytest.mark.usefixtures("handlers")
 def test_once_with_a_broker_that_is_away_ends_and_says_what_is_left(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("paho.mqtt")
     from support.broker import free_port
 
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr("auscult.commands.alarming.LAST_WAIT", 1.0)
     wav(tmp_path / "in" / "0.wav", 100, 2.0)
     arguments = ["watch", str(folder), str(tmp_path / "in"), "--out", str(tmp_path / "o.csv"), "--once", "--patience", "0",
@@ -147,8 +159,6 @@ def test_once_with_a_broker_that_is_away_ends_and_says_what_is_left(
     assert cli.main([*arguments, "--exec", f"sh -c 'cat >> {told}'"]) == 0
     assert "1 alarm event(s) wait for --mqtt, which is not given" in capsys.readouterr().out
     assert not told.exists()  # it was not meant for a command
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

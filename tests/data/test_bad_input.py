@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from support.projects import hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from auscult.settings.paths import Paths
+from support.forks import ended, forked, send, wait_for
+from support.projects import make_project, run_here, run_script
 from support.trees import noise, write, write_tree_2020
 
 NAN = np.full(3200, np.nan)
@@ -35,16 +36,20 @@ def project(tmp_path: Path) -> Path:
     """Recordings of 0.2 s in place, the download stage run."""
     write_tree_2020(tmp_path / "recordings", seconds=0.2)
     make_project(tmp_path, {"clip_seconds": 0.2})
-    run_stage(tmp_path, "download")
+    run_here(tmp_path, "download")
     return tmp_path
 
 
 def failing(project: Path, stage: str, *arguments: str) -> str:
     """stderr of a stage that must fail with a message, not a traceback."""
-    result = run_stage(project, stage, *arguments, check=False)
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    message = result.stderr[result.stderr.index("error: ") :]
+    result = run_here(project, stage, *arguments, check=False)
+    return told(result.returncode, result.stderr)
+
+
+def told(status: int | None, said: str) -> str:
+    assert status == 1, said
+    assert "Traceback" not in said
+    message = said[said.index("error: ") :]
     assert "to do: " in message
     return message
 
@@ -88,7 +93,7 @@ def test_a_long_list_is_shortened_but_counted(project: Path) -> None:
 
 
 def test_recordings_that_went_bad_after_the_manifest(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     train = sorted((project / "recordings" / "fan" / "train").iterdir())
     train[0].unlink()
     train[1].write_bytes(train[1].read_bytes()[:20])
@@ -104,7 +109,7 @@ def test_recordings_that_went_bad_after_the_manifest(project: Path) -> None:
 
 
 def test_a_channel_that_no_recording_has(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["data"]["input"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
@@ -122,10 +127,13 @@ def test_units_with_one_clip_go_all_the_way_to_scores(tmp_path: Path) -> None:
     write_tree_2020(tmp_path / "recordings", {"fan": ["00", "02"]}, train=1, normal=1, anomaly=1, seconds=0.2)
     arm, seed = "spectral_knn", "2024"
     make_project(tmp_path, {"clip_seconds": 0.2}, {"arms": [arm]})
-    for stage in ("digests", "download", "manifest", "features"):
-        run_stage(tmp_path, stage)
+    for stage in ("download", "manifest", "features"):
+        run_here(tmp_path, stage)
+    inputs = Paths("tiny", tmp_path).inputs(arm)  # as `digests` writes it
+    inputs.parent.mkdir(parents=True)
+    inputs.write_text("{}")
     for stage, *words in (("train", arm, seed), ("embed", seed, arm), ("score",)):
-        run_stage(tmp_path, stage, *words)
+        run_here(tmp_path, stage, *words)
     import pandas as pd
 
     scores = pd.read_parquet(tmp_path / "data" / "tiny" / "scores" / "project" / "spectral_knn.parquet")
@@ -160,7 +168,7 @@ def test_unknown_or_misspelt_parameters(tmp_path: Path, stage: str, changes: dic
 
 
 def test_unknown_front_end(project: Path) -> None:
-    run_stage(project, "manifest")
+    run_here(project, "manifest")
     params = (project / "params.yaml").read_text().replace("- osscl", "- oscl")
     (project / "params.yaml").write_text(params)
     before = left_behind(project)
@@ -169,12 +177,10 @@ def test_unknown_front_end(project: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- full disk
-def with_file_limit(project: Path, stage: str, limit: int) -> subprocess.CompletedProcess[str]:
+def with_file_limit(project: Path, stage: str, limit: int) -> None:
     """Run a stage that can write no file beyond `limit` bytes: what a full disk or a quota looks like to a program."""
-    return subprocess.run(
-        stage_command(stage), cwd=project, env=stage_environment(), capture_output=True, text=True, timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    run_script(project, stage)
 
 
 @pytest.mark.parametrize(
@@ -187,16 +193,15 @@ def with_file_limit(project: Path, stage: str, limit: int) -> subprocess.Complet
 )
 def test_file_limit_in_every_stage(project: Path, stage: str, limit: int, output: str) -> None:
     if stage == "features":
-        run_stage(project, "manifest")
+        run_here(project, "manifest")
     elif stage == "download":
         shutil.rmtree(project / "data")
         (project / "data").mkdir()
     before = left_behind(project)
-    result = with_file_limit(project, stage, limit)
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "error: the disk is full, or a limit on file size is reached" in result.stderr
-    assert f"where: data/tiny/{output}" in result.stderr
+    status = ended(forked(project / "log", with_file_limit, project, stage, limit))
+    message = told(status, (project / "log").read_text())
+    assert message.startswith("error: the disk is full, or a limit on file size is reached")
+    assert f"where: data/tiny/{output}" in message
     assert left_behind(project) == before
 
 
@@ -222,14 +227,15 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
         tmp_path / "project", {"source": {"kind": "local", "path": "../recordings"}, "clip_seconds": seconds}
     )
     (project / "data").symlink_to(small_disk)
-    run_stage(project, "download")
-    run_stage(project, "manifest")
+    run_here(project, "download")
+    run_here(project, "manifest")
     if kind == "log-mel":
         params = (project / "params.yaml").read_text().replace("- osscl", "- osscl\n  - stgram\n  - dcase_constant")
         (project / "params.yaml").write_text(params)
     before = left_behind(project)
     free = shutil.disk_usage(small_disk).free
-    message = failing(project, "features")
+    status = ended(forked(project / "log", run_script, project, "features"))
+    message = told(status, (project / "log").read_text())
     assert "the disk is full" in message
     assert "where: data/tiny/features/train" in message
     assert left_behind(project) == before
@@ -237,36 +243,33 @@ def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, kind: str)
 
 
 # ----------------------------------------------------------------------------------------------------------- interruption
-def interrupted(project: Path, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to the features stage while it packs; exit status and stderr."""
-    process = subprocess.Popen(
-        stage_command("features"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+def interrupted(project: Path, number: signal.Signals) -> tuple[int | None, str]:
+    """Send a signal to the features stage while it packs; exit status and what it said."""
+    process = forked(project / "log", run_script, project, "features")
     part = project / "data" / "tiny" / "features"
-    deadline = time.monotonic() + 120
-    while not list(part.glob(".train.*.part/train/audio/*.npy")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(number)
-    stderr = process.communicate(timeout=120)[1]
-    return process.returncode, stderr
+    wait_for(lambda: list(part.glob(".train.*.part/train/audio/*.npy")), process.is_alive)
+    return send(process, number), (project / "log").read_text()
 
 
-@pytest.fixture
-def slow_project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """So much to resample that a signal arrives in the middle."""
-    rng = np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("much"), np.random.default_rng(0)
     for machine in ("fan", "valve"):
         for partition, count in (("train", 40), ("test", 2)):
             for clip in range(count):
                 audio = noise(rng, 5.0, rate=44100)
-                write(tmp_path / "recordings" / machine / partition / f"normal_id_00_{clip:08d}.wav", audio, 44100)
-    make_project(tmp_path, {"clip_seconds": 5.0})
-    run_stage(tmp_path, "download")
-    run_stage(tmp_path, "manifest")
-    return tmp_path
+                write(folder / "recordings" / machine / partition / f"normal_id_00_{clip:08d}.wav", audio, 44100)
+    make_project(folder, {"clip_seconds": 5.0})
+    run_here(folder, "download")
+    run_here(folder, "manifest")
+    return folder
+
+
+@pytest.fixture
+def slow_project(much: Path, tmp_path: Path) -> Path:
+    shutil.copytree(much, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
 
 
 def test_ctrl_c_while_packing(slow_project: Path) -> None:
@@ -284,7 +287,7 @@ def test_kill_while_packing(slow_project: Path) -> None:
     assert status == -signal.SIGKILL
     assert any(name.startswith("tiny/features/.train.") for name in left_behind(slow_project))
     assert not (slow_project / "data" / "tiny" / "features" / "train").exists()  # nothing a later run takes for whole
-    run_stage(slow_project, "features")
+    run_here(slow_project, "features")
     names = left_behind(slow_project)
     assert not [name for name in names if ".part" in name]
     assert len(names) == len(before) + 2 * (2 + 2 * 2)  # index, facts, and two kinds for two machines, twice

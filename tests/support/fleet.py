@@ -1,7 +1,9 @@
-"""What an output of the cluster holds, and stores that refuse or have hosts."""
+"""A cluster in this process, what an output holds, and stores that refuse or have hosts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,19 @@ import pandas as pd
 from fsspec.implementations.memory import MemoryFileSystem
 
 CLIPS = 23
+
+
+@contextmanager
+def threads(count: int = 2) -> Iterator[str]:
+    """The address of workers in this process, that do not measure themselves."""
+    import dask
+    from distributed import LocalCluster  # who asks for it is skipped without
+
+    quiet = {"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "10s"}
+    with dask.config.set(quiet), LocalCluster(
+        n_workers=count, threads_per_worker=1, processes=False, dashboard_address=":0"
+    ) as cluster:  # fmt: skip
+        yield cluster.scheduler_address
 
 
 def rows(out: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What training/test_distributed.py runs in one process, and in two: `processes.py <packed> <out> <processes>`.
+"""What training/test_distributed.py runs in two processes, and then in one: `processes.py <packed> <out>`.
 
 Everything is in float64, so that two orders of the same sum are told apart from two different sums.
 """
@@ -188,9 +188,9 @@ def main(packed: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    arguments = Path(sys.argv[1]), Path(sys.argv[2])
-    arguments[1].mkdir(parents=True, exist_ok=True)
-    if sys.argv[3] == "1":
-        main(*arguments)
-    else:
-        launch.spawn(main, arguments, int(sys.argv[3]))
+    packed, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for name in ("two", "one"):
+        (out / name).mkdir()
+    launch.spawn(main, (packed, out / "two"), 2)
+    print("by one process", flush=True)
+    main(packed, out / "one")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import traceback
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
@@ -86,3 +91,28 @@ def run_stage(folder: Path, name: str, *arguments: str, check: bool = True) -> s
     if check and result.returncode:
         raise AssertionError(f"{name} exited {result.returncode}\n{result.stdout}\n{result.stderr}")
     return result
+
+
+def run_here(folder: Path, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """As `run_stage`, within this process, where everything is loaded: what the script does and says, and its exit status."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            run_script(folder, name, *arguments)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            err.write("" if isinstance(end.code, int) else f"{end.code}\n")
+        except Exception:
+            status = 1
+            traceback.print_exc(file=err)
+    if check and status:
+        raise AssertionError(f"{name} exited {status}\n{out.getvalue()}\n{err.getvalue()}")
+    return subprocess.CompletedProcess([name, *arguments], status, out.getvalue(), err.getvalue())
+
+
+def run_script(folder: Path, name: str, *arguments: str) -> None:
+    """stages/<name>.py within this process, which it may end."""
+    script = f"stages/{name}.py"
+    with chdir(folder), patch.object(sys, "argv", [script, *arguments]), patch.dict(os.environ):
+        os.environ.pop("DVC_ROOT", None)
+        runpy.run_path(script, run_name="__main__")

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Listener
@@ -30,11 +29,12 @@ from auscult.settings.paths import Paths
 from auscult.settings.training import Train
 from auscult.training import distributed, launch
 from auscult.training.modelfolder import load
-from support.failing import fails
+from support.failing import fails, train_as_stage
+from support.forks import forked, send, wait_for
 from support.methods import small
 from support.packed import pack_tree, tiny_profile
 from support.processes import CONTRASTS, DIVISIBLE, IMAGES
-from support.projects import hear_ctrl_c, make_project, stage_command, stage_environment
+from support.projects import make_project, stage_environment
 from support.sockets import children, is_loopback, is_store, listening, send_bomb
 from support.trees import write_tree_2020
 
@@ -56,25 +56,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tree_2020(packed / "raw", units, train=3, normal=1, anomaly=1, seconds=0.6)
     pack_tree(packed / "raw", packed, tiny_profile(clip_seconds=0.6), ["osscl"])
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    for name, processes in (("two", 2), ("one", 1)):
-        command = [sys.executable, str(ROOT / "tests" / "support" / "processes.py"), packed, out / name, str(processes)]
-        with (
-            open(out / f"{name}.log", "w") as log,
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
-        ):
-            if name == "two":
-                wait_for(lambda: len(list(out.glob("two/still*"))) == 2, process)
-                look_at_sockets(process.pid, out)
-                (out / "two" / "looked_at").touch()
-            process.wait(timeout=400)
-        assert process.returncode == 0, (out / f"{name}.log").read_text()[-5000:]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "processes.py"), packed, out]
+    with open(out / "log", "w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
+        wait_for(lambda: len(list(out.glob("two/still*"))) == 2, lambda: process.poll() is None)
+        look_at_sockets(process.pid, out)
+        (out / "two" / "looked_at").touch()
+        process.wait(timeout=400)
+    assert process.returncode == 0, (out / "log").read_text()[-5000:]
     return out
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
-    while not condition():
-        assert process.poll() is None, "the process has ended"
-        time.sleep(0.01)
 
 
 def look_at_sockets(launcher: int, out: Path) -> None:
@@ -179,7 +168,9 @@ def test_two_processes_train_the_network_of_one(results: Path, name: str) -> Non
 
 
 def test_one_process_continues_what_two_began(results: Path) -> None:
-    assert "continuing after epoch 1" in (results / "one.log").read_text()
+    first, second = (results / "log").read_text().split("by one process\n")
+    assert "continuing" not in first
+    assert "continuing after epoch 1" in second
     assert not (results / "two" / "begun" / "model").exists()
     continued, straight = (results / "one" / name / "model" for name in ("continued", "os_scl"))
     torch.testing.assert_close(
@@ -205,20 +196,21 @@ def gone(process: int) -> bool:
         return True
 
 
-def interrupted(project: Path, seen: float, who: str, number: signal.Signals) -> tuple[int, str, float]:
-    """Start the stage and send a signal once a state younger than `seen` is saved: exit status, output, and that state's age."""
-    process = subprocess.Popen(
-        stage_command("train", ARM, "1"), cwd=project, env=stage_environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+def interrupted(project: Path, seen: float, number: signal.Signals) -> tuple[int | None, str, float]:
+    """Start the stage and send it a signal once a state younger than `seen` is saved: exit status, output, that state's age."""
+
+    def saved() -> list[float]:
+        return [age for age in (f.stat().st_mtime for f in project.glob(".cache/resume/*/all.pt")) if age > seen]
+
+    process = forked(project / "log", train_as_stage, ARM)
+    assert process.pid
     try:
-        while not (states := [f for f in project.glob(".cache/resume/*/all.pt") if f.stat().st_mtime > seen]):
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.01)
-        _, *workers = children(process.pid)  # the first is Python's own, which tracks resources
+        wait_for(saved, process.is_alive)
+        workers = [
+            child for child in children(process.pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
         assert len(workers) == 2
-        os.kill(process.pid if who == "launcher" else workers[int(who)], number)
-        _, error = process.communicate(timeout=60)
+        status = send(process, number)
     finally:
         process.kill()
     deadline = time.monotonic() + 60
@@ -226,11 +218,15 @@ def interrupted(project: Path, seen: float, who: str, number: signal.Signals) ->
         assert time.monotonic() < deadline, "a process outlived the launcher"
         time.sleep(0.05)
     assert not (project / "models").exists()
-    return process.returncode, error, states[0].stat().st_mtime
+    return status, (project / "log").read_text(), saved()[0]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the processes in /proc")
-def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) -> None:
+def test_a_killed_launcher_ends_all_and_the_next_start_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
     epochs = 7
     project = make_project(
         tmp_path, {"overrides": {"os_scl": {"epochs": epochs, "batch_size": 7, "lr": 1e-5}}},
@@ -242,17 +238,12 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
     inputs.parent.mkdir(parents=True)
     inputs.write_text("{}")
 
-    status, error, seen = interrupted(project, 0.0, "1", signal.SIGKILL)
-    assert status == 1
-    assert "process 1 of 2 (numbered from 0) was ended by SIGKILL" in error
-    assert error.count("error:") == 1
-    assert "Traceback" not in error
-    status, error, seen = interrupted(project, seen, "launcher", signal.SIGINT)
+    status, said, seen = interrupted(project, 0.0, signal.SIGINT)
     assert status == 130
-    assert "continuing after epoch" in error
-    assert "Traceback" not in error
-    status, error, seen = interrupted(project, seen, "launcher", signal.SIGKILL)
+    assert "Traceback" not in said
+    status, said, seen = interrupted(project, seen, signal.SIGKILL)
     assert status == -signal.SIGKILL
+    assert "continuing after epoch" in said
 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "stages/train.py", ARM, "1"]
     done = subprocess.run(
@@ -273,9 +264,18 @@ def test_a_killed_process_ends_all_and_the_next_start_continues(tmp_path: Path) 
     [
         ("user", "^the loss is nan\n  where: network `all`\n  to do: lower `lr`$"),
         ("bug", "^process 1 of 2 .numbered from 0. failed.*: ZeroDivisionError..at last..\n(.*\n)*.*in fails\n"),
+        (
+            "killed",
+            "^process 1 of 2 .numbered from 0. was ended by SIGKILL, and the training with it\n  to do: run the same",
+        ),
     ],
 )
-def test_a_failure_is_told_once(how: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_told_once(
+    how: str, message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In processes that are forked, and so need not load PyTorch again."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr("torch.multiprocessing.get_context", lambda method: fork)
     begun = time.monotonic()
     with pytest.raises(AuscultError) as caught:
         launch.spawn(fails, (how,), 2)

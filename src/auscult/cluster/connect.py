@@ -7,6 +7,7 @@ import os
 import pickle
 import queue
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 
 TIMEOUT = 15.0
 """Seconds in which a scheduler must answer."""
+_BEYOND = 2.0
+"""Seconds after those, in which Dask should say so itself."""
 _LOOK = 5.0
 """Seconds between two counts of the workers."""
 _LOCAL = re.compile(r"local(?::([1-9]\d{0,3}))?")
+_SLOW = ["distributed", "numpy", "pandas", "pyarrow.parquet", "scipy.signal", "soundfile", "torch", "torchaudio"]
+"""Packages of others that take seconds to load."""
 
 
 @contextmanager
@@ -73,7 +78,7 @@ def _client(address: str, timeout: float) -> Client:
 
     threading.Thread(target=make, daemon=True).start()
     try:
-        client = made.get(timeout=timeout + 2)
+        client = made.get(timeout=timeout + _BEYOND)
     except queue.Empty:
         raise TimeoutError("something takes the connection and does not talk as one") from None
     if isinstance(client, Exception):
@@ -84,20 +89,29 @@ def _client(address: str, timeout: float) -> Client:
 @contextmanager
 def _workers_here(count: int) -> Iterator[Any]:
     """Processes of one thread each; one that ends is started again. Memory is not limited: a limit pauses workers, and the
-    network alone may take most of a share of a small machine."""
+    network alone may take most of a share of a small machine.
+
+    On Linux all are forked from one process that has loaded what is slow to load, so that neither many nor new ones wait.
+    """
     import dask
     from distributed import LocalCluster, Security
+    from distributed.utils import get_mp_context
 
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"} if sys.platform.startswith("linux") else {}
     settings: dict[str, object] = {
         "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": [],
         "distributed.deploy.lost-worker-timeout": "1 hour",  # or a worker that starts again slowly is ended
+        **forked,
     }  # fmt: skip
-    with dask.config.set(settings), LocalCluster(
-        n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
-        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
-        silence_logs=logging.CRITICAL,
-    ) as cluster:  # fmt: skip
-        yield cluster
+    with dask.config.set(settings):
+        if forked:
+            get_mp_context().set_forkserver_preload(_SLOW)
+        with LocalCluster(
+            n_workers=count, threads_per_worker=1, host="127.0.0.1", protocol="tls://", security=Security.temporary(),
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster:  # fmt: skip
+            yield cluster
 
 
 @contextmanager
@@ -150,19 +164,14 @@ class Tasks:
             while self._running:
                 self._look()
                 try:
-                    future = self._ended.get(timeout=_LOOK)
+                    ended = [self._ended.get(timeout=_LOOK)]
                 except queue.Empty:
                     continue
-                if future.status in ("pending", "lost"):
-                    # Its worker ended before the result was fetched: it is done again, while there is a scheduler.
-                    if self._client.status != "running":
-                        raise _lost()
-                    future.add_done_callback(self._ended.put)
-                    continue
-                result = self._result(future, self._running.pop(future))
+                while not self._ended.empty():
+                    ended.append(self._ended.get())
+                results = [self._result(future) for future in ended]
                 self._hand_out(source)
-                if result is not None:
-                    yield result
+                yield from (result for result in results if result is not None)
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(self._running))
@@ -181,18 +190,32 @@ class Tasks:
             self._looked = time.monotonic()
 
     def _hand_out(self, source: Iterator[Any]) -> None:
-        while len(self._running) < 2 * max(1, self.threads) + 2:
+        """Together, for each call costs the scheduler milliseconds."""
+        tasks: list[Any] = []
+        while len(self._running) + len(tasks) < 2 * max(1, self.threads) + 2:
             task = self._waiting.pop() if self._waiting else next(source, None)
             if task is None:
-                return
+                break
+            tasks.append(task)
+        if tasks:
             # As bytes: Dask would look into every name in it for results of other tasks.
-            future = self._client.submit(_unpacked, self._function, pickle.dumps(task), pure=False)
-            self._running[future] = task
-            future.add_done_callback(self._ended.put)
+            packed, function = [pickle.dumps(task) for task in tasks], [self._function] * len(tasks)
+            futures = self._client.map(_unpacked, function, packed, pure=False)
+            self._running.update(zip(futures, tasks, strict=True))
+            for future in futures:
+                future.add_done_callback(self._ended.put)
 
-    def _result(self, future: Future, task: Any) -> Any:
+    def _result(self, future: Future) -> Any:
+        """None where there is none yet, or never will be."""
         from distributed import CancelledError, KilledWorker
 
+        if future.status in ("pending", "lost"):
+            # Its worker ended before the result was fetched: it is done again, while there is a scheduler.
+            if self._client.status != "running":
+                raise _lost()
+            future.add_done_callback(self._ended.put)
+            return None
+        task = self._running.pop(future)
         try:
             return future.result()
         except KilledWorker:

@@ -7,28 +7,39 @@ stage that was run twice is wasted time and nothing else, and this machine's `dv
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from configparser import RawConfigParser
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
 from auscult.cluster.program import program, require_same
+from auscult.encoders.checkpoints import folder_of, status
 from auscult.errors import AuscultError
 from auscult.files import try_lock
+from auscult.settings.params import load_params
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _LOOK = 0.5
 """Seconds between two looks whether a task is still wanted."""
 _TAIL = 12
 """Lines of a command's output that are said when it fails."""
-_FEATURES, _TRAIN = "features", re.compile(r"(?:^|:)train@")
-_TRAINING = re.compile(r"Running stage '([^']*train@[^']+)'")
+_FEATURES = "features"
+_TRAIN = re.compile(r"(?:^|:)train(?P<late>_on_clusters)?@(?P<arm>.+?)(?:-\d+)?$")
+"""Names of stages that train; `late` ones take classes from the embeddings of other arms."""
+_RUNNING = re.compile(r"Running stage '([^']+)'")
 _WITH_ITS_PARENT = """
 import os, subprocess, sys, threading
 def end_with_parent():
@@ -42,13 +53,23 @@ sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for all tasks: the commit and where it is cloned from, where workspaces lie ("" = in the worker's own
-    folder, which goes with it), and the program that trains."""
+    """What is the same for all tasks: the commit and where it is cloned from, the project's folder on the head, where workspaces
+    lie ("" = in the worker's own folder, which goes with it), and the program that trains."""
 
     git: str
     commit: str
+    head: str
     workspaces: str
     program: dict[str, str]
+
+
+class Task(NamedTuple):
+    """A stage, and the checkpoint that its arm starts from, with the digests that results here rest on."""
+
+    plan: Plan
+    stage: str
+    checkpoint: str
+    sha256: dict[str, str]
 
 
 # --------------------------------------------------------------------------------------------------------------- on the head
@@ -72,26 +93,52 @@ def train_arms(
     """
     files = [_pipeline_of(study) for study in studies] or ["dvc.yaml"]
     _require_remote()
-    plan = Plan(git or _origin(), _commit(), workspaces, program())
-    stages = list(dict.fromkeys(stage for file in files for stage in _trained_for(file)))
-    say(f"{len(stages)} stages to train or to fetch; what is here is pushed first")
-    _here("dvc", "push", "--run-cache")
-    failed = []
+    plan = Plan(git or _origin(), _commit(), str(Path.cwd()), workspaces, program())
     with connected(scheduler, timeout) as client:
-        tasks = Tasks(client, make_stage)
-        for some in ([_FEATURES], stages):  # the data once, before all want them
-            for result in tasks.results((plan, stage) for stage in some):
-                if "refused" in result:
-                    raise AuscultError(*result["refused"])
-                say(_said(result))
-                if result["problem"]:
-                    failed.append(result["stage"])
-            if failed:
-                break
+        stages = _trained_for(files)
+        say(f"{len(stages)} stages to train or to fetch; what is here is pushed first")
+        _here("dvc", "push", "--run-cache")
+        failed = _made_by_workers(client, plan, stages, say)
     if not failed:
         for file in files:
             _repro_without_training(file, say)
     return failed
+
+
+def _made_by_workers(client: Client, plan: Plan, stages: Sequence[str], say: Callable[[str], object]) -> list[str]:
+    """The data once, before all want them; then arms, and those that wait for others last. Gives the stages that failed."""
+    failed: list[str] = []
+    found = Path("checkpoints", "found.json")
+    known = json.loads(found.read_bytes()) if found.is_file() else {}
+    params = load_params(Path()) if known else None
+
+    def task(stage: str) -> Task:
+        name = params.encoder(_arm_of(stage))[1] if params and _arm_of(stage) else ""
+        return Task(plan, stage, name, known.get(name, {}).get("sha256", {}))
+
+    def died(task: Task) -> list[Task]:
+        failed.append(task.stage)
+        say(f"{task.stage}: FAILED: the process of every worker that ran it ended")
+        return []
+
+    late = [stage for stage in stages if _arm_of(stage, "late")]
+    tasks = Tasks(client, make_stage, died)
+    for some in ([_FEATURES], [stage for stage in stages if stage not in late], late):
+        for result in tasks.results(map(task, some)):
+            if "refused" in result:
+                raise AuscultError(*result["refused"])
+            say(_said(result))
+            if result["problem"]:
+                failed.append(result["stage"])
+        if _FEATURES in failed:
+            break
+    return failed
+
+
+def _arm_of(stage: str, group: str = "arm") -> str:
+    """The arm that a stage trains, "" for one that trains none."""
+    found = _TRAIN.search(stage)
+    return (found[group] or "") if found else ""
 
 
 def _pipeline_of(study: str) -> str:
@@ -105,7 +152,9 @@ def _pipeline_of(study: str) -> str:
 def _require_remote() -> None:
     if not Path("dvc.yaml").is_file():
         raise AuscultError("this is no project", str(Path.cwd()), "go to the folder that holds dvc.yaml")
-    if not _here("dvc", "config", "core.remote", check=False):
+    config = RawConfigParser()
+    config.read(".dvc/config")  # the only one that a clone has, too
+    if not config.get("core", "remote", fallback=""):
         what = "workers exchange what they train by DVC's remote, and none is configured"
         raise AuscultError(
             what, ".dvc/config", "dvc remote add -d shared /mnt/share/auscult (or s3://...), and commit that"
@@ -123,13 +172,14 @@ def _origin() -> str:
     return _here("git", "config", "remote.origin.url", check=False) or str(Path.cwd())
 
 
-def _trained_for(file: str) -> list[str]:
-    """The trainings that any stage of a pipeline file is or rests on, those of other studies too."""
-    needed = {line.split()[0] for line in _here("dvc", "stage", "list", file, "--name-only").splitlines()}
-    edges = re.findall(r'"([^"]+)" -> "([^"]+)"', _here("dvc", "dag", "--dot"))
+def _trained_for(files: Sequence[str]) -> list[str]:
+    """The trainings that any stage of pipeline files is or rests on, those of other studies too."""
+    graph = _here("dvc", "dag", "--dot")
+    edges = re.findall(r'"([^"]+)" -> "([^"]+)"', graph)
+    needed = {name for name in re.findall(r'"([^"]+)"', graph) if (name.rpartition(":")[0] or "dvc.yaml") in files}
     while more := {stage for stage, dependent in edges if dependent in needed} - needed:
         needed |= more
-    return sorted(stage for stage in needed if _TRAIN.search(stage))
+    return sorted(filter(_arm_of, needed))
 
 
 def _here(*command: str, check: bool = True) -> str:
@@ -151,9 +201,10 @@ def _repro_without_training(file: str, say: Callable[[str], object]) -> None:
         for line in process.stdout:
             tail.append(line.rstrip())
             say(line.rstrip())
-            if training := _TRAINING.search(line):
-                what = f"{training[1]} was trained by a worker and is not in the remote that this machine sees"
-                fix = "give all machines the same remote; or `dvc repro` trains it here"
+            running = _RUNNING.search(line)
+            if running and _arm_of(running[1]):
+                what = f"{running[1]} was trained by a worker and is not in the remote that this machine sees"
+                fix = "give all machines the same remote and checkpoints; or `dvc repro` trains it here"
                 raise AuscultError(what, fix=fix)
         if process.wait():
             raise AuscultError(f"dvc repro --pull {file} failed:\n{_tail(tail)}")
@@ -166,14 +217,16 @@ def _said(result: Mapping[str, str]) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------------- on a worker
-def make_stage(task: tuple[Plan, str]) -> dict[str, str] | dict[str, tuple[str, str, str]]:
+def make_stage(task: Task) -> dict[str, str] | dict[str, tuple[str, str, str]]:
     """Run a stage, or fetch what another machine has made of it, and push it."""
-    plan, stage = task
+    plan, stage = task.plan, task.stage
     start = time.monotonic()
     try:
         require_same(plan.program, worker_name())
         with _workspace(plan) as folder:
-            ran = _run(["dvc", "repro", "--pull", stage], folder, f"Running stage '{stage}'")
+            root = Path(plan.head) if Path(plan.head, "checkpoints.yaml").is_file() else folder
+            _require_checkpoint(task, root)
+            ran = _run(["dvc", "repro", "--pull", stage], folder, f"Running stage '{stage}'", root / "checkpoints")
             _run(["dvc", "push", "--run-cache"], folder)
     except AuscultError as error:
         return {"refused": (error.what, " ".join(filter(None, (error.where, worker_name()))), error.fix)}
@@ -208,10 +261,14 @@ def _workspace(plan: Plan) -> Iterator[Path]:
     folder = above / str(number)
     try:
         try:
-            if not (folder / ".git").exists():
-                _run(["git", "clone", "-q", "--no-checkout", plan.git, str(folder)], above)
-            else:
+            if folder.exists():
+                (folder / ".git" / "index.lock").unlink(missing_ok=True)  # of a worker that was killed
                 _run(["git", "fetch", "-q", "origin"], folder)
+            else:
+                half = above / f"{number}.part"
+                shutil.rmtree(half, ignore_errors=True)
+                _run(["git", "clone", "-q", "--no-checkout", plan.git, str(half)], above)
+                half.rename(folder)
             _run(["git", "checkout", "-q", "--detach", "--force", plan.commit], folder)
         except _FailedError as error:
             what = f"the project cannot be cloned at commit {plan.commit[:12]}:\n{error}"
@@ -222,21 +279,32 @@ def _workspace(plan: Plan) -> Iterator[Path]:
         os.close(lock)
 
 
+def _require_checkpoint(task: Task, root: Path) -> None:
+    """Refuse to train without the checkpoint that the head has: the arm would be left out, and the head believe it trained.
+
+    `root`: the project whose checkpoints/ is looked into, unless $AUSCULT_CHECKPOINTS names another folder.
+    """
+    if task.checkpoint and status(task.checkpoint, root).sha256 != task.sha256:
+        what = f"checkpoint `{task.checkpoint}` is not here as checkpoints/found.json says"
+        fix = "put the same files on all machines (AUSCULT_CHECKPOINTS names their folder), `dvc repro digests`, commit"
+        raise AuscultError(what, str(folder_of(task.checkpoint, root)), fix)
+
+
 def _own_folder() -> str:
     from distributed import get_worker
 
     return str(Path(get_worker().local_directory) / "auscult-workspaces")
 
 
-def _run(command: list[str], folder: Path, sought: str = "") -> bool:
-    """Run a command; whether `sought` is in what it prints.
+def _run(command: list[str], folder: Path, sought: str = "", checkpoints: Path | None = None) -> bool:
+    """Run a command; whether `sought` is in what it prints. `checkpoints`: their folder, unless this machine names another.
 
     Raises:
         _FailedError: it failed, or nobody waits for it any more.
     """
     found = False
     tail: deque[str] = deque(maxlen=_TAIL)
-    with _started(command, folder) as process:
+    with _started(command, folder, checkpoints) as process:
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         while True:
@@ -255,11 +323,12 @@ def _run(command: list[str], folder: Path, sought: str = "") -> bool:
 
 
 @contextmanager
-def _started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def _started(command: Sequence[str], folder: Path, checkpoints: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A command whose output can be read, killed with all it has started when the block is left before its end."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _WITH_ITS_PARENT, *command], cwd=folder, env=_environment(), text=True, errors="replace",
+        [sys.executable, "-c", _WITH_ITS_PARENT, *command], cwd=folder, env=_environment(checkpoints),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        text=True, errors="replace",
     )  # fmt: skip
     try:
         yield process
@@ -269,10 +338,11 @@ def _started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def _environment() -> dict[str, str]:
+def _environment(checkpoints: Path | None = None) -> dict[str, str]:
     """Without a path to another copy of the code; `dvc` of this environment."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "PYTHONPATH": "", "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
+    named = {"AUSCULT_CHECKPOINTS": str(checkpoints)} if checkpoints else {}
+    return {**named, **os.environ, "PATH": path, "PYTHONPATH": "", "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
 def _tail(lines: Iterable[str]) -> str:
