@@ -1,1 +1,0 @@
-"""Arrays of features as clips: somebody's own front-end, without the audio it was made from."""

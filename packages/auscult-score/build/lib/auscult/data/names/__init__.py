@@ -1,1 +1,0 @@
-"""What the path of a recording says."""

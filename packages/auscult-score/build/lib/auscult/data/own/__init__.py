@@ -1,1 +1,0 @@
-"""Recordings of your own, cut into clips."""

@@ -1,1 +1,0 @@
-"""A bundle as one ONNX file."""

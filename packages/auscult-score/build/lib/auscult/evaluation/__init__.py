@@ -1,1 +1,0 @@
-"""From scores and labels to numbers with intervals."""

@@ -1,1 +1,0 @@
-"""What every page shares: templates, style, theme and sorting; spectrograms, sounds, and where two sounds differ."""

@@ -1,1 +1,0 @@
-"""The stages, the files that declare them, and what their results depend on."""

@@ -1,3 +1,0 @@
-from auscult.pipeline.writer import main
-
-main()

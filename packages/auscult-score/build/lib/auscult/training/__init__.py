@@ -1,1 +1,0 @@
-"""From clips to a trained network, and from a network to embeddings."""
