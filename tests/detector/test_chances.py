@@ -7,7 +7,14 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from auscult.detector import chances
 from auscult.detector.chances import beta_cdf, beta_quantile, binomial_tail, normal_cdf, normal_quantile
+
+
+@pytest.fixture(autouse=True)
+def without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chances, "_special", lambda: None)
+
 
 P = np.concatenate([[0.0, 1.0, 1e-12, 1 - 1e-12], np.random.default_rng(0).uniform(0, 1, 200)])
 

@@ -1,11 +1,13 @@
-"""The distributions that verdicts rest on, in NumPy: `scipy.special` takes longer to import than a recording to score, and more
-room than a small device has. tests/detector/test_chances.py holds them against it.
+"""The distributions that verdicts over many windows rest on: of `scipy.special`, which is imported when the first such recording is
+judged, or in NumPy, ten times slower, on a device that has no room for it. tests/detector/test_chances.py holds the two together.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +18,16 @@ _TINY = 1e-300
 _STEPS = 200
 _ERFC = np.vectorize(math.erfc, otypes=[np.float64])
 _QUANTILE = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+
+
+@cache
+def _special() -> Any:
+    """`scipy.special`; None = not installed."""
+    try:
+        from scipy import special
+    except ModuleNotFoundError:
+        return None
+    return special
 
 
 def normal_cdf(x: ArrayLike) -> Floats:
@@ -89,6 +101,8 @@ def beta_quantile(a: float, b: float, p: ArrayLike) -> Floats:
     [0.25, 0.5]
     """
     p = np.asarray(p, np.float64)
+    if (special := _special()) is not None:
+        return np.asarray(special.betaincinv(a, b, p))
     low, high, x = np.zeros(p.shape), np.ones(p.shape), np.full(p.shape, a / (a + b))
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     for _ in range(_STEPS):
@@ -115,4 +129,6 @@ def binomial_tail(count: int, size: int, p: Floats) -> Floats:
         return np.ones(len(p))
     if count > size:
         return np.zeros(len(p))
+    if (special := _special()) is not None:
+        return np.asarray(special.bdtrc(count - 1, size, p))
     return beta_cdf(count, size - count + 1, p)
