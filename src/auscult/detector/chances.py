@@ -1,4 +1,4 @@
-"""The distributions that verdicts over many windows rest on: of `scipy.special`, which is imported when the first such recording is
+"""The distributions that verdicts over many windows rest on: of `scipy.special`, imported when the first such recording is
 judged, or in NumPy, ten times slower, on a device that has no room for it. tests/detector/test_chances.py holds the two together.
 """
 
