@@ -10,9 +10,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc  # noqa: F401  (before pdoc, which lets no import run programs)
 import pdoc
 import tqdm
-import mlflow.pyfunc  # noqa: F401  (before pdoc, which lets no import run programs)
 from pdoc import doc, extract
 
 # Type checkers know tqdm as generic, the class itself is not; annotations that say what a bar counts must be readable here.
