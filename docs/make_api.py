@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc  # noqa: F401  (before pdoc, which lets no import run programs)
 import pdoc
 import tqdm
 from pdoc import doc, extract

@@ -53,10 +53,11 @@ def test_settings_of_a_method(normal: Path, tmp_path: Path, capsys: pytest.Captu
         (["--set", "poling=[max]"], "spectral_knn.poling: unknown key (did you mean `pooling`?)"),
         (["--set", "pooling=[max"], "`[max` is no value"),
         (["--method", "nothing"], "there is no method `nothing`"),
+        (["--backend", "loff"], "unknown back-end `loff` (did you mean `lof`?)"),
     ):
         assert cli.main([*arguments, "--force", *more]) == 2
         assert words in capsys.readouterr().err
-    for more in (["--set", "pooling"], ["--channel", "left"], ["--backend", "lof"]):
+    for more in (["--set", "pooling"], ["--channel", "left"]):
         with pytest.raises(SystemExit) as caught:
             cli.main([*arguments, *more])
         assert caught.value.code == 2
