@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
-from auscult.detector.backend import knobs_of, left_out_by
+from auscult.detector.backend import knobs_of, left_out_by, notes_on_parts
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import Bundle, load, metric_of, sha256_of, z_scored
 from auscult.detector.manifest import FORMAT, file_names, write_manifest
@@ -96,6 +96,7 @@ def fit(
         np.save(part / "normal.npy", np.sort(fitted.normal))
         checked_on = cross_fitted(fitted.normal, group, rate)
         windows.notes += [note] if note else notes_on(rule, recordings, len(group))
+        windows.notes += notes_on_parts(fitted.backend, fitted.normal, group)
         windows.notes += notes_on_check(*checked_on, rate) + notes_on_time(normals.used, asked.one_mode)
         training = normals.facts() | {"above_by_others": list(checked_on)}
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
@@ -162,7 +163,7 @@ def learn(
         )  # fmt: skip
     else:
         normal = left_out(vectors, own, trained, backend, windows.table, normals.samples, asked.k)
-    require_different(normal, str(normals.folder), distances=backend.startswith("knn_"))
+    require_different(normal, str(normals.folder), backend)
     return Fitted(trained, backend, vectors, normal)
 
 
