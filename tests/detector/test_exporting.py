@@ -283,6 +283,8 @@ def test_an_exported_file_that_says_what_cannot_be(
 def test_an_exported_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no network")
     (tmp_path / "a.wav").write_bytes(b"")
+    assert cli.main(["info", str(tmp_path / "a.onnx")]) == 2
+    assert "`auscult score` alone takes an exported file" in capsys.readouterr().err
     for arguments, said in (
         (["b.onnx", "a.wav"], "there is no such file"), (["a.onnx", "a.wav"], "not a readable ONNX file"),
         (["a.onnx", "a.wav", "--html", "page.html"], "--html and --scheduler take the bundle itself"),
