@@ -256,7 +256,8 @@ for bundle in {str(tmp_path / "pump.onnx")!r}, {str(bundle.folder)!r}:
     ("key", "value", "said"),
     [
         ("threshold", "nan", "no numbers"), ("normal", "[0.5, NaN]", "no numbers"), ("window", "7999", "the file takes others"),
-        ("rate", "1.0", "no bundle has"), ("format", "2", "format 2, and 1 is read"), ("normal", None, "an older version wrote it"),
+        ("rate", "1.0", "no bundle has"), ("format", "2", "format 2, and 1 is read"),
+        ("normal", None, "an older version wrote it"),
     ],
 )  # fmt: skip
 def test_an_exported_file_that_says_what_cannot_be(

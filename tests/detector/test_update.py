@@ -16,10 +16,10 @@ from scipy.stats import betabinom
 from auscult import cli
 from auscult.detector import bundle
 from auscult.detector.backend import PARTS, UNSETTLED, notes_on_parts, scorer
-from auscult.detector.picking import folds
 from auscult.detector.bundle import Bundle, FitSettings
 from auscult.detector.drift import interval, surprise
 from auscult.detector.manifest import write_manifest
+from auscult.detector.picking import folds
 from auscult.detector.score import score_file
 from auscult.detector.update import update
 from auscult.errors import AuscultError

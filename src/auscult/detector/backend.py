@@ -44,12 +44,14 @@ def require_known(name: str) -> None:
 
 
 def knobs_of(name: str, k: int, trained: Trained) -> dict[str, Any]:
-    """Settings of a back-end, as bundle.yaml keeps them: its defaults, and `k`. None of those of `BACKENDS`."""
+    """Settings of a back-end, as bundle.yaml keeps them: its defaults, `k`, and the distance that the method says, for by another
+    one strange sound may be near (notes_on_direction). None of those of `BACKENDS`."""
     if name in BACKENDS:
         return {}
     rows = max((int(getattr(network, "frequency_rows", 1)) for network in trained.networks.values()), default=1)
     model = backends()[name].settings
-    values: dict[str, Any] = {"kind": name} | ({"k": k} if "k" in model.model_fields else {})
+    asked = {"k": k, "metric": trained.method.distance}
+    values = {"kind": name} | {knob: value for knob, value in asked.items() if knob in model.model_fields}
     return validated(model, values, "--backend").filled("machine", False, rows).model_dump(mode="json")
 
 
@@ -81,7 +83,7 @@ def left_out_by(knobs: Mapping[str, Any], vectors: np.ndarray, group: np.ndarray
     for number in range(int(part.max()) + 1):
         mine, seen = part == number, vectors
         others = vectors[:scaled][~mine[:scaled]]
-        if len(np.unique(owner[:scaled][~mine[:scaled]])) > 1:  # of one recording alone there is no scale: as left_out_scores
+        if len(np.unique(owner[:scaled][~mine[:scaled]])) > 1:  # of one recording alone there is no scale
             seen = (vectors - others.mean(axis=0)) / np.maximum(others.std(axis=0), LEAST)
         scores[mine] = scorer(knobs, seen[~mine])(seen[mine])
     return scores
@@ -100,6 +102,20 @@ def notes_on_parts(backend: str, normal: Floats, group: np.ndarray) -> list[str]
     return [
         f"{UNSETTLED} by `{backend}` normal sound scores differently with each fifth of the recordings that is left out, so "
         "that p-values and the threshold may be far off; record more, or take another --backend"
+    ]
+
+
+def notes_on_direction(knobs: Mapping[str, Any], vectors: np.ndarray, trained: Trained) -> list[str]:
+    """A note where the back-end looks at the direction of embeddings [n, D] alone, and the method says by lengths, too, how far
+    sound is from normal: z-scored, what is strangest lies in some direction that is no farther than others."""
+    if not knobs or trained.method.distance == "cosine":
+        return []
+    score, some = scorer(knobs, vectors), vectors[:8]
+    if not np.allclose(score(some), score(2 * some), rtol=1e-3, atol=1e-4):
+        return []
+    return [
+        f"`{knobs['kind']}` looks at directions alone, which by `{trained.settings.method}` tell little: strange sound may be "
+        "called normal; take another --backend"
     ]
 
 
