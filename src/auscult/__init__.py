@@ -19,10 +19,12 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 
-        try:
-            return version("auscult")
-        except PackageNotFoundError:  # on the path, but not installed
-            return "0.0+unknown"
+        for name in ("auscult", "auscult-score"):
+            try:
+                return version(name)
+            except PackageNotFoundError:
+                continue
+        return "0.0+unknown"  # on the path, but not installed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -388,7 +388,7 @@ def test_recordings_that_make_no_bundle(tmp_path: Path) -> None:
     ("values", "words"),
     [
         ({"method": "spectral"}, "did you mean `spectral_knn`"),
-        ({"backend": "lof"}, "unknown back-end"),
+        ({"backend": "loff"}, "unknown back-end"),
         ({"backend": "native"}, "has no score of its own"),
         ({"rate": 1.5}, "between 0 and 1"),
         ({"seconds": 0.01}, "too short"),
@@ -645,11 +645,17 @@ def test_any_back_end_scores_a_bundle_one_of_ones_own_too(
         scoring.backends.cache_clear()
 
 
-@pytest.mark.parametrize("backend", ["mahalanobis", "ldn"])
+@pytest.mark.parametrize("backend", ["mahalanobis", "ldn", "lof", "beam"])
 def test_back_ends_of_the_pipeline_tell_a_strange_sound(backend: str, recordings: Path, tmp_path: Path) -> None:
     made = bundle.fit(recordings, tmp_path / backend, FitSettings(backend=backend))
     own, strange = (sound(seed, tone)[None].astype(np.float32) / 32768 for seed, tone in ((50, 300.0), (51, 3000.0)))
     assert made.scores(strange)[0] > made.threshold > made.scores(own)[0]
+    assert "directions alone" not in str(made.facts["training"]["notes"])
+
+
+def test_a_back_end_that_hears_directions_alone_says_so(recordings: Path, tmp_path: Path) -> None:
+    made = bundle.fit(recordings, tmp_path / "b", FitSettings(backend="kmeans"))
+    assert "`kmeans` looks at directions alone" in str(made.facts["training"]["notes"])
 
 
 def test_a_back_end_that_there_is_not_is_named(recordings: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compared(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> compare.Comparison:
     return compare.compare(
-        plant / "normal", tmp_path_factory.mktemp("work"), FitSettings(rate=0.1), faults=plant / "clicks"
+        plant / "normal", tmp_path_factory.mktemp("work"), FitSettings(backend="gmm", rate=0.1), faults=plant / "clicks"
     )
 
 

@@ -251,9 +251,41 @@ for bundle in {str(tmp_path / "pump.onnx")!r}, {str(bundle.folder)!r}:
         assert third - started <= known | needed
 
 
+@needs_onnx
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("threshold", "nan", "no numbers"), ("normal", "[0.5, NaN]", "no numbers"), ("window", "7999", "the file takes others"),
+        ("rate", "1.0", "no bundle has"), ("format", "2", "format 2, and 1 is read"),
+        ("normal", None, "an older version wrote it"),
+    ],
+)  # fmt: skip
+def test_an_exported_file_that_says_what_cannot_be(
+    key: str, value: str | None, said: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Above a threshold that is no number nothing would be anomalous."""
+    import onnx
+
+    facts = exporting.metadata_of(bundle)
+    one, size = onnx.TensorProto.FLOAT, ["n", bundle.window]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ReduceMax", ["waveform"], ["score"], axes=[1], keepdims=0)], "g",
+        [onnx.helper.make_tensor_value_info("waveform", one, size)], [onnx.helper.make_tensor_value_info("score", one, ["n"])],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    for name, text in {**facts, f"auscult.{key}": value}.items():
+        if text is not None:
+            model.metadata_props.add(key=name, value=str(text))
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(AuscultError, match=said):
+        exported.load(tmp_path / "a.onnx")
+
+
 def test_an_exported_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no network")
     (tmp_path / "a.wav").write_bytes(b"")
+    assert cli.main(["info", str(tmp_path / "a.onnx")]) == 2
+    assert "`auscult score` alone takes an exported file" in capsys.readouterr().err
     for arguments, said in (
         (["b.onnx", "a.wav"], "there is no such file"), (["a.onnx", "a.wav"], "not a readable ONNX file"),
         (["a.onnx", "a.wav", "--html", "page.html"], "--html and --scheduler take the bundle itself"),

@@ -15,9 +15,11 @@ from scipy.stats import betabinom
 
 from auscult import cli
 from auscult.detector import bundle
+from auscult.detector.backend import PARTS, UNSETTLED, notes_on_parts, scorer
 from auscult.detector.bundle import Bundle, FitSettings
 from auscult.detector.drift import interval, surprise
 from auscult.detector.manifest import write_manifest
+from auscult.detector.picking import folds
 from auscult.detector.score import score_file
 from auscult.detector.update import update
 from auscult.errors import AuscultError
@@ -355,3 +357,30 @@ def test_a_bundle_whose_facts_were_emptied(fitted: Bundle, tmp_path: Path) -> No
             bundle.load(fitted.folder)
         facts["references"][0] = dict(fitted.facts["references"][0])
         write_manifest(fitted.folder / "bundle.yaml", facts)
+
+
+# ---------------------------------------------------------------------------------------- back-ends other than the usual ones
+@pytest.mark.parametrize("recordings", [1, 12])
+def test_any_back_end_is_updated(recordings: int, tmp_path: Path) -> None:
+    """Scores below zero are none that are alike; and of a single recording, left out, no scale is left."""
+    folder = folder_of(tmp_path / "n", range(recordings), 12.0 / recordings)
+    made = bundle.fit(folder, tmp_path / "b", FitSettings(backend="gmm", seconds=1.0))
+    assert np.median(made.normal) < 0
+    found = update(made.folder, [folder_of(tmp_path / "new", range(50, 54))]).bundle
+    assert (len(found.reference), len(found.normal)) == (16, 16)
+    assert np.isfinite(found.normal).all()
+    if recordings == 1:  # five then, each a part of its own
+        for row in range(12, 16):
+            others = scorer(made.facts["knobs"], np.delete(found.reference, row, axis=0))
+            assert np.abs(found.normal - others(found.reference[row : row + 1])).min() < 1e-6
+
+
+def test_scores_that_depend_on_what_is_left_out_are_said() -> None:
+    rng = np.random.default_rng(0)
+    normal, group = rng.standard_normal(30), np.arange(30) // 2
+    assert notes_on_parts("varmin", normal, group) == []
+    apart = normal + 5 * folds(group, [""] * 30, PARTS, False, 0)
+    (note,) = notes_on_parts("varmin", apart, group)
+    assert note.startswith(UNSETTLED)
+    assert "`varmin`" in note
+    assert notes_on_parts("knn_cosine", apart, group) == []

@@ -71,7 +71,7 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         "native": "the method's own score", "knn_cosine": "cosine distance to the nearest normal windows",
         "knn_euclidean": "distance to the nearest normal windows",
     }.get(facts["backend"], f"the back-end {facts['backend']} on the normal windows")  # fmt: skip
-    k = f", k = {facts['k']}" if facts["backend"] != "native" else ""
+    k = f", k = {facts['k']}" if facts["backend"].startswith("knn_") or "k" in facts["knobs"] else ""
     modes = mapping_in(training, "units")
     versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())
     minutes = number_in(training, "seconds") / 60

@@ -131,6 +131,7 @@ def compare(
     Raises:
         AuscultError: as of `fit`; a single recording; too few for the rate; faults of which none can be used.
     """
+    asked = replace(asked, backend="")
     candidates = [(trial, checked(replace(asked, method=trial.method, values=trial.values))) for trial in light(others)]
     where = fault_files(folder, faults, asked.labels) if faults is not None or asked.labels is not None else None
     normals = gather(folder, work / "normal.s16", asked)

@@ -111,6 +111,10 @@ def _of(facts: dict[str, str], path: Path, made: Any) -> Exported:
     rate, window, hop = (int(facts[key]) for key in ("sample_rate", "window", "hop"))
     if normal.ndim != 1 or len(normal) < 2 or min(rate, window, hop) < 1 or not 0 < rule.rate < 1:
         raise ValueError("sizes, a rate or normal scores that no bundle has")
+    if not np.isfinite([rule.value, *normal]).all():  # nothing is above a threshold that is no number
+        raise ValueError("a threshold or normal scores that are no numbers")
+    if [each.shape[-1] for each in made.get_inputs()] != [window]:
+        raise ValueError(f"windows of {window} samples, and the file takes others")
     known = Known(rule.rate, len(normal), float(facts["effective"]), alike)
     signal = SignalRange(**json.loads(facts["signal"]))
     return Exported(path, facts["name"], rate, window, hop, channel, rule, normal, known, signal, made)

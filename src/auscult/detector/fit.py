@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
-from auscult.detector.backend import knobs_of, left_out_by
+from auscult.detector.backend import knobs_of, left_out_by, notes_on_direction, notes_on_parts
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
 from auscult.detector.folder import Bundle, load, metric_of, sha256_of, z_scored
 from auscult.detector.manifest import FORMAT, file_names, write_manifest
@@ -96,13 +96,16 @@ def fit(
         np.save(part / "normal.npy", np.sort(fitted.normal))
         checked_on = cross_fitted(fitted.normal, group, rate)
         windows.notes += [note] if note else notes_on(rule, recordings, len(group))
+        knobs = knobs_of(fitted.backend, asked.k, fitted.trained)
+        windows.notes += notes_on_direction(knobs, fitted.vectors, fitted.trained)
+        windows.notes += notes_on_parts(fitted.backend, fitted.normal, group)
         windows.notes += notes_on_check(*checked_on, rate) + notes_on_time(normals.used, asked.one_mode)
         training = normals.facts() | {"above_by_others": list(checked_on)}
         windows.audio = np.empty((0, normals.samples), np.int16)  # unmapped: its file goes
         shutil.rmtree(work)
         facts = {
             "format": FORMAT, "name": name_of(out), "method": asked.method,
-            "backend": fitted.backend, "knobs": knobs_of(fitted.backend, asked.k, fitted.trained), "k": asked.k,
+            "backend": fitted.backend, "knobs": knobs, "k": asked.k,
             "sample_rate": normals.sample_rate, "window": normals.samples,
             "hop": max(1, normals.samples // 2), "channel": asked.channel, "seed": asked.seed, "threshold": asdict(rule),
             "made_with": _versions(), "signal": asdict(windows.signal), "training": training,
@@ -162,7 +165,7 @@ def learn(
         )  # fmt: skip
     else:
         normal = left_out(vectors, own, trained, backend, windows.table, normals.samples, asked.k)
-    require_different(normal, str(normals.folder), distances=backend.startswith("knn_"))
+    require_different(normal, str(normals.folder), backend)
     return Fitted(trained, backend, vectors, normal)
 
 

@@ -10,6 +10,9 @@ from auscult.errors import AuscultError
 
 
 def require_bundle(folder: Path) -> None:
+    if folder.suffix == ".onnx" and folder.is_file():
+        what, fix = "`auscult score` alone takes an exported file", "give the folder that it was exported from"
+        raise AuscultError(what, str(folder), fix)
     if not os.path.lexists(folder / "bundle.yaml"):
         raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
 

@@ -186,17 +186,17 @@ def _distances(
         yield from ((rows[mine][part], distance) for part, distance in distances(again[mine], again, metric))
 
 
-def require_different(normal: np.ndarray, where: str, distances: bool) -> None:
+def require_different(normal: np.ndarray, where: str, backend: str) -> None:
     """Refuse normal scores [n] by which nothing can be told apart.
 
     Args:
-        distances: whether the scores are distances, of which most are above zero.
+        backend: whose they are; those of nearest neighbours are distances, of which most are above zero.
 
     Raises:
         AuscultError: they are all alike.
     """
     alike = np.ptp(normal) <= 1e-9 * np.abs(normal).max()
-    if alike or (distances and np.median(normal) <= 0):
+    if alike or (backend.startswith("knn_") and np.median(normal) <= 0):
         what = f"the normal windows are all alike (left-out scores from {normal.min():.3g} to {normal.max():.3g})"
         fix = "record the machine at different times, or listen to another channel (--channel)"
         raise AuscultError(f"{what}: there is nothing to tell apart", where, fix)

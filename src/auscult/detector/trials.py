@@ -213,7 +213,7 @@ class _Fitted:
             )  # fmt: skip
         else:
             normal = left_out(self.vectors, own, self.trained, self.backend, table, normals.samples, asked.k)
-        require_different(normal, str(normals.folder), distances=self.backend.startswith("knn_"))
+        require_different(normal, str(normals.folder), self.backend)
         rate = rate_of(asked)
         self.threshold = quantile(normal, rate)
         self.normal = np.sort(normal) - self.threshold

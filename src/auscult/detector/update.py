@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from auscult.data.audio import printable
+from auscult.detector.backend import UNSETTLED, notes_on_parts
 from auscult.detector.drift import interval, surprise
 from auscult.detector.enough import DIFFER, cross_fitted, notes_on_check
 from auscult.detector.fit import embed_all, name_of
@@ -251,13 +252,15 @@ def _write(bundle: Bundle, references: References, new: _New, part: Path) -> tup
             what = f"{len(grown.vectors)} windows are more than a bundle can be updated to"
             raise AuscultError(what, str(bundle.folder), "fit again, to fewer recordings or with longer windows")
         np.save(part / "reference.npy", grown.vectors)
-        normal, recordings = grown.left_out()[grown.counted], grown.recordings
+        left_out = grown.left_out()
+        normal, recordings = left_out[grown.counted], grown.recordings
         group = grown.table.loc[grown.counted, "group"].to_numpy()
         alike, check = alikeness(normal, group), cross_fitted(normal, group, rate)
         training["above_by_others"] = list(check)
-        training["notes"] = [note for note in training["notes"] if not note.startswith(DIFFER)]
+        training["notes"] = [note for note in training["notes"] if not note.startswith((DIFFER, UNSETTLED))]
+        training["notes"] += notes_on_parts(bundle.backend, left_out, grown.table["group"].to_numpy())
         training["notes"] += notes_on_check(*check, rate)
-    require_different(normal, str(bundle.folder), distances=not native)
+    require_different(normal, str(bundle.folder), bundle.backend)
     rule, independent = choose(normal, rate, bundle.rule.by), effective(len(normal), recordings, alike)
     np.save(part / "normal.npy", np.sort(normal))
     shutil.copytree(bundle.folder / "model", part / "model")
