@@ -8,7 +8,6 @@ that the arm is judged by.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 import shutil
@@ -40,7 +39,7 @@ from auscult.settings.project import Project
 from auscult.settings.schema import Data, Score
 from auscult.settings.section import validated
 from auscult.settings.training import Train
-from auscult.tracking.publish import run_of, store_uri
+from auscult.tracking.publish import run_of, store_uri, without_password
 from auscult.training import modelfolder
 from auscult.training.device import pick_device, prepare
 from auscult.training.embed import embed
@@ -85,7 +84,8 @@ class ArmModel(PythonModel):
         """Scores [recordings] as a column `score`.
 
         Raises:
-            MlflowException: no recording, or one of a machine or unit that was not trained on; the server passes it on.
+            MlflowException: no recording, one that cannot be read, or one of a machine or unit that was not trained on; the
+                server passes it on.
         """
         try:
             return self._scores(model_input)
@@ -94,6 +94,8 @@ class ArmModel(PythonModel):
 
     def _scores(self, model_input: pd.DataFrame) -> pd.DataFrame:
         rows = model_input.reset_index(drop=True)
+        if rows.empty:
+            raise AuscultError("no recording was sent", "wav")
         self._refuse_unknown(rows)
         with TemporaryDirectory() as folder:
             clips = self._written(rows, Path(folder))
@@ -125,7 +127,7 @@ class ArmModel(PythonModel):
             path = folder / f"{number}.wav"
             try:
                 path.write_bytes(base64.b64decode(str(row.wav), validate=True))
-            except binascii.Error:
+            except ValueError:  # not its alphabet, not its length, or not ASCII
                 raise AuscultError(
                     f"recording {number} is not base64", "wav", "encode the bytes of a WAV file"
                 ) from None
@@ -155,7 +157,8 @@ def log_model(project: Project, name: str) -> str:
     client = MlflowClient(uri)
     published = run_of(client, project, arm)
     if published is None:
-        raise AuscultError(f"`{name}` has no run in {uri}", fix="run: dvc repro -s -f publish")
+        stage = f"studies/{arm.study}/dvc.yaml:publish" if arm.study else "publish"
+        raise AuscultError(f"`{name}` has no run in {without_password(uri)}", fix=f"run: dvc repro -s -f {stage}")
     with TemporaryDirectory() as folder:
         save(project, arm, Path(folder) / NAME)
         client.log_artifacts(published, str(Path(folder) / NAME), NAME)
@@ -209,9 +212,8 @@ def main() -> None:
     project = Project.open()
     for name in sys.argv[1:] or project.params.rows():
         address = log_model(project, name)
-        print(
-            f"{name}: MLFLOW_TRACKING_URI={store_uri()} mlflow models serve -m {address} --env-manager local --host 127.0.0.1"
-        )
+        store = without_password(store_uri())
+        print(f"{name}: MLFLOW_TRACKING_URI={store} mlflow models serve -m {address} --env-manager local --host 127.0.0.1")
 
 
 if __name__ == "__main__":
