@@ -81,6 +81,7 @@ def test_the_case_of_an_experiment_and_git_checkout(project: Project) -> None:
     ("where", "words"),
     [
         (lambda p: p.setdefault("score", {}).update(k=3), "`score.k` was 1 and is 3 now"),
+        (lambda p: p["data"].update(input="mean"), '`clips.input` was "near" and is "mean" now'),
         (lambda p: p.setdefault("embed", {}).update(batch_size=2), "`embed.batch_size` was 64 and is 2 now"),
         (lambda p: p.setdefault("evaluate", {}).update(seed=5), "`evaluate.seed` was 0 and is 5 now"),
         (lambda p: p.update(arms=["ae"]), "`rows` was"),
@@ -95,6 +96,12 @@ def test_a_setting_that_was_changed_since_is_named(project: Project, where: Any,
 def test_a_rule_of_the_profile_counts(project: Project) -> None:
     changed = replace(project, profile=project.profile.model_copy(update={"dataset": "another"}))
     assert "`profile.dataset` was" in stale.stale_results(changed)[0]
+
+
+def test_which_clips_the_profile_makes_counts(project: Project) -> None:
+    changed = replace(project, profile=project.profile.model_copy(update={"clip_seconds": 2.0}))
+    assert "`clips.clip_seconds` was 1.0 and is 2.0 now" in stale.stale_arms(changed, ARMS)[0]
+    assert "`clips.clip_seconds` was 1.0" in stale.stale_committed(changed)[0]
 
 
 def test_other_embeddings_or_another_model_than_the_scores_are_of(project: Project) -> None:

@@ -77,8 +77,10 @@ def _summary(project: Project, wanted: Wanted) -> pd.DataFrame:
         found = pd.concat([found, sweep[sweep["backend"].isin(lacking)]], ignore_index=True)
     for column, asked in (("metric", wanted.metric), ("machine", wanted.machine)):
         there = list(dict.fromkeys(found[column]))
-        if asked and asked not in there:
-            raise AuscultError(f"there are no numbers of `{asked}`{near(asked, there)}", f"--{column}", f"use: {', '.join(there)}")
+        if there and asked not in ("", *there):
+            raise AuscultError(
+                f"there are no numbers of `{asked}`{near(asked, there)}", f"--{column}", f"use: {', '.join(there)}"
+            )
     if wanted.arms:
         strange = [arm for arm in wanted.arms if arm not in set(found["arm"])]
         if strange:

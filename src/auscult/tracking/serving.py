@@ -213,7 +213,9 @@ def main() -> None:
     for name in sys.argv[1:] or project.params.rows():
         address = log_model(project, name)
         store = without_password(store_uri())
-        print(f"{name}: MLFLOW_TRACKING_URI={store} mlflow models serve -m {address} --env-manager local --host 127.0.0.1")
+        print(
+            f"{name}: MLFLOW_TRACKING_URI={store} mlflow models serve -m {address} --env-manager local --host 127.0.0.1"
+        )
 
 
 if __name__ == "__main__":
