@@ -193,7 +193,13 @@ def test_mlflow_is_imported_in_one_place() -> None:
 
 def test_few_modules_lie_flat() -> None:
     """Every module has a room, but for the edge of the program."""
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "cli.py", "errors.py", "files.py", "packages.py"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "cli.py",
+        "errors.py",
+        "files.py",
+        "packages.py",
+    }
 
 
 def test_dvc_finds_every_file() -> None:
