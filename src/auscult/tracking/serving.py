@@ -32,6 +32,7 @@ from auscult.data.store import ClipStore
 from auscult.errors import AuscultError, run
 from auscult.results.results import headline_backend
 from auscult.results.stale import stale_arms
+from auscult.scoring import backends
 from auscult.scoring.table import bank_rules, knobs, read_embeddings, scored
 from auscult.settings.params import Arm
 from auscult.settings.profile import Profile
@@ -140,7 +141,8 @@ def log_model(project: Project, name: str) -> str:
     """Put the model of an arm beside its published run. Returns its address, `runs:/<run>/scorer`.
 
     Raises:
-        AuscultError: the arm has no scores, its scores are of other settings, or it was not published.
+        AuscultError: the arm has no scores, its scores are of other settings or hang on the other test clips, or it was not
+            published.
     """
     from mlflow.tracking import MlflowClient
 
@@ -166,13 +168,21 @@ def log_model(project: Project, name: str) -> str:
 
 
 def save(project: Project, arm: Arm, out: Path) -> None:
-    """Write the model of an arm into the folder `out`, as MLflow keeps models."""
+    """Write the model of an arm into the folder `out`, as MLflow keeps models.
+
+    Raises:
+        AuscultError: the back-end that the arm is judged by scores a clip by the other test clips, and a request has others.
+    """
     seed = project.seeds[0]
     table = pd.read_parquet(project.scores_of(arm.name))
+    backend = headline_backend(table.assign(arm=arm.name), arm.name)
+    if backend in backends() and backends()[backend].transductive:
+        what = f"`{backend}`, by which `{arm.name}` is judged, scores a clip by the other test clips"
+        raise AuscultError(what, "score.backends", "name another back-end first, and run: dvc repro")
     facts = {
         **{name: project.section(name).model_dump(mode="json") for name in ("data", "score", "train")},
         "profile": project.profile.model_dump(mode="json"),
-        "backend": headline_backend(table.assign(arm=arm.name), arm.name),
+        "backend": backend,
         "batch_size": project.section("embed").batch_size,
     }
     with TemporaryDirectory() as work:
