@@ -186,7 +186,9 @@ def targets(words: list[str]) -> list[str]:
     valued = {"-S", "-n", "-j", "--set-param", "--name"}
     pairs = zip(["", *words], words, strict=False)
     return [
-        word for before, word in pairs if word[0] not in "-<&" and before not in valued and word not in ("run", "stage")
+        word
+        for before, word in pairs
+        if word[0] not in "-<&." and before not in valued and word not in ("run", "stage")
     ]
 
 

@@ -17,7 +17,9 @@ from auscult.papers import printed_tables
 from auscult.pipeline.digests import SRC, Code
 from auscult.pipeline.inputs import CHOSEN, PACKAGE, training_code
 from auscult.pipeline.writer import files
+from auscult.scoring.made_from import scores_settings
 from auscult.settings.params import load_params
+from auscult.settings.project import Project
 from auscult.settings.schema import PIPELINE
 from auscult.settings.training import Train
 
@@ -121,6 +123,16 @@ def test_parameters_are_those_the_scripts_read() -> None:
             assert "train.seeds" in tracked, name
 
 
+def test_scores_are_made_again_where_what_they_say_they_were_made_with_changes() -> None:
+    """Otherwise they would be called stale, and `dvc repro` would not help. `embed` and `train` reach them by the embeddings."""
+    scored = [keys(stage) for _, stage in STAGES if script_of(stage) == "score"]
+    said = scores_settings(Project.open(ROOT))
+    assert set(said) == {"score", "embed", "train", "rules", "condition", "clips"}
+    assert len(scored) > 10
+    profile = {f"profiles/${{data.profile}}.yaml:{name}" for name in {*said["clips"], "rules"} - {"input"}}
+    assert all({"score", "train.seeds", "data.input", *profile} <= each for each in scored)
+
+
 def test_every_arm_is_trained_or_tested_once_and_in_its_tables() -> None:
     embedded = [arm for _, stage in STAGES if script_of(stage) == "embed" for arm in stage["cmd"].split()[4:]]
     assert sorted(embedded) == sorted(ALL.arms)
@@ -180,8 +192,14 @@ def test_mlflow_is_imported_in_one_place() -> None:
 
 
 def test_few_modules_lie_flat() -> None:
-    """Every module has a room."""
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "cli.py", "errors.py", "files.py"}
+    """Every module has a room, but for the edge of the program."""
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "cli.py",
+        "errors.py",
+        "files.py",
+        "packages.py",
+    }
 
 
 def test_dvc_finds_every_file() -> None:

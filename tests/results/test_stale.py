@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     for arm in ARMS:
         save(
             made.paths.model(arm, 1) / "config.yaml",
-            yaml.safe_dump({"settings": made.arm(arm).model_dump(mode="json")}),
+            yaml.safe_dump({"settings": made.arm(arm).model_dump(mode="json"), "code": "c0de"}),
         )
         save(made.paths.embeddings(arm, 1) / "made_from.txt", f"{arm}\n")
         save(made.scores_of(arm), "")
@@ -81,6 +81,7 @@ def test_the_case_of_an_experiment_and_git_checkout(project: Project) -> None:
     ("where", "words"),
     [
         (lambda p: p.setdefault("score", {}).update(k=3), "`score.k` was 1 and is 3 now"),
+        (lambda p: p["data"].update(input="mean"), '`clips.input` was "near" and is "mean" now'),
         (lambda p: p.setdefault("embed", {}).update(batch_size=2), "`embed.batch_size` was 64 and is 2 now"),
         (lambda p: p.setdefault("evaluate", {}).update(seed=5), "`evaluate.seed` was 0 and is 5 now"),
         (lambda p: p.update(arms=["ae"]), "`rows` was"),
@@ -95,6 +96,12 @@ def test_a_setting_that_was_changed_since_is_named(project: Project, where: Any,
 def test_a_rule_of_the_profile_counts(project: Project) -> None:
     changed = replace(project, profile=project.profile.model_copy(update={"dataset": "another"}))
     assert "`profile.dataset` was" in stale.stale_results(changed)[0]
+
+
+def test_which_clips_the_profile_makes_counts(project: Project) -> None:
+    changed = replace(project, profile=project.profile.model_copy(update={"clip_seconds": 2.0}))
+    assert "`clips.clip_seconds` was 1.0 and is 2.0 now" in stale.stale_arms(changed, ARMS)[0]
+    assert "`clips.clip_seconds` was 1.0" in stale.stale_committed(changed)[0]
 
 
 def test_other_embeddings_or_another_model_than_the_scores_are_of(project: Project) -> None:
@@ -139,6 +146,29 @@ def test_nothing_is_published(project: Project, tmp_path: Path, capsys: pytest.C
 
 def test_readme_is_not_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readme, "SHOWN", {"tiny": readme.Shown([("auc", "mean")])})
+    monkeypatch.setattr(readme, "PAGES", {"README.md": ["results: tiny"]})
+    Path("README.md").write_text("<!-- results: tiny -->\n<!-- end -->")
     params(lambda p: p.setdefault("score", {}).update(k=3))
     with pytest.raises(AuscultError, match="numbers of other settings"):
-        readme.updated("<!-- results: tiny -->\n<!-- end -->", Path())
+        readme.updated("README.md", Path())
+
+
+def test_the_losses_of_a_model_without_scores_are_not_drawn(project: Project, tmp_path: Path) -> None:
+    for arm in ARMS:
+        project.scores_of(arm).unlink()
+    changed = params(lambda p: p.setdefault("ae", {}).update(lr=0.5))
+    with pytest.raises(AuscultError, match="`ae`: `lr` was"):
+        draw.draw(changed, "training", [tmp_path / "training.png"], draw.Wanted())
+
+
+def test_rows_that_another_study_made_count_where_a_study_is_published(project: Project, tmp_path: Path) -> None:
+    """A study with an arm of its own beside one of the project."""
+    save(
+        Path("studies/wide/params.yaml"),
+        yaml.safe_dump({"title": "Wide", "arms": ["wide"], "rows": ["ae", "wide"], "wide": {"method": "ae"}}),
+    )
+    record = json.loads((project.scores() / "made_from.json").read_text())
+    record["settings"]["score"]["k"] = 7
+    save(project.scores() / "made_from.json", record)
+    publish.publish(Project.open(), tmp_path / "receipt.json", "wide")
+    assert "`score.k` was 7 and is 1 now" in json.loads((tmp_path / "receipt.json").read_text())["reason"]

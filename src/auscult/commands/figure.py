@@ -29,7 +29,9 @@ def figure(parser: ArgumentParser) -> Command:
     )
     parser.add_argument("--study", default="", help="whose tables; default: the project's")
     parser.add_argument("--profile", default="", help="whose results; default: the one of params.yaml")
-    parser.add_argument("--metric", default="auc", help="auc, pauc, mauc, official, ... (default: auc)")
+    parser.add_argument(
+        "--metric", default="", help="auc, pauc, mauc, official, ... (default: auc; of parameter: what the study names)"
+    )
     parser.add_argument("--machine", default="mean", help="a machine type, or mean or hmean over them (default: mean)")
     parser.add_argument("--set", dest="which", choices=("dev", "eval"), default="dev", help="of clips (default: dev)")
     return _figure

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from auscult.scoring.made_from import CLIPS
 from auscult.settings.params import Arm, Params
 
 Stage = dict[str, Any]
@@ -175,7 +176,7 @@ def _score_stage(arms: list[Arm]) -> Stage:
         "desc": "every back-end's score of every test clip, without its label",
         "cmd": command("score", *{arm.study for arm in arms if arm.study}),
         "deps": [code_of("score"), *(f"{DATA}/embeddings/{arm.name}" for arm in arms)],
-        "params": ["score", "train.seeds", {PROFILE: ["rules"]}],
+        "params": ["data.input", "score", "train.seeds", {PROFILE: ["rules", *CLIPS]}],
         "outs": scores_of(arms),
     }
 

@@ -18,6 +18,7 @@ from auscult.results.figures import FORMATS, add_legend, look, panels, plot_summ
 from auscult.results.names import backend_name
 from auscult.results.stale import stale_arms, stale_backends, stale_results
 from auscult.results.sweep import plot_sweep
+from auscult.scoring.made_from import stale_model
 from auscult.settings.project import Project
 from auscult.settings.section import near
 
@@ -29,13 +30,13 @@ class Wanted:
     Attributes:
         study: whose tables; "" = the project's.
         arms, backends: in this order; none = those of the tables, and all that these have numbers by.
-        metric, machine, which: the number, the machine type or average, the set.
+        metric, machine, which: the number ("" = AUC, or what the study swept), the machine type or average, the set.
     """
 
     study: str = ""
     arms: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
-    metric: str = "auc"
+    metric: str = ""
     machine: str = "mean"
     which: str = "dev"
 
@@ -44,11 +45,15 @@ def draw(project: Project, name: str, paths: Sequence[Path], wanted: Wanted) -> 
     """Write a figure of `FIGURES` to each of `paths`.
 
     Raises:
-        AuscultError: an unknown figure, format, study, arm or back-end; nothing to draw; numbers of other settings than those in
-            use.
+        AuscultError: an unknown figure, format, study, arm, back-end, metric or machine type; a choice that the figure does not
+            have; nothing to draw; numbers of other settings than those in use.
     """
     if name not in FIGURES:
         raise AuscultError(f"there is no figure `{name}`{near(name, list(FIGURES))}", fix=f"use: {', '.join(FIGURES)}")
+    for choice in NO_CHOICE.get(name, ()):
+        if getattr(wanted, choice) != getattr(Wanted(), choice):
+            option = "--set" if choice == "which" else f"--{choice}"
+            raise AuscultError(f"the figure `{name}` has no choice of this kind", option, "leave it out")
     for path in paths:
         if path.suffix.lower() not in FORMATS:
             raise AuscultError("no format of a figure", str(path), f"end its name with {', '.join(FORMATS)}")
@@ -70,6 +75,12 @@ def _summary(project: Project, wanted: Wanted) -> pd.DataFrame:
     if lacking:
         sweep = _sweep(project, wanted, lacking)
         found = pd.concat([found, sweep[sweep["backend"].isin(lacking)]], ignore_index=True)
+    for column, asked in (("metric", wanted.metric), ("machine", wanted.machine)):
+        there = list(dict.fromkeys(found[column]))
+        if there and asked not in ("", *there):
+            raise AuscultError(
+                f"there are no numbers of `{asked}`{near(asked, there)}", f"--{column}", f"use: {', '.join(there)}"
+            )
     if wanted.arms:
         strange = [arm for arm in wanted.arms if arm not in set(found["arm"])]
         if strange:
@@ -113,7 +124,7 @@ def _rows(project: Project, wanted: Wanted) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- the figures
 def _auc(project: Project, wanted: Wanted) -> Callable[[Path], None]:
     summary, rows = _summary(project, wanted), _rows(project, wanted)
-    how = {"metric": wanted.metric, "set_name": wanted.which, "machine": wanted.machine}
+    how = {"metric": wanted.metric or "auc", "set_name": wanted.which, "machine": wanted.machine}
     return lambda path: plot_summary(summary, path, arms=rows, backends=wanted.backends, **how)
 
 
@@ -122,7 +133,9 @@ def _parameter(project: Project, wanted: Wanted) -> Callable[[Path], None]:
     if sweep is None:
         have = [name for name, study in project.params.studies.items() if study.sweep is not None]
         raise AuscultError("there is no parameter that was swept", "--study", f"use one of: {', '.join(have)}")
-    sweep = sweep.model_copy(update={"metric": wanted.metric if wanted.metric != "auc" else sweep.metric})
+    if len(wanted.backends) > 1:
+        raise AuscultError("the figure `parameter` shows one back-end", "--backends", f"name one: {wanted.backends[0]}")
+    sweep = sweep.model_copy(update={"metric": wanted.metric or sweep.metric})
     summary, backend = _summary(project, wanted), (wanted.backends or ("native",))[0]
     how = {"backend": backend, "set_name": wanted.which, "machine": wanted.machine}
     return lambda path: plot_sweep(summary, path, sweep, **how)
@@ -163,7 +176,8 @@ def _scores(project: Project, rows: Sequence[str], sweep: bool) -> pd.DataFrame:
 
 def _training(project: Project, wanted: Wanted) -> Callable[[Path], None]:
     files = arm_files(project, _rows(project, wanted))
-    _refuse(stale_arms(project, files))
+    # Of the models, for there may be no scores yet.
+    _refuse([f"`{arm}`: {text}" for arm in files for text in stale_model(project, arm)])
     points = curve_points({arm: history(one) for arm, one in files.items()})
     return lambda path: plot_training(points, path)
 
@@ -175,6 +189,14 @@ FIGURES: Mapping[str, Callable[[Project, Wanted], Callable[[Path], None]]] = {
     "roc": _roc,
     "training": _training,
 }
+
+NO_CHOICE: Mapping[str, tuple[str, ...]] = {
+    "backends": ("metric", "machine", "which"),
+    "parameter": ("arms",),
+    "roc": ("metric", "machine"),
+    "training": ("backends", "metric", "machine", "which"),
+}
+"""What a figure shows as it is: asked for, it would be drawn otherwise than it was asked for."""
 
 
 def plot_roc(points: pd.DataFrame, path: Path) -> None:

@@ -21,6 +21,9 @@ from auscult.settings.section import flat
 RECORD = "made_from.json"
 EMBEDDED_BY = ("seeds", "device", "threads", "precision", "matmul")
 """Of the section `train`: what embeddings and scores depend on beside their model."""
+CLIPS = ("sets", "machines", "holdout", "inputs", "sample_rate", "clip_seconds")
+"""Of the profile: what decides which clips there are, and what is heard of them. Not its `source`, which says where files lie and
+differs by machine."""
 MOST = 6
 """Differences that are named; of more, how many there are."""
 
@@ -32,6 +35,10 @@ def scores_settings(project: Project, study: str = "", sweep: bool = False) -> d
         "score": project.section("score").model_dump(mode="json"),
         "embed": project.section("embed").model_dump(mode="json"),
         "train": train.model_dump(mode="json", include=set(EMBEDDED_BY)),
+        "clips": {
+            "input": project.section("data").input,
+            **project.profile.model_dump(mode="json", include=set(CLIPS)),
+        },
         "rules": project.profile.rules.model_dump(mode="json"),
         "condition": {arm.name: arm.condition.model_dump(mode="json") for arm in arms if arm.condition is not None},
     }

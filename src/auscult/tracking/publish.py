@@ -55,8 +55,8 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
     stages made does not depend on it.
     """
     again = f"dvc repro -s -f {f'studies/{study}/dvc.yaml:' if study else ''}publish"
-    own = [arm.name for arm in project.params.own(study)]
-    if stale := [*stale_arms(project, own), *stale_results(project, study)]:
+    shown = dict.fromkeys([*(arm.name for arm in project.params.own(study)), *project.params.rows(study)])
+    if stale := [*stale_arms(project, shown), *stale_results(project, study)]:
         _not_published(receipt, " ".join(stale), f"then run: {again}")
         return
     try:
@@ -69,8 +69,8 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         _not_published(receipt, "mlflow is not installed", f"{command('experiments')} && {again}")
         return
     store, uri = project_root().resolve(), store_uri()
-    shown = _without_password(uri)
-    away = f"{shown} does not take the runs"
+    address = without_password(uri)
+    away = f"{address} does not take the runs"
     try:
         for name, value in PATIENCE.items():  # mlflow's own is minutes per request
             os.environ.setdefault(name, value)
@@ -87,7 +87,7 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         _not_published(receipt, f"{away}: {_one_line(error)}", f"once it does, run: {again}")
         return
     _write(receipt, {"published": keys})
-    print(f"{len(keys)} runs are up to date in {shown}")
+    print(f"{len(keys)} runs are up to date in {address}")
     if not uri.startswith("http"):
         print(f"look at them with: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
 
@@ -103,10 +103,15 @@ def _not_published(receipt: Path, why: str, then: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return _without_password(" ".join(str(error).split()))[:200]
+    return without_password(" ".join(str(error).split()))[:200]
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
+    """Text without what stands before the @ of an address.
+
+    >>> without_password("not at http://me:secret@host:5000")
+    'not at http://host:5000'
+    """
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 

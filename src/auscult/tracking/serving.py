@@ -8,7 +8,6 @@ that the arm is judged by.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 import shutil
@@ -33,6 +32,7 @@ from auscult.data.store import ClipStore
 from auscult.errors import AuscultError, run
 from auscult.results.results import headline_backend
 from auscult.results.stale import stale_arms
+from auscult.scoring import backends
 from auscult.scoring.table import bank_rules, knobs, read_embeddings, scored
 from auscult.settings.params import Arm
 from auscult.settings.profile import Profile
@@ -40,7 +40,7 @@ from auscult.settings.project import Project
 from auscult.settings.schema import Data, Score
 from auscult.settings.section import validated
 from auscult.settings.training import Train
-from auscult.tracking.publish import run_of, store_uri
+from auscult.tracking.publish import run_of, store_uri, without_password
 from auscult.training import modelfolder
 from auscult.training.device import pick_device, prepare
 from auscult.training.embed import embed
@@ -85,7 +85,8 @@ class ArmModel(PythonModel):
         """Scores [recordings] as a column `score`.
 
         Raises:
-            MlflowException: no recording, or one of a machine or unit that was not trained on; the server passes it on.
+            MlflowException: no recording, one that cannot be read, or one of a machine or unit that was not trained on; the
+                server passes it on.
         """
         try:
             return self._scores(model_input)
@@ -94,6 +95,8 @@ class ArmModel(PythonModel):
 
     def _scores(self, model_input: pd.DataFrame) -> pd.DataFrame:
         rows = model_input.reset_index(drop=True)
+        if rows.empty:
+            raise AuscultError("no recording was sent", "wav")
         self._refuse_unknown(rows)
         with TemporaryDirectory() as folder:
             clips = self._written(rows, Path(folder))
@@ -125,7 +128,7 @@ class ArmModel(PythonModel):
             path = folder / f"{number}.wav"
             try:
                 path.write_bytes(base64.b64decode(str(row.wav), validate=True))
-            except binascii.Error:
+            except ValueError:  # not its alphabet, not its length, or not ASCII
                 raise AuscultError(
                     f"recording {number} is not base64", "wav", "encode the bytes of a WAV file"
                 ) from None
@@ -138,7 +141,8 @@ def log_model(project: Project, name: str) -> str:
     """Put the model of an arm beside its published run. Returns its address, `runs:/<run>/scorer`.
 
     Raises:
-        AuscultError: the arm has no scores, its scores are of other settings, or it was not published.
+        AuscultError: the arm has no scores, its scores are of other settings or hang on the other test clips, or it was not
+            published.
     """
     from mlflow.tracking import MlflowClient
 
@@ -155,7 +159,8 @@ def log_model(project: Project, name: str) -> str:
     client = MlflowClient(uri)
     published = run_of(client, project, arm)
     if published is None:
-        raise AuscultError(f"`{name}` has no run in {uri}", fix="run: dvc repro -s -f publish")
+        stage = f"studies/{arm.study}/dvc.yaml:publish" if arm.study else "publish"
+        raise AuscultError(f"`{name}` has no run in {without_password(uri)}", fix=f"run: dvc repro -s -f {stage}")
     with TemporaryDirectory() as folder:
         save(project, arm, Path(folder) / NAME)
         client.log_artifacts(published, str(Path(folder) / NAME), NAME)
@@ -163,13 +168,21 @@ def log_model(project: Project, name: str) -> str:
 
 
 def save(project: Project, arm: Arm, out: Path) -> None:
-    """Write the model of an arm into the folder `out`, as MLflow keeps models."""
+    """Write the model of an arm into the folder `out`, as MLflow keeps models.
+
+    Raises:
+        AuscultError: the back-end that the arm is judged by scores a clip by the other test clips, and a request has others.
+    """
     seed = project.seeds[0]
     table = pd.read_parquet(project.scores_of(arm.name))
+    backend = headline_backend(table.assign(arm=arm.name), arm.name)
+    if backend in backends() and backends()[backend].transductive:
+        what = f"`{backend}`, by which `{arm.name}` is judged, scores a clip by the other test clips"
+        raise AuscultError(what, "score.backends", "name another back-end first, and run: dvc repro")
     facts = {
         **{name: project.section(name).model_dump(mode="json") for name in ("data", "score", "train")},
         "profile": project.profile.model_dump(mode="json"),
-        "backend": headline_backend(table.assign(arm=arm.name), arm.name),
+        "backend": backend,
         "batch_size": project.section("embed").batch_size,
     }
     with TemporaryDirectory() as work:
@@ -209,8 +222,9 @@ def main() -> None:
     project = Project.open()
     for name in sys.argv[1:] or project.params.rows():
         address = log_model(project, name)
+        store = without_password(store_uri())
         print(
-            f"{name}: MLFLOW_TRACKING_URI={store_uri()} mlflow models serve -m {address} --env-manager local --host 127.0.0.1"
+            f"{name}: MLFLOW_TRACKING_URI={store} mlflow models serve -m {address} --env-manager local --host 127.0.0.1"
         )
 
 

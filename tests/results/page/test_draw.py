@@ -62,6 +62,12 @@ def ask(name: str, file: str = "x.pdf", **wanted: object) -> Callable[[Project, 
         (ask("parameter"), "no parameter that was swept"),
         (ask("backends"), "no numbers to draw"),
         (ask("auc", study="none"), "there is no study"),
+        (ask("auc", metric="aux"), "did you mean `auc`"),
+        (ask("auc", machine="fann"), "did you mean `fan`"),
+        (ask("backends", which="eval"), "--set"),
+        (ask("roc", machine="fan"), "--machine"),
+        (ask("training", backends=("native",)), "--backends"),
+        (ask("parameter", arms=("ae",)), "--arms"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(project: Project, tmp_path: Path, asked: object, words: str) -> None:
