@@ -100,7 +100,9 @@ def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: 
         assert not train_arms([], address, "", str(tmp_path / "workspaces"), said.append)
     by_workers = [re.sub(r" in .*", "", line, flags=re.S) for line in said if " by worker " in line]
     assert by_workers == ["features: run", "train@one-2024: run"]
-    assert said[2].endswith("\n    NOT TRAINED, network `valve`: too long for a CPU"), "what is left out is not lost in silence"
+    assert said[2].endswith("\n    NOT TRAINED, network `valve`: too long for a CPU"), (
+        "what is left out is not lost in silence"
+    )
     assert set(re.findall(r"Running stage '([^']+)'", "\n".join(said))) == {"tables"}
     made = (tmp_path / "workspaces" / "0" / "one").read_bytes()  # the time at which it ran
     assert (project / "one").read_bytes() == (project / "tables").read_bytes() == made
