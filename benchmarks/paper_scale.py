@@ -59,6 +59,7 @@ ROOT = Path(__file__).parents[1]
 EPOCHS = 3
 LEAST = 40.0
 """Seconds that a case needs at least: imports, compiler and search for algorithms take most of them."""
+PREDICTED_FOR = "H200"
 FAST: dict[str, Any] = {"precision": "bfloat16", "matmul": "high", "compile": "compile"}
 
 
@@ -68,7 +69,7 @@ class Case:
     Attributes:
         arm: of the project or a study.
         steps: of the whole training.
-        predicted, why: minutes on an H200, written down before any run, and the reason.
+        predicted, why: minutes on `PREDICTED_FOR`, written down before any run, and the reason.
         goal: minutes that are hoped for.
         knobs: of the section `train`.
     """
@@ -161,6 +162,8 @@ class Profiled(Marks):
         spent: dict[str, list[float]] = {}
         for event in self.profiler.events() or ():
             on_device = event.device_type != torch.autograd.DeviceType.CPU
+            if event.is_user_annotation:  # spans kernels that are counted by themselves
+                continue
             if on_device == (self.device.type == "cuda"):
                 one = spent.setdefault(event.name, [0.0, 0.0])
                 one[0] += event.time_range.elapsed_us() if on_device else event.self_cpu_time_total
@@ -206,6 +209,8 @@ def measure(
         packed = random_clips(Path(name) / "packed", clips_of(settings, steps), 1.0 if tiny else 10.0, device)
         store = ClipStore(packed, device, 0.5)
         marks = Profiled(device, EPOCHS + 2)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # the making of clips is no part of a training
         seconds, network = train(settings, store, knobs, marks)
         peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mib()
         method, _, rows, labels, _, _ = task(store, settings)
@@ -293,15 +298,29 @@ def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 # -------------------------------------------------------------------------------------------------------------------- results
+def changed(case: Case, facts: dict[str, Any]) -> str:
+    """Knobs that `--set` has turned, each behind a comma."""
+    knobs = {key: value for key, value in facts["knobs"].items() if key not in ("device", "threads")}
+    return "".join(f", {key} {value}" for key, value in knobs.items() if case.knobs.get(key) != value)
+
+
+def predicted(case: Case, facts: dict[str, Any]) -> float | None:
+    """Minutes, if what was measured is what they were predicted for: that card, and those knobs."""
+    return case.predicted if PREDICTED_FOR in facts["device"] and not changed(case, facts) else None
+
+
 def rows_of(name: str, found: dict[str, dict[str, Any]], tiny: bool) -> list[Row]:
     """Rows of one case. A trial has no prediction."""
     case, now = CASES[name], found["now"]
     made = "random clips" if case.arm.endswith("os_scl") else "random clips and weights"
-    variant = f"{name} on {now['device']}, {now['knobs'].get('precision', 'float32')}, {made}{', tiny: a trial' if tiny else ''}"
+    variant = f"{name} on {now['device']}, {now['knobs'].get('precision', 'float32')}, {made}{changed(case, now)}"
+    variant += ", tiny: a trial" if tiny else ""
     how = f"{case.steps:,.0f} steps, extrapolated from {EPOCHS} x {now['steps']}"
-    expected = ("", "") if tiny else (case.predicted, case.predicted / now["minutes"])
+    minutes = None if tiny else predicted(case, now)
+    expected = ("", "") if minutes is None else (minutes, minutes / now["minutes"])
+    how += "" if minutes is None else "; predicted"
     rows = [
-        row("paper scale", f"{variant}: {how}; predicted", now["minutes"], "min", *expected),
+        row("paper scale", f"{variant}: {how}", now["minutes"], "min", *expected),
         row("paper scale", variant, now["ms per step"], "ms per step"),
         row("paper scale", variant, now["MiB"], "MiB at most"),
     ]
@@ -323,8 +342,9 @@ def rows_of(name: str, found: dict[str, dict[str, Any]], tiny: bool) -> list[Row
 
 def page(found: dict[str, dict[str, dict[str, Any] | str]]) -> str:
     """The table of all cases, as Markdown."""
+    first = f"| case | of | ms per step | minutes, extrapolated | predicted ({PREDICTED_FOR}) | aim |"
     lines = [
-        "| case | of | ms per step | minutes, extrapolated | predicted | aim | MiB | of peak FLOP/s | of peak bytes/s |",
+        first + " MiB | of peak FLOP/s | of peak bytes/s |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, sides in found.items():
@@ -332,7 +352,9 @@ def page(found: dict[str, dict[str, dict[str, Any] | str]]) -> str:
             if isinstance(facts, str):
                 lines.append(f"| {name} | {side} | {facts} | | | | | | |")
                 continue
-            times = f"{facts['ms per step']:.1f} | {facts['minutes']:.1f} | {CASES[name].predicted:g} | {CASES[name].goal:g}"
+            minutes = predicted(CASES[name], facts)
+            times = f"{facts['ms per step']:.1f} | {facts['minutes']:.1f} | {'' if minutes is None else format(minutes, 'g')}"
+            times += f" | {CASES[name].goal:g}"
             reached = f"{facts['of peak FLOP/s']:.1%} | {facts['of peak bytes/s']:.1%}"
             lines.append(f"| {name} | {side} | {times} | {facts['MiB']:,.0f} | {reached} |")
     return "\n".join(lines) + "\n"

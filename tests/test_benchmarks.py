@@ -160,6 +160,26 @@ def test_paper_scale_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) ->
     assert len(paper_scale.CASES) * paper_scale.LEAST <= 280, "each has its turn"
 
 
+def test_paper_scale_predicts_for_one_card_and_its_own_knobs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was measured otherwise is a row of its own, which takes no other's place."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import paper_scale
+
+    facts = {"device": "NVIDIA H200", "knobs": paper_scale.FAST | {"device": "cuda", "threads": 16}, "minutes": 20.0,
+             "steps": 20, "ms per step": 10.0, "MiB": 1.0, "of peak FLOP/s": 0.1, "of peak bytes/s": 0.1}  # fmt: skip
+    variants = set[object]()
+    for change, expected in (
+        ({}, paper_scale.CASES["han"].predicted), ({"device": "NVIDIA H100"}, ""),
+        ({"knobs": facts["knobs"] | {"compile": "none"}}, ""), ({"knobs": facts["knobs"] | {"matmul": "highest"}}, ""),
+    ):  # fmt: skip
+        found = facts | change
+        first, second, _ = paper_scale.rows_of("han", {"now": found}, False)
+        assert first["reference"] == expected
+        assert f"| 20.0 | {expected} | 35 |" in paper_scale.page({"han": {"now": found}})
+        variants.add(second["variant"])
+    assert len(variants) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

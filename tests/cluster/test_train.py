@@ -35,9 +35,9 @@ stages:
     matrix:
       arm: [one]
       seed: [2024]
-    cmd: date +%N > ${item.arm}
+    cmd: date +%N > ${item.arm} && install -D config models/tiny/${item.arm}/2024/config.yaml
     deps: [features]
-    outs: ["${item.arm}"]
+    outs: ["${item.arm}", "models/tiny/${item.arm}/2024"]
   tables:
     cmd: cat one > tables
     deps: [one]
@@ -53,6 +53,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "dvc", "init", "-q")
     (folder / "dvc.yaml").write_text(STAGES)
     (folder / "source").write_text("")
+    (folder / "params.yaml").write_text("data: {profile: tiny}")
+    (folder / "config").write_text("skipped: {valve: too long for a CPU}")
     (folder / "studies" / "bad").mkdir(parents=True)
     (folder / "studies" / "bad" / "dvc.yaml").write_text(FAILING)
     commit(folder, "start")
@@ -96,8 +98,11 @@ def test_a_worker_trains_and_the_head_makes_the_tables(project: Path, tmp_path: 
     said: list[str] = []
     with threads(1) as address:
         assert not train_arms([], address, "", str(tmp_path / "workspaces"), said.append)
-    by_workers = [re.sub(r" in .*", "", line) for line in said if " by worker " in line]
+    by_workers = [re.sub(r" in .*", "", line, flags=re.S) for line in said if " by worker " in line]
     assert by_workers == ["features: run", "train@one-2024: run"]
+    assert said[2].endswith("\n    NOT TRAINED, network `valve`: too long for a CPU"), (
+        "what is left out is not lost in silence"
+    )
     assert set(re.findall(r"Running stage '([^']+)'", "\n".join(said))) == {"tables"}
     made = (tmp_path / "workspaces" / "0" / "one").read_bytes()  # the time at which it ran
     assert (project / "one").read_bytes() == (project / "tables").read_bytes() == made
@@ -142,7 +147,8 @@ def test_a_stage_of_which_workers_die_is_told(tmp_path: Path, monkeypatch: pytes
                 if task.stage == "train@a-1":
                     assert self._more(task) == []
                 else:
-                    yield {"stage": task.stage, "problem": "", "how": "run", "seconds": "1", "worker": "w"}
+                    facts = {"how": "run", "seconds": "1", "worker": "w", "left_out": ""}
+                    yield {"stage": task.stage, "problem": "", **facts}
 
     monkeypatch.setattr(train, "Tasks", Dying)
     monkeypatch.chdir(tmp_path)

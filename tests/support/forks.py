@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def forked(log: Path, work: Callable[..., Any], *arguments: Any) -> ForkProcess:
     log.unlink(missing_ok=True)
     process = get_context("fork").Process(target=begin, daemon=False)
     process.start()
+    # After a test that failed: this process would wait at its end, for ever, for one that nobody has ended.
+    atexit.register(process.kill)
     return process
 
 
@@ -37,8 +40,16 @@ def send(process: ForkProcess, number: signal.Signals) -> int | None:
 
 
 def ended(process: ForkProcess) -> int | None:
-    """The exit status, which a process of which that is not expected has not within a minute."""
+    """The exit status.
+
+    Raises:
+        AssertionError: none within a minute; the process is killed then.
+    """
     process.join(60)
+    in_time = process.exitcode is not None
+    process.kill()
+    process.join()
+    assert in_time, "it did not end within a minute"
     return process.exitcode
 
 

@@ -58,10 +58,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "tests" / "support" / "processes.py"), packed, out]
     with open(out / "log", "w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
-        wait_for(lambda: len(list(out.glob("two/still*"))) == 2, lambda: process.poll() is None)
-        look_at_sockets(process.pid, out)
-        (out / "two" / "looked_at").touch()
-        process.wait(timeout=400)
+        try:
+            wait_for(lambda: len(list(out.glob("two/still*"))) == 2, lambda: process.poll() is None)
+            look_at_sockets(process.pid, out)
+            (out / "two" / "looked_at").touch()
+            process.wait(timeout=400)
+        finally:
+            process.kill()  # or `with` would wait for it, whatever went wrong
     assert process.returncode == 0, (out / "log").read_text()[-5000:]
     return out
 
@@ -247,7 +250,7 @@ def test_a_killed_launcher_ends_all_and_the_next_start_continues(
 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "stages/train.py", ARM, "1"]
     done = subprocess.run(
-        [sys.executable, *torchrun], cwd=project, env=stage_environment(), capture_output=True, text=True
+        [sys.executable, *torchrun], cwd=project, env=stage_environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert "continuing after epoch" in done.stderr

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from auscult.settings.training import Train
 from auscult.training import modelfolder
 from auscult.training.arm import train_arm
 from auscult.training.resume import DAY, ResumeFolder
+from support.forks import wait_for
 
 
 def train(packed: Path, out: Path, epochs: int = 6) -> None:
@@ -39,16 +41,17 @@ def start(packed: Path, out: Path, epochs: int = 6, *end: str) -> subprocess.Pop
 
 def killed_with_state(process: subprocess.Popen[bytes], out: Path, seen: float) -> float:
     """Kill it once it has saved a state younger than `seen`; that state's time stamp."""
-    while True:
-        states = list(out.glob("resume/*/all.pt"))
-        if states and states[0].stat().st_mtime > seen:
-            break
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.kill()
+
+    def saved() -> list[float]:
+        return [age for age in (file.stat().st_mtime for file in out.glob("resume/*/all.pt")) if age > seen]
+
+    try:
+        wait_for(saved, lambda: process.poll() is None)
+    finally:
+        process.kill()
     assert process.wait() == -signal.SIGKILL, "finished before it could be killed"
     assert not (out / "model").exists()
-    return states[0].stat().st_mtime
+    return saved()[0]
 
 
 def test_sigkill_at_any_moment(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +59,7 @@ def test_sigkill_at_any_moment(packed: Path, tmp_path: Path, capsys: pytest.Capt
     for _ in range(2):
         seen = killed_with_state(start(packed, out), out, seen)
     last = start(packed, out, 6, "killed at the end")
-    assert b"continuing after epoch" in last.communicate()[1]
+    assert b"continuing after epoch" in last.communicate(timeout=300)[1]
     assert last.returncode == -signal.SIGKILL
 
     train(packed, tmp_path / "straight")
@@ -71,12 +74,23 @@ def test_sigkill_at_any_moment(packed: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_run_of_other_settings_starts_afresh(
-    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed_with_state(start(packed, tmp_path, epochs=40), tmp_path, 0.0)
-    train(packed, tmp_path, epochs=2)
+    save = ResumeFolder.save
+
+    def save_and_stop(states: ResumeFolder, name: str, state: dict[str, Any]) -> None:
+        save(states, name, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumeFolder, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(packed, tmp_path, epochs=2)
+    train(packed, tmp_path, epochs=1)
     assert "continuing" not in capsys.readouterr().err
     assert len(list(tmp_path.glob("resume/*"))) == 2
+    train(packed, tmp_path, epochs=2)
+    assert "continuing after epoch 1" in capsys.readouterr().err, "its own run goes on"
 
 
 def test_old_states_of_other_runs_are_removed(tmp_path: Path) -> None:

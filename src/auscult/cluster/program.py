@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from auscult.errors import AuscultError
 from auscult.pipeline.digests import SRC, Code
 
-_LIBRARIES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile")
+_LIBRARIES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile", "transformers")
 
 
 @cache

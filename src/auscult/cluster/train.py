@@ -28,6 +28,8 @@ from auscult.encoders.checkpoints import folder_of, status
 from auscult.errors import AuscultError
 from auscult.files import try_lock
 from auscult.settings.params import load_params
+from auscult.settings.paths import Paths
+from auscult.settings.reading import read_yaml
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,7 +39,7 @@ _LOOK = 0.5
 _TAIL = 12
 """Lines of a command's output that are said when it fails."""
 _FEATURES = "features"
-_TRAIN = re.compile(r"(?:^|:)train(?P<late>_on_clusters)?@(?P<arm>.+?)(?:-\d+)?$")
+_TRAIN = re.compile(r"(?:^|:)train(?P<late>_on_clusters)?@(?P<arm>.+?)(?:-(?P<seed>\d+))?$")
 """Names of stages that train; `late` ones take classes from the embeddings of other arms."""
 _RUNNING = re.compile(r"Running stage '([^']+)'")
 _WITH_ITS_PARENT = """
@@ -136,7 +138,7 @@ def _made_by_workers(client: Client, plan: Plan, stages: Sequence[str], say: Cal
 
 
 def _arm_of(stage: str, group: str = "arm") -> str:
-    """The arm that a stage trains, "" for one that trains none."""
+    """The arm that a stage trains, or another `group` of its name; "" for one that trains none."""
     found = _TRAIN.search(stage)
     return (found[group] or "") if found else ""
 
@@ -213,7 +215,7 @@ def _repro_without_training(file: str, say: Callable[[str], object]) -> None:
 def _said(result: Mapping[str, str]) -> str:
     if result["problem"]:
         return f"{result['stage']}: FAILED on {result['worker']}:\n{result['problem']}"
-    return f"{result['stage']}: {result['how']} in {result['seconds']} s by {result['worker']}"
+    return f"{result['stage']}: {result['how']} in {result['seconds']} s by {result['worker']}{result['left_out']}"
 
 
 # -------------------------------------------------------------------------------------------------------------- on a worker
@@ -221,6 +223,7 @@ def make_stage(task: Task) -> dict[str, str] | dict[str, tuple[str, str, str]]:
     """Run a stage, or fetch what another machine has made of it, and push it."""
     plan, stage = task.plan, task.stage
     start = time.monotonic()
+    left_out = ""
     try:
         require_same(plan.program, worker_name())
         with _workspace(plan) as folder:
@@ -228,6 +231,7 @@ def make_stage(task: Task) -> dict[str, str] | dict[str, tuple[str, str, str]]:
             _require_checkpoint(task, root)
             ran = _run(["dvc", "repro", "--pull", stage], folder, f"Running stage '{stage}'", root / "checkpoints")
             _run(["dvc", "push", "--run-cache"], folder)
+            left_out = _left_out(stage, folder)
     except AuscultError as error:
         return {"refused": (error.what, " ".join(filter(None, (error.where, worker_name()))), error.fix)}
     except _FailedError as error:
@@ -235,7 +239,19 @@ def make_stage(task: Task) -> dict[str, str] | dict[str, tuple[str, str, str]]:
     else:
         how, problem = "run" if ran else "fetched", ""
     seconds = f"{time.monotonic() - start:.0f}"
-    return {"stage": stage, "how": how, "problem": problem, "seconds": seconds, "worker": worker_name()}
+    return {
+        "stage": stage, "how": how, "problem": problem, "seconds": seconds, "worker": worker_name(), "left_out": left_out
+    }  # fmt: skip
+
+
+def _left_out(stage: str, folder: Path) -> str:
+    """What a training that went well has left out all the same (on a machine without a GPU large encoders, say), and why."""
+    arm, seed, params = _arm_of(stage), _arm_of(stage, "seed"), folder / "params.yaml"
+    if not seed or not params.is_file():
+        return ""
+    config = Paths(str(read_yaml(params)["data"]["profile"]), folder).model(arm, int(seed)) / "config.yaml"
+    skipped = read_yaml(config).get("skipped", {}) if config.is_file() else {}
+    return "".join(f"\n    NOT TRAINED, network `{name}`: {reason}" for name, reason in skipped.items())
 
 
 class _FailedError(Exception):

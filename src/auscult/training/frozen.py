@@ -21,7 +21,7 @@ class Frozen:
     """The frozen weights of a network, held for its training steps. Between them (validation, saved states) the network is what
     it was, to the bit; its parameters, their names and what is saved are the same all the time.
 
-    Takes half of the float32 weights' memory on top, in bfloat16.
+    Takes half of the float32 weights' memory on top, in bfloat16; in float32, on a GPU, that of the maps which are joined.
     """
 
     def __init__(self, network: Network, train: Train, device: torch.device) -> None:
