@@ -20,7 +20,7 @@ from configparser import RawConfigParser
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
 from auscult.cluster.program import program, require_same
@@ -65,7 +65,8 @@ class Plan:
     program: dict[str, str]
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """A stage, and the checkpoint that its arm starts from, with the digests that results here rest on."""
 
     plan: Plan
