@@ -8,71 +8,25 @@ stage that was run twice is wasted time and nothing else, and this machine's `dv
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from configparser import RawConfigParser
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auscult.cluster.connect import TIMEOUT, Tasks, connected, still_wanted, worker_name
-from auscult.cluster.program import program, require_same
-from auscult.encoders.checkpoints import folder_of, status
+from auscult.cluster.connect import TIMEOUT, Tasks, connected
+from auscult.cluster.program import program
+from auscult.cluster.stage import TAIL, Plan, Task, arm_of, environment, make_stage, started, tail_of
 from auscult.errors import AuscultError
-from auscult.files import try_lock
 from auscult.settings.params import load_params
-from auscult.settings.paths import Paths
-from auscult.settings.reading import read_yaml
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_LOOK = 0.5
-"""Seconds between two looks whether a task is still wanted."""
-_TAIL = 12
-"""Lines of a command's output that are said when it fails."""
 _FEATURES = "features"
-_TRAIN = re.compile(r"(?:^|:)train(?P<late>_on_clusters)?@(?P<arm>.+?)(?:-(?P<seed>\d+))?$")
-"""Names of stages that train; `late` ones take classes from the embeddings of other arms."""
 _RUNNING = re.compile(r"Running stage '([^']+)'")
-_WITH_ITS_PARENT = """
-import os, subprocess, sys, threading
-def end_with_parent():
-    os.read(0, 1)
-    os.killpg(0, 9)
-threading.Thread(target=end_with_parent, daemon=True).start()
-sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
-"""
-"""Runs a command in a session of its own; when its standard input ends, with the parent or before, all of it is killed."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is the same for all tasks: the commit and where it is cloned from, the project's folder on the head, where workspaces
-    lie ("" = in the worker's own folder, which goes with it), and the program that trains."""
-
-    git: str
-    commit: str
-    head: str
-    workspaces: str
-    program: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A stage, and the checkpoint that its arm starts from, with the digests that results here rest on."""
-
-    plan: Plan
-    stage: str
-    checkpoint: str
-    sha256: dict[str, str]
 
 
 # --------------------------------------------------------------------------------------------------------------- on the head
@@ -116,7 +70,7 @@ def _made_by_workers(client: Client, plan: Plan, stages: Sequence[str], say: Cal
     params = load_params(Path()) if known else None
 
     def task(stage: str) -> Task:
-        name = params.encoder(_arm_of(stage))[1] if params and _arm_of(stage) else ""
+        name = params.encoder(arm_of(stage))[1] if params and arm_of(stage) else ""
         return Task(plan, stage, name, known.get(name, {}).get("sha256", {}))
 
     def died(task: Task) -> list[Task]:
@@ -124,7 +78,7 @@ def _made_by_workers(client: Client, plan: Plan, stages: Sequence[str], say: Cal
         say(f"{task.stage}: FAILED: the process of every worker that ran it ended")
         return []
 
-    late = [stage for stage in stages if _arm_of(stage, "late")]
+    late = [stage for stage in stages if arm_of(stage, "late")]
     tasks = Tasks(client, make_stage, died)
     for some in ([_FEATURES], [stage for stage in stages if stage not in late], late):
         for result in tasks.results(map(task, some)):
@@ -136,12 +90,6 @@ def _made_by_workers(client: Client, plan: Plan, stages: Sequence[str], say: Cal
         if _FEATURES in failed:
             break
     return failed
-
-
-def _arm_of(stage: str, group: str = "arm") -> str:
-    """The arm that a stage trains, or another `group` of its name; "" for one that trains none."""
-    found = _TRAIN.search(stage)
-    return (found[group] or "") if found else ""
 
 
 def _pipeline_of(study: str) -> str:
@@ -182,7 +130,7 @@ def _trained_for(files: Sequence[str]) -> list[str]:
     needed = {name for name in re.findall(r'"([^"]+)"', graph) if (name.rpartition(":")[0] or "dvc.yaml") in files}
     while more := {stage for stage, dependent in edges if dependent in needed} - needed:
         needed |= more
-    return sorted(filter(_arm_of, needed))
+    return sorted(filter(arm_of, needed))
 
 
 def _here(*command: str, check: bool = True) -> str:
@@ -191,176 +139,29 @@ def _here(*command: str, check: bool = True) -> str:
     Raises:
         AuscultError: it fails.
     """
-    found = subprocess.run(command, capture_output=True, text=True, env=_environment())
+    found = subprocess.run(command, capture_output=True, text=True, env=environment())
     if check and found.returncode:
-        raise AuscultError(f"{' '.join(command)} failed:\n{_tail(found.stderr.splitlines())}", str(Path.cwd()))
+        raise AuscultError(f"{' '.join(command)} failed:\n{tail_of(found.stderr.splitlines())}", str(Path.cwd()))
     return found.stdout.strip()
 
 
 def _repro_without_training(file: str, say: Callable[[str], object]) -> None:
-    with _started(["dvc", "repro", "--pull", file], Path()) as process:
+    with started(["dvc", "repro", "--pull", file], Path()) as process:
         assert process.stdout is not None
-        tail: deque[str] = deque(maxlen=_TAIL)
+        tail: deque[str] = deque(maxlen=TAIL)
         for line in process.stdout:
             tail.append(line.rstrip())
             say(line.rstrip())
             running = _RUNNING.search(line)
-            if running and _arm_of(running[1]):
+            if running and arm_of(running[1]):
                 what = f"{running[1]} was trained by a worker and is not in the remote that this machine sees"
                 fix = "give all machines the same remote and checkpoints; or `dvc repro` trains it here"
                 raise AuscultError(what, fix=fix)
         if process.wait():
-            raise AuscultError(f"dvc repro --pull {file} failed:\n{_tail(tail)}")
+            raise AuscultError(f"dvc repro --pull {file} failed:\n{tail_of(tail)}")
 
 
 def _said(result: Mapping[str, str]) -> str:
     if result["problem"]:
         return f"{result['stage']}: FAILED on {result['worker']}:\n{result['problem']}"
     return f"{result['stage']}: {result['how']} in {result['seconds']} s by {result['worker']}{result['left_out']}"
-
-
-# -------------------------------------------------------------------------------------------------------------- on a worker
-def make_stage(task: Task) -> dict[str, str] | dict[str, tuple[str, str, str]]:
-    """Run a stage, or fetch what another machine has made of it, and push it."""
-    plan, stage = task.plan, task.stage
-    start = time.monotonic()
-    left_out = ""
-    try:
-        require_same(plan.program, worker_name())
-        with _workspace(plan) as folder:
-            root = Path(plan.head) if Path(plan.head, "checkpoints.yaml").is_file() else folder
-            _require_checkpoint(task, root)
-            ran = _run(["dvc", "repro", "--pull", stage], folder, f"Running stage '{stage}'", root / "checkpoints")
-            _run(["dvc", "push", "--run-cache"], folder)
-            left_out = _left_out(stage, folder)
-    except AuscultError as error:
-        return {"refused": (error.what, " ".join(filter(None, (error.where, worker_name()))), error.fix)}
-    except _FailedError as error:
-        how, problem = "failed", str(error)
-    else:
-        how, problem = "run" if ran else "fetched", ""
-    seconds = f"{time.monotonic() - start:.0f}"
-    return {
-        "stage": stage, "how": how, "problem": problem, "seconds": seconds, "worker": worker_name(), "left_out": left_out
-    }  # fmt: skip
-
-
-def _left_out(stage: str, folder: Path) -> str:
-    """What a training that went well has left out all the same (on a machine without a GPU large encoders, say), and why."""
-    arm, seed, params = _arm_of(stage), _arm_of(stage, "seed"), folder / "params.yaml"
-    if not seed or not params.is_file():
-        return ""
-    config = Paths(str(read_yaml(params)["data"]["profile"]), folder).model(arm, int(seed)) / "config.yaml"
-    skipped = read_yaml(config).get("skipped", {}) if config.is_file() else {}
-    return "".join(f"\n    NOT TRAINED, network `{name}`: {reason}" for name, reason in skipped.items())
-
-
-class _FailedError(Exception):
-    """A stage that failed; the others may go on."""
-
-
-@contextmanager
-def _workspace(plan: Plan) -> Iterator[Path]:
-    """A clone of the project at the commit, which no other task has at the same time; an old one is used again.
-
-    Raises:
-        AuscultError: it cannot be cloned.
-    """
-    above = Path(plan.workspaces or _own_folder())
-    above.mkdir(parents=True, exist_ok=True)
-    number = 0
-    while True:
-        lock = os.open(above / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if try_lock(lock):
-            break
-        os.close(lock)
-        number += 1
-    folder = above / str(number)
-    try:
-        try:
-            if folder.exists():
-                (folder / ".git" / "index.lock").unlink(missing_ok=True)  # of a worker that was killed
-                _run(["git", "fetch", "-q", "origin"], folder)
-            else:
-                half = above / f"{number}.part"
-                shutil.rmtree(half, ignore_errors=True)
-                _run(["git", "clone", "-q", "--no-checkout", plan.git, str(half)], above)
-                half.rename(folder)
-            _run(["git", "checkout", "-q", "--detach", "--force", plan.commit], folder)
-        except _FailedError as error:
-            what = f"the project cannot be cloned at commit {plan.commit[:12]}:\n{error}"
-            fix = "push the commit, or say by --git where workers find it"
-            raise AuscultError(what, plan.git, fix) from None
-        yield folder
-    finally:
-        os.close(lock)
-
-
-def _require_checkpoint(task: Task, root: Path) -> None:
-    """Refuse to train without the checkpoint that the head has: the arm would be left out, and the head believe it trained.
-
-    `root`: the project whose checkpoints/ is looked into, unless $AUSCULT_CHECKPOINTS names another folder.
-    """
-    if task.checkpoint and status(task.checkpoint, root).sha256 != task.sha256:
-        what = f"checkpoint `{task.checkpoint}` is not here as checkpoints/found.json says"
-        fix = "put the same files on all machines (AUSCULT_CHECKPOINTS names their folder), `dvc repro digests`, commit"
-        raise AuscultError(what, str(folder_of(task.checkpoint, root)), fix)
-
-
-def _own_folder() -> str:
-    from distributed import get_worker
-
-    return str(Path(get_worker().local_directory) / "auscult-workspaces")
-
-
-def _run(command: list[str], folder: Path, sought: str = "", checkpoints: Path | None = None) -> bool:
-    """Run a command; whether `sought` is in what it prints. `checkpoints`: their folder, unless this machine names another.
-
-    Raises:
-        _FailedError: it failed, or nobody waits for it any more.
-    """
-    found = False
-    tail: deque[str] = deque(maxlen=_TAIL)
-    with _started(command, folder, checkpoints) as process:
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        while True:
-            ended = process.poll() is not None
-            for line in process.stdout.readlines():
-                found |= sought in line
-                tail.append(line)
-            if ended:
-                break
-            if not still_wanted():
-                raise _FailedError("taken back")
-            time.sleep(_LOOK)
-    if process.returncode:
-        raise _FailedError(f"{' '.join(command)}\n{_tail(tail)}")
-    return found
-
-
-@contextmanager
-def _started(command: Sequence[str], folder: Path, checkpoints: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A command whose output can be read, killed with all it has started when the block is left before its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WITH_ITS_PARENT, *command], cwd=folder, env=_environment(checkpoints),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        text=True, errors="replace",
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait()
-
-
-def _environment(checkpoints: Path | None = None) -> dict[str, str]:
-    """Without a path to another copy of the code; `dvc` of this environment."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    named = {"AUSCULT_CHECKPOINTS": str(checkpoints)} if checkpoints else {}
-    return {**named, **os.environ, "PATH": path, "PYTHONPATH": "", "DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0"}
-
-
-def _tail(lines: Iterable[str]) -> str:
-    return "\n".join(f"    {line.rstrip()}" for line in list(lines)[-_TAIL:])
