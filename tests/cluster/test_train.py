@@ -18,7 +18,7 @@ import yaml
 
 pytest.importorskip("distributed", reason="Dask is not installed (pip install 'auscult[cluster]')")
 
-from auscult.cluster import stage as stage_on
+from auscult.cluster import stage as work
 from auscult.cluster import train
 from auscult.cluster.connect import Tasks
 from auscult.cluster.train import train_arms
@@ -68,7 +68,7 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "head"
     shutil.copytree(template, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(train, "_LOOK", 0.05)
+    monkeypatch.setattr(work, "_LOOK", 0.05)
     return folder
 
 
@@ -113,18 +113,18 @@ def test_a_stage_that_fails_and_one_that_is_taken_back(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (stage,) = train._trained_for(["studies/bad/dvc.yaml"])
-    plan = stage_on.Plan(str(project), train._commit(), str(project), str(tmp_path / "w"), train.program())
-    result = stage_on.make_stage(stage_on.Task(plan, stage, "", {}))
+    plan = work.Plan(str(project), train._commit(), str(project), str(tmp_path / "w"), train.program())
+    result = work.make_stage(work.Task(plan, stage, "", {}))
     assert "exited with 3" in str(result["problem"])
     (tmp_path / "w" / "0" / ".git" / "index.lock").touch()  # as of a worker that was killed
-    other = stage_on.make_stage(stage_on.Task(replace(plan, commit="0" * 40), "features", "", {}))
+    other = work.make_stage(work.Task(replace(plan, commit="0" * 40), "features", "", {}))
     assert "cannot be cloned" in str(other)
     assert "index.lock" not in str(other)
     another = replace(plan, program={**train.program(), "torch": "9.9"})
-    assert "wanted: 9.9" in str(stage_on.make_stage(stage_on.Task(another, "features", "", {}))["refused"])
-    monkeypatch.setattr(train, "still_wanted", lambda: False)
-    with pytest.raises(stage_on.FailedError, match="taken back"):
-        stage_on._run(["sleep", "60"], tmp_path)
+    assert "wanted: 9.9" in str(work.make_stage(work.Task(another, "features", "", {}))["refused"])
+    monkeypatch.setattr(work, "still_wanted", lambda: False)
+    with pytest.raises(work.FailedError, match="taken back"):
+        work._run(["sleep", "60"], tmp_path)
 
 
 def test_stages_that_train_are_known_by_name() -> None:
@@ -135,8 +135,8 @@ def test_stages_that_train_are_known_by_name() -> None:
         "train_x@a-1",
         "retrain@a-1",
     ]
-    assert [stage_on.arm_of(name) for name in names] == ["ae", "han-ced", "", "", ""]
-    assert [bool(stage_on.arm_of(name, "late")) for name in names[:2]] == [False, True]
+    assert [work.arm_of(name) for name in names] == ["ae", "han-ced", "", "", ""]
+    assert [bool(work.arm_of(name, "late")) for name in names[:2]] == [False, True]
 
 
 def test_a_stage_of_which_workers_die_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_a_stage_of_which_workers_die_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(train, "Tasks", Dying)
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    plan = stage_on.Plan("", "", "", "", {})
+    plan = work.Plan("", "", "", "", {})
     stages = ["train@a-1", "train@b-1", "train_on_clusters@c-1"]
     assert train._made_by_workers(Mock(), plan, stages, said.append) == ["train@a-1"]
     assert said[1] == "train@a-1: FAILED: the process of every worker that ran it ended"
@@ -172,10 +172,10 @@ def test_a_worker_without_the_checkpoint_is_refused(tmp_path: Path, monkeypatch:
     }
     (tmp_path / "checkpoints.yaml").write_text(yaml.safe_dump({"checkpoints": {"tiny": listed}}))
     monkeypatch.delenv("AUSCULT_CHECKPOINTS", raising=False)
-    plan = stage_on.Plan("", "", str(tmp_path), "", {})
-    stage_on._require_checkpoint(stage_on.Task(plan, "train@a-1", "tiny", {}), tmp_path)
+    plan = work.Plan("", "", str(tmp_path), "", {})
+    work._require_checkpoint(work.Task(plan, "train@a-1", "tiny", {}), tmp_path)
     with pytest.raises(AuscultError, match="checkpoint `tiny` is not here as") as error:
-        stage_on._require_checkpoint(stage_on.Task(plan, "train@a-1", "tiny", {"a.pt": "0" * 64}), tmp_path)
+        work._require_checkpoint(work.Task(plan, "train@a-1", "tiny", {"a.pt": "0" * 64}), tmp_path)
     assert error.value.where == str(tmp_path / "checkpoints" / "tiny")
 
 
