@@ -33,9 +33,9 @@ import re
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,12 +243,14 @@ def older(against: str, folder: Path) -> Path:
     if (Path(against) / "src" / "auscult").is_dir():
         return Path(against).resolve()
     parts = ["src", "params.yaml", "profiles", "studies", "checkpoints.yaml"]
-    done = subprocess.run(["git", "-C", str(ROOT), "archive", against, "--", *parts], capture_output=True)
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", "--format=zip", against, "--", *parts], capture_output=True
+    )
     if done.returncode:
         fix = "name a commit of this repository, or a folder that holds src/auscult"
         raise AuscultError(f"`{against}` is neither: {done.stderr.decode().strip()}", "--against", fix)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:  # which writes nothing outside of the folder
+        archive.extractall(folder)
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from auscult.errors import AuscultError, run
 from auscult.settings.project import Project
 from auscult.training import distributed, launch
-from auscult.training.networks import Networks
+from auscult.training.networks import Networks, fit_some
 
 
 def train_as_stage(arm: str) -> None:
@@ -43,8 +43,7 @@ def killed_in_the_second(networks: Networks, names: Sequence[str]) -> None:
     """For `Networks.side_by_side`: the process that has not the first network is killed when the other has finished."""
     first = next(iter(networks.sets))
     if first in names:
-        for name in names:
-            networks.fit(name)
+        fit_some(networks, names)
     else:
         while first in networks.unfinished():
             time.sleep(0.01)
