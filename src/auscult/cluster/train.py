@@ -29,7 +29,6 @@ _FEATURES = "features"
 _RUNNING = re.compile(r"Running stage '([^']+)'")
 
 
-# --------------------------------------------------------------------------------------------------------------- on the head
 def train_arms(
     studies: Sequence[str],
     scheduler: str,
