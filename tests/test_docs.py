@@ -141,7 +141,7 @@ def test_parameters_and_studies_in_commands_exist(page: str) -> None:
             here = here.get(part, None) if isinstance(here, dict) else None
         missing += [key] if here is None and key.split(".")[-1] not in params[key.split(".")[0]] else []
     assert missing == []
-    for study in re.findall(r"studies/(\w+)/dvc\.yaml", text):
+    for study in re.findall(r"studies/(\w+)/(?:backends/)?dvc\.yaml", text):
         assert study in all_params().studies
     for profile in re.findall(r"data\.profile=(\w+)", text):
         assert (ROOT / "profiles" / f"{profile}.yaml").is_file()
@@ -172,6 +172,8 @@ def test_commands_are_understood(page: str, capsys: pytest.CaptureFixture[str]) 
                     cli._parser().parse_args(words)
                 except SystemExit:
                     pytest.fail(f"{command}: {capsys.readouterr().err}")
+                if words[0] == "run" and "<" not in command:
+                    assert set(cli._parser().parse_args(words).studies) <= set(all_params().studies), command
         if program == "dvc" and (words[0] == "repro" or words[:2] == ["exp", "run"]) and "<" not in command:
             for target in targets(words[1:]):
                 file, _, stage = target.rpartition(":")

@@ -35,7 +35,7 @@ def test_every_recipe_has_one_arm_that_exists_where_its_command_runs_it() -> Non
         name = re.match(r"`(\w+)`", arm)
         assert name, arm
         found = PARAMS.arm(name[1])  # refuses one that there is not
-        runs = f"dvc repro studies/{found.study}/dvc.yaml" if found.study else "dvc repro"
+        runs = f"auscult run {found.study}" if found.study else "dvc repro"
         assert command == f"`{runs}`", name[1]
 
 

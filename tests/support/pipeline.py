@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from auscult.pipeline import writer as pipeline
+from auscult.pipeline.graph import into_graph
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]
@@ -72,6 +73,7 @@ def make(
         (folder / "studies" / "noise").mkdir(parents=True)
         (folder / "studies" / "noise" / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     pipeline.main(folder)
+    into_graph(["noise"] if study else [], root=folder)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
     run(folder, "dvc", "config", "core.analytics", "false")

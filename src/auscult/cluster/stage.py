@@ -20,6 +20,7 @@ from auscult.cluster.program import require_same
 from auscult.encoders.checkpoints import folder_of, status
 from auscult.errors import AuscultError
 from auscult.files import try_lock
+from auscult.pipeline.graph import include
 from auscult.settings.paths import Paths
 from auscult.settings.reading import read_yaml
 
@@ -43,13 +44,14 @@ sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
 @dataclass(frozen=True)
 class Plan:
     """What is the same for all tasks: the commit and where it is cloned from, the project's folder on the head, where workspaces
-    lie ("" = in the worker's own folder, which goes with it), and the program that trains."""
+    lie ("" = in the worker's own folder, which goes with it), the program that trains, and the studies in DVC's graph."""
 
     git: str
     commit: str
     head: str
     workspaces: str
     program: dict[str, str]
+    studies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def _workspace(plan: Plan) -> Iterator[Path]:
             what = f"the project cannot be cloned at commit {plan.commit[:12]}:\n{error}"
             fix = "push the commit, or say by --git where workers find it"
             raise AuscultError(what, plan.git, fix) from None
+        include(plan.studies, folder)
         yield folder
     finally:
         os.close(lock)

@@ -20,6 +20,7 @@ from auscult.cluster.connect import TIMEOUT, Tasks, connected
 from auscult.cluster.program import program
 from auscult.cluster.stage import TAIL, Plan, Task, arm_of, environment, make_stage, started, tail_of
 from auscult.errors import AuscultError
+from auscult.pipeline.graph import IGNORE, included
 from auscult.settings.params import load_params
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def train_arms(
     """Train what studies need (the project, without any), then make their tables here; gives the stages that failed.
 
     Args:
-        studies: names of folders of studies/.
+        studies: names of folders of studies/, which are in DVC's graph.
         git: where workers clone the project from; "" = its `origin`, or this folder.
         say: told of each stage that ends, and of what DVC says here.
 
@@ -49,7 +50,7 @@ def train_arms(
     """
     files = [_pipeline_of(study) for study in studies] or ["dvc.yaml"]
     _require_remote()
-    plan = Plan(git or _origin(), _commit(), str(Path.cwd()), workspaces, program())
+    plan = Plan(git or _origin(), _commit(), str(Path.cwd()), workspaces, program(), tuple(included()))
     with connected(scheduler, timeout) as client:
         stages = _trained_for(files)
         say(f"{len(stages)} stages to train or to fetch; what is here is pushed first")
@@ -112,7 +113,8 @@ def _require_remote() -> None:
 
 
 def _commit() -> str:
-    if changed := _here("git", "status", "--porcelain", "--untracked-files=no"):
+    """The commit that workers clone; what .dvcignore lets into the graph they are told."""
+    if changed := _here("git", "status", "--porcelain", "--untracked-files=no", "--", ".", f":!{IGNORE}"):
         what = f"changes that are not committed, which workers would not have:\n{changed}"
         raise AuscultError(what, fix="commit them")
     return _here("git", "rev-parse", "HEAD")

@@ -236,28 +236,26 @@ def results_folder(study: str = "") -> str:
 
 
 # ----------------------------------------------------------------------------------------------------- what runs on demand
-def backend_stages(params: Params) -> dict[str, Stage]:
-    """Every back-end of the sweep on the arms of every report, and a table for each: `project`, or a study's name."""
+def backend_stages(params: Params, study: str = "") -> dict[str, Stage]:
+    """Every back-end of the sweep on the arms of the project or of a study, and a table of it."""
+    own = params.own(study)
+    rows = [params.arm(name) for name in params.rows(study)]
     stages: dict[str, Stage] = {}
-    for report in ("project", *params.studies):
-        study = "" if report == "project" else report
-        own = params.own(study)
-        rows = [params.arm(name) for name in params.rows(study)]
-        if own:
-            stages[f"sweep-{report}"] = {
-                "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
-                "cmd": command("sweep", *([study] if study else [])),
-                "deps": [code_of("sweep"), *scores_of(own)],
-                "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
-                "outs": scores_of(own, "sweep"),
-            }
-        stages[f"backends-{report}"] = {
-            "desc": "arms x back-ends; sees the labels of test clips",
-            "cmd": command("backends", report),
-            "deps": [code_of("backends"), LABELS, *scores_of(rows, "sweep")],
-            "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
-            "outs": [f"{DATA}/backends/{report}"],
+    if own:
+        stages["sweep" if study else "sweep-project"] = {
+            "desc": "scores of cached embeddings under every back-end of the sweep, without labels",
+            "cmd": command("sweep", *([study] if study else [])),
+            "deps": [code_of("sweep"), *scores_of(own)],
+            "params": ["backends", "score", "train.seeds", {PROFILE: ["rules"]}],
+            "outs": scores_of(own, "sweep"),
         }
+    stages["backends" if study else "backends-project"] = {
+        "desc": "arms x back-ends; sees the labels of test clips",
+        "cmd": command("backends", study or "project"),
+        "deps": [code_of("backends"), LABELS, *scores_of(rows, "sweep")],
+        "params": ["backends", "evaluate", "train.seeds", {PROFILE: ["name", "dataset", "rules"]}],
+        "outs": [f"{DATA}/backends/{study or 'project'}"],
+    }
     return stages
 
 

@@ -1,6 +1,7 @@
-"""Writes dvc.yaml, studies/*/dvc.yaml and extras/dvc.yaml: `python -m auscult.pipeline`, after a change of arms or studies.
+"""Writes all files dvc.yaml: `python -m auscult.pipeline`, after a change of arms or studies.
 
-The stages are those of stages.py. The files are committed, and plain DVC from there on.
+The stages are those of stages.py. The files are committed, and plain DVC from there on. Those of studies are in DVC's graph
+when they are asked for (graph.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from auscult.files import atomic_file
+from auscult.pipeline.graph import file_of
 from auscult.pipeline.stages import (
     MODELS,
     Stage,
@@ -86,8 +88,14 @@ def plots(metrics: str, results: str) -> list[Any]:
 def extras(params: Params) -> str:
     """Text of extras/dvc.yaml: what `dvc repro` leaves alone, for it takes long or not everybody needs it."""
     stages = {"report": page_stage(params), "submission": submission_stage(params), **backend_stages(params)}
-    title = "The page of results, the challenge's result files, and every back-end on every arm"
-    return _text(_below("..", stages), title, "params.yaml, studies/*/params.yaml")
+    title = "The page of results, the challenge's result files, and every back-end on the project's arms"
+    return _text(_below("..", stages), title, "params.yaml")
+
+
+def backends(params: Params, study: str) -> str:
+    """Text of studies/<study>/backends/dvc.yaml."""
+    stages = _below("../../..", backend_stages(params, study))
+    return _text(stages, "Every back-end on the arms of a study", f"studies/{study}/params.yaml")
 
 
 def _below(root: str, stages: dict[str, Stage]) -> dict[str, Any]:
@@ -121,7 +129,8 @@ def files(params: Params) -> dict[str, str]:
     return {
         "dvc.yaml": pipeline(params),
         "extras/dvc.yaml": extras(params),
-        **{f"studies/{name}/dvc.yaml": pipeline(params, name) for name in params.studies},
+        **{file_of(name): pipeline(params, name) for name in params.studies},
+        **{file_of(name, backends=True): backends(params, name) for name in params.studies},
     }
 
 

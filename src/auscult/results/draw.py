@@ -18,7 +18,7 @@ from auscult.results.figures import FORMATS, add_legend, look, panels, plot_summ
 from auscult.results.names import backend_name
 from auscult.results.stale import stale_arms, stale_backends, stale_results
 from auscult.results.sweep import plot_sweep
-from auscult.scoring.made_from import stale_model
+from auscult.scoring.made_from import making, stale_model
 from auscult.settings.project import Project
 from auscult.settings.section import near
 
@@ -69,7 +69,7 @@ def draw(project: Project, name: str, paths: Sequence[Path], wanted: Wanted) -> 
 
 def _summary(project: Project, wanted: Wanted) -> pd.DataFrame:
     """Every number of a report. Where a back-end is asked for that its tables do not have: with those of the sweep."""
-    found = _read(project.paths.results(wanted.study) / "summary.csv", "dvc repro")
+    found = _read(project.paths.results(wanted.study) / "summary.csv", making(wanted.study))
     _refuse(stale_results(project, wanted.study) + stale_arms(project, _rows(project, wanted)))
     lacking = [name for name in wanted.backends if name not in set(found["backend"])]
     if lacking:
@@ -92,8 +92,8 @@ def _sweep(project: Project, wanted: Wanted, backends: Sequence[str], file: str 
     """Numbers by every back-end of the sweep, which must have `backends`."""
     report = wanted.study or "project"
     path = project.paths.backends(report) / file
-    make = f"dvc repro extras/dvc.yaml:backends-{report}"
-    fix = f"name it in `score.backends` or below `backends.sweep` of params.yaml; then run `dvc repro` or `{make}`"
+    make = making(wanted.study, backends=True)
+    fix = f"name it in `score.backends` or below `backends.sweep` of params.yaml; then run `{making(wanted.study)}` or `{make}`"
     if not path.is_file() and backends:
         raise AuscultError(f"no numbers by the back-end `{backends[0]}`", str(path), fix)
     table = _read(path, make)

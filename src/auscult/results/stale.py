@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auscult.scoring.made_from import RECORD, differences, read_record, scores_settings, sentence, stale_scores
+from auscult.scoring.made_from import RECORD, differences, making, read_record, scores_settings, sentence, stale_scores
 from auscult.settings.profile import Profile
 from auscult.settings.project import Project
 from auscult.settings.schema import BackendSweep, Evaluate, TableSettings
@@ -63,7 +63,7 @@ def stale_results(project: Project, study: str = "") -> list[str]:
     """Messages on the results of the project, or of a study, that are here, where settings or scores have become others."""
     return _stale(
         project.paths.results(study), _now(project, study), project.scores, f"The results of {_called(study)} are",
-        _pipeline(study),
+        making(study),
     )  # fmt: skip
 
 
@@ -73,10 +73,10 @@ def stale_backends(project: Project, report: str) -> list[str]:
     rows = list(project.params.arms) if report == "all" else project.params.rows(study)
     now = backends_settings(project.profile, project.section("evaluate"), project.section("backends"), rows)
     what = f"The numbers of every back-end, {_called(study)}, are"
-    return _stale(project.paths.backends(report), now, project.sweep, what, f"extras/dvc.yaml:backends-{report}")
+    return _stale(project.paths.backends(report), now, project.sweep, what, making(study, backends=True))
 
 
-def _stale(folder: Path, now: Mapping[str, Any], scores: Callable[[str], Path], what: str, pipeline: str) -> list[str]:
+def _stale(folder: Path, now: Mapping[str, Any], scores: Callable[[str], Path], what: str, make: str) -> list[str]:
     if not folder.is_dir():
         return []
     record = read_record(folder)
@@ -86,7 +86,7 @@ def _stale(folder: Path, now: Mapping[str, Any], scores: Callable[[str], Path], 
         for name, digest in record["digests"].items():
             if _digest(scores("" if name == "project" else name)) not in ("", digest):
                 differ.append(f"the scores of {name} that are here are others")
-    return [sentence(what, differ, pipeline)] if differ else []
+    return [sentence(what, differ, make)] if differ else []
 
 
 def stale_committed(project: Project, study: str = "") -> list[str]:
@@ -94,11 +94,11 @@ def stale_committed(project: Project, study: str = "") -> list[str]:
     folder = project.paths.metrics(study)
     record = read_record(folder)
     if record is None:
-        return [f"{folder}: does not say with which settings it was made: `dvc repro` writes that, too"]
+        return [f"{folder}: does not say with which settings it was made: `{making(study)}` writes that, too"]
     differ = differences(record["settings"], _now(project, study))
     for name, settings in record["scores"].items():
         differ += differences(settings, scores_settings(project, "" if name == "project" else name))
-    return [sentence(f"The committed results of {_called(study)} are", differ, _pipeline(study))] if differ else []
+    return [sentence(f"The committed results of {_called(study)} are", differ, making(study))] if differ else []
 
 
 def _now(project: Project, study: str) -> dict[str, Any]:
@@ -110,7 +110,3 @@ def _now(project: Project, study: str) -> dict[str, Any]:
 
 def _called(study: str) -> str:
     return f"study {study}" if study else "the project"
-
-
-def _pipeline(study: str) -> str:
-    return f"studies/{study}/dvc.yaml" if study else "dvc.yaml"

@@ -70,12 +70,22 @@ def _said(values: Mapping[str, Any], name: str) -> str:
     return json.dumps(values[name]) if name in values else "not set"
 
 
-def sentence(what: str, differ: Sequence[str], pipeline: str = "dvc.yaml") -> str:
+def making(study: str = "", backends: bool = False) -> str:
+    """The command that makes the results of the project, or of a study; `backends`: of every back-end.
+
+    >>> making(), making("lowpass", backends=True)
+    ('dvc repro', 'auscult run lowpass --backends')
+    """
+    if not study and not backends:
+        return "dvc repro"
+    return " ".join(["auscult run", *([study] if study else []), *(["--backends"] if backends else [])])
+
+
+def sentence(what: str, differ: Sequence[str], make: str) -> str:
     """One message: what is shown, in what it differs, what to do."""
     more = f", and {len(differ) - MOST} more" if len(differ) > MOST else ""
-    make = "`dvc repro`" if pipeline == "dvc.yaml" else f"`dvc repro {pipeline}`"
     return (
-        f"{what} not of the settings in use: {'; '.join(differ[:MOST])}{more}. To do: {make} makes those of these settings, "
+        f"{what} not of the settings in use: {'; '.join(differ[:MOST])}{more}. To do: `{make}` makes those of these settings, "
         "`dvc checkout` brings back those of this commit."
     )
 
@@ -94,7 +104,6 @@ def stale_scores(project: Project, study: str, arms: Sequence[str], sweep: bool 
     if not shown:
         return []
     whose = f"of study {study}" if study else "of the project's arms"
-    pipeline = f"studies/{study}/dvc.yaml" if study else "dvc.yaml"
     record = read_record(folder)
     differ = ["the scores do not say how they were made, as older ones do not"]
     if record is not None:
@@ -103,8 +112,7 @@ def stale_scores(project: Project, study: str, arms: Sequence[str], sweep: bool 
         differ += [f"the embeddings of `{name}` are others" for name in shown if _replaced(project, name, made)]
     differ += [f"`{name}`: {text}" for name in shown for text in stale_model(project, name)]
     kind = "scores by every back-end" if sweep else "scores"
-    pipeline = f"extras/dvc.yaml:sweep-{study or 'project'}" if sweep else pipeline
-    return [sentence(f"The {kind} {whose} are", differ, pipeline)] if differ else []
+    return [sentence(f"The {kind} {whose} are", differ, making(study, sweep))] if differ else []
 
 
 def _replaced(project: Project, arm: str, made: Mapping[str, Mapping[str, str]]) -> bool:

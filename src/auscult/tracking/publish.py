@@ -27,6 +27,7 @@ import yaml
 
 from auscult.files import atomic_file, digest
 from auscult.packages import command
+from auscult.pipeline.graph import file_of
 from auscult.results.arms import arm_files
 from auscult.results.names import PROJECT_TITLE
 from auscult.results.stale import stale_arms, stale_results
@@ -48,13 +49,20 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 NOTE = 5000  # characters of a description: a tag holds no more
 
 
+def publishing(study: str) -> str:
+    """The command that writes the runs of the project, or of a study, once more."""
+    if not study:
+        return "dvc repro -s -f publish"
+    return f"auscult run {study} --no-run && dvc repro -s -f {file_of(study)}:publish"
+
+
 def publish(project: Project, receipt: Path, study: str = "") -> None:
     """Write the run of every arm of the project, or of a study, and last `receipt` (which keys were published).
 
     Without mlflow, or where the store does not answer, the receipt says so and a line on stderr what to do: what the other
     stages made does not depend on it.
     """
-    again = f"dvc repro -s -f {f'studies/{study}/dvc.yaml:' if study else ''}publish"
+    again = publishing(study)
     shown = dict.fromkeys([*(arm.name for arm in project.params.own(study)), *project.params.rows(study)])
     if stale := [*stale_arms(project, shown), *stale_results(project, study)]:
         _not_published(receipt, " ".join(stale), f"then run: {again}")

@@ -33,6 +33,7 @@ from auscult.errors import AuscultError, run
 from auscult.results.results import headline_backend
 from auscult.results.stale import stale_arms
 from auscult.scoring import backends
+from auscult.scoring.made_from import making
 from auscult.scoring.table import bank_rules, knobs, read_embeddings, scored
 from auscult.settings.params import Arm
 from auscult.settings.profile import Profile
@@ -40,7 +41,7 @@ from auscult.settings.project import Project
 from auscult.settings.schema import Data, Score
 from auscult.settings.section import validated
 from auscult.settings.training import Train
-from auscult.tracking.publish import run_of, store_uri, without_password
+from auscult.tracking.publish import publishing, run_of, store_uri, without_password
 from auscult.training import modelfolder
 from auscult.training.device import pick_device, prepare
 from auscult.training.embed import embed
@@ -148,7 +149,7 @@ def log_model(project: Project, name: str) -> str:
 
     arm = project.params.arm(name)
     if not project.scores_of(name).is_file():
-        raise AuscultError(f"`{name}` has no scores yet", str(project.scores_of(name)), "run: dvc repro")
+        raise AuscultError(f"`{name}` has no scores yet", str(project.scores_of(name)), f"run: {making(arm.study)}")
     if arm.condition is not None or project.profile.arrays:
         raise AuscultError(
             f"`{name}` scores no recordings as they are", fix="name an arm that hears audio, under no condition"
@@ -159,8 +160,7 @@ def log_model(project: Project, name: str) -> str:
     client = MlflowClient(uri)
     published = run_of(client, project, arm)
     if published is None:
-        stage = f"studies/{arm.study}/dvc.yaml:publish" if arm.study else "publish"
-        raise AuscultError(f"`{name}` has no run in {without_password(uri)}", fix=f"run: dvc repro -s -f {stage}")
+        raise AuscultError(f"`{name}` has no run in {without_password(uri)}", fix=f"run: {publishing(arm.study)}")
     with TemporaryDirectory() as folder:
         save(project, arm, Path(folder) / NAME)
         client.log_artifacts(published, str(Path(folder) / NAME), NAME)

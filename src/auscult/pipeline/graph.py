@@ -1,0 +1,112 @@
+"""Which studies DVC's graph holds.
+
+DVC reads every pipeline file several times in a command, whatever it is asked for: with all studies an experiment of the
+project's own arms waits for the graph longer than for its stages. So `.dvcignore` keeps the files of studies out, and a
+line for each one that was asked for takes it in. Such a line goes with the project into a queued experiment, and can be
+committed; without it, the study is out of the graph again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from auscult.errors import AuscultError
+from auscult.files import atomic_file
+from auscult.settings.params import Params, load_params
+
+IGNORE = ".dvcignore"
+OUT = "/studies/**/dvc.yaml"
+"""The line of .dvcignore that keeps studies out."""
+
+
+def file_of(study: str, backends: bool = False) -> str:
+    """The pipeline file of a study; `backends`: the one that scores its arms with every back-end.
+
+    >>> file_of("lowpass"), file_of("lowpass", backends=True)
+    ('studies/lowpass/dvc.yaml', 'studies/lowpass/backends/dvc.yaml')
+    """
+    return f"studies/{study}/{'backends/' if backends else ''}dvc.yaml"
+
+
+def needed(params: Params, study: str) -> list[str]:
+    """A study and those that it rests on: whose arms are in its tables, or give weights or embeddings to its arms.
+
+    Raises:
+        AuscultError: there is no such study.
+    """
+    found = {study: None}
+    todo = [study]
+    while todo:
+        name = todo.pop()
+        arms = {*params.rows(name), *(arm.name for arm in params.own(name))}
+        arms |= {params.arm(arm).weights for arm in arms}
+        arms |= {labels.embeddings for labels in map(params.labels, arms) if labels.clustered}
+        more = {params.arm(arm).study for arm in arms} - {*found, ""}
+        found |= dict.fromkeys(sorted(more))
+        todo += more
+    return list(found)
+
+
+def into_graph(studies: Sequence[str], backends: bool = False, root: Path = Path()) -> tuple[list[str], list[str]]:
+    """Take studies into the graph, with those that they rest on.
+
+    Args:
+        studies: none = the project's own arms, which are always in it.
+        backends: with the stages that score their arms by every back-end.
+
+    Returns:
+        The pipeline files, or stages, to run for them; and the files that were not in the graph before.
+
+    Raises:
+        AuscultError: no project, no such study, or a study without a pipeline file.
+    """
+    if not (root / "dvc.yaml").is_file():
+        raise AuscultError("this is no project", str(root.absolute()), "go to the folder that holds dvc.yaml")
+    if not studies:
+        return (["extras/dvc.yaml:backends-project"] if backends else ["dvc.yaml"]), []
+    params = load_params(root)
+    below = list(dict.fromkeys(name for study in studies for name in needed(params, study)))
+    files = [file_of(name, kind) for kind in ((False, True) if backends else (False,)) for name in below]
+    for file in files:
+        if not (root / file).is_file():
+            raise AuscultError("this study has no pipeline file", file, "write it: python -m auscult.pipeline")
+    return [file_of(study, backends) for study in studies], include(files, root)
+
+
+def included(root: Path = Path()) -> list[str]:
+    """The pipeline files of studies that .dvcignore lets in."""
+    path = root / IGNORE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line[2:] for line in lines if line.startswith("!/studies/")]
+
+
+def include(files: Iterable[str], root: Path = Path()) -> list[str]:
+    """Let pipeline files of studies into the graph; gives those that were not in it.
+
+    Raises:
+        AuscultError: .dvcignore cannot be written.
+    """
+    path = root / IGNORE
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if OUT not in text.splitlines():
+        return []  # all studies are in it
+    new = [file for file in dict.fromkeys(files) if file not in included(root)]
+    if new:
+        with atomic_file(path) as part:
+            part.write_text(text.rstrip("\n") + "\n" + "".join(f"!/{file}\n" for file in new), encoding="utf-8")
+    return new
+
+
+@contextmanager
+def as_before(root: Path = Path()) -> Iterator[None]:
+    """Put .dvcignore back at the end: an experiment in a copy of the project has its own, and leaves the workspace alone."""
+    path = root / IGNORE
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    finally:
+        if before is not None and path.read_bytes() != before:
+            with atomic_file(path) as part:
+                part.write_bytes(before)
