@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from auscult.pipeline.stamp import up_to_date
+from auscult.scoring.made_from import settings_of_arms
+from auscult.settings.project import Project
 from support.pipeline import commit, make, run
 
 ARMS = ["spectral_knn", "logmel_os_scl"]
@@ -24,7 +28,8 @@ ALWAYS = {"digests"}
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make(tmp_path_factory.mktemp("pipeline") / "project", arms=ARMS)
-    run(folder, "dvc", "repro", "dvc.yaml", "studies/noise/dvc.yaml")
+    run(folder, "dvc", "repro")
+    run(folder, "auscult", "run", "noise")
     commit(folder, "results")
     return folder
 
@@ -171,6 +176,24 @@ def test_a_changed_source_touches_what_it_changes(project: Path) -> None:
         found = {name for name in status(project) if "train" in name or "tables" in name}
         assert set(run(project, "git", "diff", "--name-only").stdout.split()) - {"dvc.lock"} == {loop, loss}
     assert found == {"train@logmel_os_scl-2024", "studies/noise/dvc.yaml:train@logmel_8-2024"}
+
+
+def test_settings_written_down_are_those_in_use(project: Path) -> None:
+    """Whoever shows results compares with them, and so needs no PyTorch."""
+    opened = Project.open(project)
+    assert up_to_date(project, "tiny")
+    assert not up_to_date(project, "synthetic")
+    settings = settings_of_arms(opened)
+    for name in ("spectral_knn", "logmel_os_scl", "logmel_8"):
+        assert settings(name) == json.loads(json.dumps(opened.arm(name).model_dump(mode="json"))), name
+    script = (
+        "import runpy, sys; runpy.run_path('stages/publish.py', run_name='__main__'); print('torch' in sys.modules)"
+    )
+    done = run(project, sys.executable, "-c", f"import sys; sys.path[:0] = ['src']; {script}")
+    assert done.stdout.splitlines()[-1] == "False"
+    with changed(project, {"params.yaml": replaced(project / "params.yaml", ("reduction: 64", "reduction: 32"))}):
+        assert not up_to_date(project, "tiny")
+        assert settings_of_arms(Project.open(project))("logmel_os_scl")["fph"]["reduction"] == 32
 
 
 def test_code_that_cannot_be_parsed_is_one_message(project: Path) -> None:

@@ -23,10 +23,16 @@ LATER = ("embed", "score", "evaluate", "submission", "backends", "tables")
 """Sections of params.yaml that no arm is made of: the stages that read them track them as parameters."""
 
 
-def up_to_date(root: Path = Path()) -> bool:
-    """Whether data/<profile>/digests is what the present sources, settings and checkpoints give."""
+def up_to_date(root: Path = Path(), profile: str = "") -> bool:
+    """Whether data/<profile>/digests is what the present sources, settings and checkpoints give.
+
+    Args:
+        profile: whose; "" = the one that params.yaml names, the only one whose files can be up to date.
+    """
     try:
         paths = _paths(root)
+        if profile not in ("", paths.profile):
+            return False
         written = json.loads(_file(paths).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return False  # whoever writes them says what is wrong

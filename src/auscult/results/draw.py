@@ -18,7 +18,7 @@ from auscult.results.figures import FORMATS, add_legend, look, panels, plot_summ
 from auscult.results.names import backend_name
 from auscult.results.stale import stale_arms, stale_backends, stale_results
 from auscult.results.sweep import plot_sweep
-from auscult.scoring.made_from import making, stale_model
+from auscult.scoring.made_from import making, settings_of_arms, stale_model
 from auscult.settings.project import Project
 from auscult.settings.section import near
 
@@ -177,7 +177,8 @@ def _scores(project: Project, rows: Sequence[str], sweep: bool) -> pd.DataFrame:
 def _training(project: Project, wanted: Wanted) -> Callable[[Path], None]:
     files = arm_files(project, _rows(project, wanted))
     # Of the models, for there may be no scores yet.
-    _refuse([f"`{arm}`: {text}" for arm in files for text in stale_model(project, arm)])
+    settings = settings_of_arms(project)
+    _refuse([f"`{arm}`: {text}" for arm in files for text in stale_model(project, arm, settings)])
     points = curve_points({arm: history(one) for arm, one in files.items()})
     return lambda path: plot_training(points, path)
 

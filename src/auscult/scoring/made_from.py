@@ -7,13 +7,14 @@ one again, and what lies in data/ is still the experiment's. Whoever shows score
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from auscult.errors import AuscultError
+from auscult.pipeline.stamp import up_to_date
 from auscult.settings.project import Project
 from auscult.settings.reading import Loader
 from auscult.settings.section import flat
@@ -110,7 +111,8 @@ def stale_scores(project: Project, study: str, arms: Sequence[str], sweep: bool 
         differ = differences(record["settings"], scores_settings(project, study, sweep))
         made = record["arms"]
         differ += [f"the embeddings of `{name}` are others" for name in shown if _replaced(project, name, made)]
-    differ += [f"`{name}`: {text}" for name in shown for text in stale_model(project, name)]
+    settings = settings_of_arms(project)
+    differ += [f"`{name}`: {text}" for name in shown for text in stale_model(project, name, settings)]
     kind = "scores by every back-end" if sweep else "scores"
     return [sentence(f"The {kind} {whose} are", differ, making(study, sweep))] if differ else []
 
@@ -125,19 +127,46 @@ def _replaced(project: Project, arm: str, made: Mapping[str, Mapping[str, str]])
     return False
 
 
-def stale_model(project: Project, name: str) -> list[str]:
+def settings_of_arms(project: Project) -> Callable[[str], dict[str, Any]]:
+    """The settings of an arm by its name, as the project says now.
+
+    Where `digests` has written them down and nothing has changed since, they are read from there: otherwise the code of each
+    method is loaded, and PyTorch with it. The function raises AuscultError for an arm that this profile cannot have.
+    """
+    paths = project.paths
+    written = up_to_date(paths.root, paths.profile)
+
+    def settings(name: str) -> dict[str, Any]:
+        if not written:
+            return project.arm(name).model_dump(mode="json")
+        content: dict[str, Any] = json.loads(paths.inputs(name).read_bytes())
+        if "error" in content:
+            raise AuscultError(content["error"])
+        found: dict[str, Any] = content["settings"]
+        return found
+
+    return settings
+
+
+def stale_model(project: Project, name: str, settings: Callable[[str], dict[str, Any]]) -> list[str]:
     """In what the model of an arm that is here was trained otherwise than the settings say; so for the arm whose embeddings
-    were clustered for it."""
+    were clustered for it.
+
+    Args:
+        settings: of `settings_of_arms`.
+    """
     arm = project.params.arm(name)
     try:
-        settings = project.arm(arm.weights).model_dump(mode="json")
+        now = settings(arm.weights)
     except AuscultError:
         return []  # an arm that this profile cannot have: its scores were not made here
     path = project.paths.model(arm.weights, project.seeds[0]) / "config.yaml"
     if not path.is_file():
         return []
     trained = yaml.load(path.read_bytes(), Loader)["settings"]
-    found = differences(json.loads(json.dumps(trained)), settings)
+    found = differences(json.loads(json.dumps(trained)), now)
     labels = project.params.labels(arm.weights)
-    source = labels.embeddings if labels.clustered else ""
-    return found + ([f"clusters by `{source}`: {text}" for text in stale_model(project, source)] if source else [])
+    if not labels.clustered:
+        return found
+    source = labels.embeddings
+    return found + [f"clusters by `{source}`: {text}" for text in stale_model(project, source, settings)]
