@@ -178,11 +178,12 @@ def test_a_changed_source_touches_what_it_changes(project: Path) -> None:
     assert found == {"train@logmel_os_scl-2024", "studies/noise/dvc.yaml:train@logmel_8-2024"}
 
 
-def test_settings_written_down_are_those_in_use(project: Path) -> None:
+def test_settings_written_down_are_those_in_use(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever shows results compares with them, and so needs no PyTorch."""
-    opened = Project.open(project)
-    assert up_to_date(project, "tiny")
-    assert not up_to_date(project, "synthetic")
+    monkeypatch.chdir(project)
+    opened = Project.open()
+    assert up_to_date(profile="tiny")
+    assert not up_to_date(profile="synthetic")
     settings = settings_of_arms(opened)
     for name in ("spectral_knn", "logmel_os_scl", "logmel_8"):
         assert settings(name) == json.loads(json.dumps(opened.arm(name).model_dump(mode="json"))), name
@@ -192,8 +193,8 @@ def test_settings_written_down_are_those_in_use(project: Path) -> None:
     done = run(project, sys.executable, "-c", f"import sys; sys.path[:0] = ['src']; {script}")
     assert done.stdout.splitlines()[-1] == "False"
     with changed(project, {"params.yaml": replaced(project / "params.yaml", ("reduction: 64", "reduction: 32"))}):
-        assert not up_to_date(project, "tiny")
-        assert settings_of_arms(Project.open(project))("logmel_os_scl")["fph"]["reduction"] == 32
+        assert not up_to_date(profile="tiny")
+        assert settings_of_arms(Project.open())("logmel_os_scl")["fph"]["reduction"] == 32
 
 
 def test_code_that_cannot_be_parsed_is_one_message(project: Path) -> None:

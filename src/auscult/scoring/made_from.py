@@ -18,6 +18,7 @@ from auscult.pipeline.stamp import up_to_date
 from auscult.settings.project import Project
 from auscult.settings.reading import Loader
 from auscult.settings.section import flat
+from auscult.settings.sections import LabelSettings
 
 RECORD = "made_from.json"
 EMBEDDED_BY = ("seeds", "device", "threads", "precision", "matmul")
@@ -165,7 +166,7 @@ def stale_model(project: Project, name: str, settings: Callable[[str], dict[str,
         return []
     trained = yaml.load(path.read_bytes(), Loader)["settings"]
     found = differences(json.loads(json.dumps(trained)), now)
-    labels = project.params.labels(arm.weights)
+    labels = LabelSettings.model_validate(now.get("labels", {}))
     if not labels.clustered:
         return found
     source = labels.embeddings
