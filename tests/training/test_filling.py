@@ -52,9 +52,9 @@ def tree(root: Path, machines: dict[str, list[float]], train: int = 6) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packs(module_path: Path) -> dict[str, Path]:
     """`alone`: the fan, in clips of its own length. `filled`: with a valve of twice that. `mixed`: both lengths in a machine."""
-    tmp = tmp_path_factory.mktemp("packs")
+    tmp = module_path / "packs"
     tree(tmp / "alone_raw", {"fan": [1.2]})
     tree(tmp / "filled_raw", {"fan": [1.2], "valve": [2.4]})
     tree(tmp / "mixed_raw", {"fan": [1.2, 2.4, 1.77]})

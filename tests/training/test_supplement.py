@@ -32,9 +32,9 @@ PROFILE = tiny_profile(grammar="dcase2023", sets={"dev": "dev"}, clip_seconds=1.
 
 
 @pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def features(module_path: Path) -> Path:
     """Two machine types, of which the valve has no noise alone; the fan's first is silent."""
-    tmp = tmp_path_factory.mktemp("supplements")
+    tmp = module_path / "supplements"
     source = SyntheticSource(
         version=1, seed=1, clip_seconds=1.0, machines={"fan": UnitSets(dev=["00"]), "valve": UnitSets(dev=["00"])},
         train_clips=8, test_normal=2, test_anomaly=2, machine_clips=3, noise_clips=4, snr_db=0.0, severity=1.0,
