@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.methods import few_blocks
 from support.packed import pack_tree, tiny_profile
 from support.trees import write_tree_2020
 
@@ -65,6 +66,13 @@ def module_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """A folder of the tests of one file, for what they share and is large; emptied after the last of them."""
     with emptied(tmp_path_factory.mktemp(request.path.stem), request.session) as folder:
         yield folder
+
+
+@pytest.fixture(scope="module")
+def small_networks() -> Iterator[None]:
+    """The two deepest networks with fewer of their blocks, for all tests of a file; by `usefixtures`."""
+    with few_blocks():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

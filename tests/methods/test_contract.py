@@ -28,6 +28,7 @@ from support.packed import pack_tree, tiny_profile
 
 BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).trained]
 TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")

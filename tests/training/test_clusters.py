@@ -22,6 +22,7 @@ from support.packed import pack_tree, tiny_profile
 from support.trees import write_tree_2023
 
 TRAIN = Train(threads=1, device="cpu")
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def index() -> pd.DataFrame:

@@ -28,6 +28,7 @@ from support.packed import pack_tree, tiny_profile
 from support.trees import noise, write
 
 TRAIN = Train(threads=1, device="cpu")
+pytestmark = pytest.mark.usefixtures("small_networks")
 ALONE = [name for name in METHODS if load_method(name).settings.any_length]
 CHANGES: dict[str, dict[str, Any]] = {"mobilenet_v2": {"window": 16}}
 
