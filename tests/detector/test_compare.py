@@ -275,6 +275,7 @@ def test_one_fault_of_another_rate_is_left_out_by_name(plant: Path, tmp_path: Pa
     assert verdict.worth is None
 
 
+@pytest.mark.usefixtures("two")
 def test_a_table_says_what_is_what(plant: Path, compared: compare.Comparison, tmp_path: Path) -> None:
     names = [f"normal/{number:02d}.wav" for number in range(30)] + [f"clicks/{number}.wav" for number in range(5)]
     rows = [f"{name},{'normal' if name.startswith('n') else 'anomaly'}" for name in names]
@@ -282,7 +283,7 @@ def test_a_table_says_what_is_what(plant: Path, compared: compare.Comparison, tm
     table.write_text("\n".join(["file,label", *rows]))
     (tmp_path / "work").mkdir()
     found = compare.compare(plant, tmp_path / "work", FitSettings(labels=table))
-    for one, other in zip(found.trials, compared.trials, strict=True):
+    for one, other in zip(found.trials, compared.trials[:2], strict=True):
         np.testing.assert_array_equal(one.normal, other.normal)
         np.testing.assert_array_equal(one.faults, other.faults)
     made = bundle.fit(plant, tmp_path / "b", FitSettings(labels=table))
