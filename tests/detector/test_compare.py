@@ -43,9 +43,9 @@ def clicking(rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plant(module_path: Path) -> Path:
     """30 recordings of a machine, and five in which something clicks."""
-    folder, rng = tmp_path_factory.mktemp("plant"), np.random.default_rng(0)
+    folder, rng = module_path / "plant", np.random.default_rng(0)
     for number in range(30):
         write(folder / "normal" / f"{number:02d}.wav", machine(rng))
     for number in range(5):
@@ -54,10 +54,10 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> compare.Comparison:
-    return compare.compare(
-        plant / "normal", tmp_path_factory.mktemp("work"), FitSettings(backend="gmm", rate=0.1), faults=plant / "clicks"
-    )
+def compared(plant: Path, module_path: Path) -> compare.Comparison:
+    work = module_path / "work"
+    work.mkdir()
+    return compare.compare(plant / "normal", work, FitSettings(backend="gmm", rate=0.1), faults=plant / "clicks")
 
 
 @pytest.fixture
