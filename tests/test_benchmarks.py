@@ -214,9 +214,9 @@ def ratio(slow: Callable[[], object], fast: Callable[[], object], turns: int = 7
 
 
 @pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipStore, list[Path]]:
+def noise(module_path: Path) -> tuple[ClipStore, list[Path]]:
     """64 packed clips of 2 s, log-mel packed, and their files in the store's order."""
-    folder, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    folder, rng = module_path / "noise", np.random.default_rng(0)
     names = [f"fan/train/normal_id_00_{i:08d}.wav" for i in range(64)] + ["fan/test/normal_id_00_00000000.wav"]
     for name in names:
         (folder / "raw" / name).parent.mkdir(parents=True, exist_ok=True)

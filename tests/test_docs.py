@@ -56,12 +56,12 @@ def put(path: Path, pattern: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def passed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counter[tuple[str, str]]]:
+def passed(module_path: Path) -> tuple[Path, Counter[tuple[str, str]]]:
     """The project with the method and the back-end of the pages, where these say; and how many tests passed, by file and page.
 
     One process runs all commands of both pages, in their order: starting Python and collecting tests took most of the time.
     """
-    project = copy(tmp_path_factory.mktemp("project"))
+    project = copy(module_path / "project")
     for name in ("docs", "metrics", "studies", "tests/golden"):  # read alone
         (project / name).symlink_to(ROOT / name)
     module, name = blocks("add-a-method.md", "python")

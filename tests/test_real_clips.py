@@ -36,8 +36,8 @@ STATED = {
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    folder = tmp_path_factory.mktemp("valve")
+def clips(module_path: Path) -> tuple[Path, pd.DataFrame]:
+    folder = module_path / "valve"
     profile = load_profile("dcase2023_valve", ROOT / "profiles")
     _, labels = pack_tree(CLIPS, folder, profile, ["osscl"])
     return folder, labels

@@ -18,9 +18,9 @@ CONFIG = str(ROOT / "docs" / "site" / "mkdocs.yml")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(module_path: Path) -> Path:
     """Built as the one command does, but for the API, which tests/test_doctests.py reads."""
-    folder = tmp_path_factory.mktemp("site")
+    folder = module_path / "site"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUSCULT_SITE_API", "false")
         build(load_config(CONFIG, site_dir=str(folder)))

@@ -252,9 +252,9 @@ def interrupted(project: Path, number: signal.Signals) -> tuple[int | None, str]
 
 
 @pytest.fixture(scope="module")
-def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def much(module_path: Path) -> Path:
     """So much to resample that a signal arrives in the middle."""
-    folder, rng = tmp_path_factory.mktemp("much"), np.random.default_rng(0)
+    folder, rng = module_path / "much", np.random.default_rng(0)
     for machine in ("fan", "valve"):
         for partition, count in (("train", 40), ("test", 2)):
             for clip in range(count):

@@ -15,9 +15,9 @@ COMMAND = ("dvc", "exp", "run", "--temp", "-n", "mine", "-S", "data.profile=fold
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(module_path: Path) -> Path:
     """The project with its own `folder` profile and the two arms that need no classes, none of its studies."""
-    return make(tmp_path_factory.mktemp("own") / "project", arms=("spectral_knn", "ae"), study=None)
+    return make(module_path / "project", arms=("spectral_knn", "ae"), study=None)
 
 
 def test_a_folder_of_recordings_with_one_command(project: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from auscult.errors import AuscultError
 from auscult.settings.params import load_profile
 from auscult.settings.profile import Profile
 from support.packed import tiny_profile
-from support.projects import make_project, run_stage
+from support.projects import make_project, run_here, run_stage
 from support.trees import noise, write
 
 
@@ -525,7 +525,7 @@ def test_through_the_stage_scripts(mine: Path, tmp_path: Path) -> None:
     assert f"{mine}/normal/bad.wav: empty file" in failed.stderr
     assert not list(project.glob("data/tiny/*")), "nothing is left, not even under a temporary name"
     (mine / "normal" / "bad.wav").unlink()
-    assert "12 recordings" in run_stage(project, "download").stdout
-    run_stage(project, "manifest")
-    run_stage(project, "features")
+    assert "12 recordings" in run_here(project, "download").stdout
+    run_here(project, "manifest")
+    run_here(project, "features")
     assert len(pd.read_parquet(project / "data" / "tiny" / "features" / "train" / "index.parquet")) == 24

@@ -27,9 +27,9 @@ UNITS = {"valve": ["00"], "fan": ["00", "02"], "ToyCar": ["01"]}
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+def tree(module_path: Path) -> tuple[Path, pd.DataFrame]:
     """Recordings of three machines in both sets, of which some are shorter and some longer than a clip; the train rows."""
-    root = tmp_path_factory.mktemp("tree")
+    root = module_path / "tree"
     write_tree_2020(root / "dev", UNITS, train=5, normal=1, anomaly=1, seconds=0.5)
     write_tree_2020(root / "eval", {"fan": ["01"], "valve": ["03"]}, train=3, normal=1, anomaly=1, seconds=0.5, seed=1)
     rng = np.random.default_rng(2)
@@ -43,9 +43,9 @@ PROFILE = tiny_profile(clip_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
-def store(tree: tuple[Path, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+def store(tree: tuple[Path, pd.DataFrame], module_path: Path) -> ClipStore:
     root, rows = tree
-    out = tmp_path_factory.mktemp("packed") / "train"
+    out = module_path / "packed" / "train"
     pack(rows, root, out, PROFILE, DATA, ["osscl", "stgram"])
     return ClipStore(out)
 

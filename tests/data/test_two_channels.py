@@ -36,8 +36,8 @@ def tree(root: Path, channels: int = 2) -> tuple[Path, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def stereo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, Path]:
-    tmp = tmp_path_factory.mktemp("stereo")
+def stereo(module_path: Path) -> tuple[Path, pd.DataFrame, Path]:
+    tmp = module_path / "stereo"
     root, rows = tree(tmp / "raw")
     pack(rows, root, tmp / "train", ALL, Data(profile="tiny", workers=2), ["osscl"])
     return root, rows, tmp / "train"

@@ -32,7 +32,7 @@ from auscult.files import DiskFull
 from auscult.settings.params import load_profile
 from auscult.settings.section import validated
 from support.packed import tiny_profile
-from support.projects import ROOT, hear_ctrl_c, make_project, run_stage, stage_command, stage_environment
+from support.projects import ROOT, hear_ctrl_c, make_project, run_here, run_stage, stage_command, stage_environment
 from support.site import Handler, Site, cut, serving, status, whole
 from support.trees import write_tree_2020
 
@@ -670,7 +670,7 @@ def test_the_stage_killed_in_the_middle_of_a_download(site: Site, tmp_path: Path
     assert not (project / "data" / "tiny" / "raw").exists()
     assert (project / ".cache" / "downloads" / "1" / "dev_data_fan.zip").is_file()
     site.requests.clear()
-    run_stage(project, "download")
+    run_here(project, "download")
     assert Get.there(project / "data" / "tiny" / "recordings") == ALL
     assert not site.asked("dev_data_fan.zip")
 
@@ -750,8 +750,8 @@ def test_the_stage_from_download_to_manifest(site: Site, tmp_path: Path) -> None
     project = make_project(tmp_path / "project", changes)
     run_stage(project, "download", "--machines", "fan")
     assert not (project / "data" / "tiny" / "raw").exists()
-    run_stage(project, "download")
-    run_stage(project, "manifest")
+    run_here(project, "download")
+    run_here(project, "manifest")
     assert (project / "checksums" / "tiny.yaml").is_file()
 
 

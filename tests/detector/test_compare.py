@@ -43,9 +43,9 @@ def clicking(rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plant(module_path: Path) -> Path:
     """30 recordings of a machine, and five in which something clicks."""
-    folder, rng = tmp_path_factory.mktemp("plant"), np.random.default_rng(0)
+    folder, rng = module_path / "plant", np.random.default_rng(0)
     for number in range(30):
         write(folder / "normal" / f"{number:02d}.wav", machine(rng))
     for number in range(5):
@@ -54,10 +54,10 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(plant: Path, tmp_path_factory: pytest.TempPathFactory) -> compare.Comparison:
-    return compare.compare(
-        plant / "normal", tmp_path_factory.mktemp("work"), FitSettings(backend="gmm", rate=0.1), faults=plant / "clicks"
-    )
+def compared(plant: Path, module_path: Path) -> compare.Comparison:
+    work = module_path / "work"
+    work.mkdir()
+    return compare.compare(plant / "normal", work, FitSettings(backend="gmm", rate=0.1), faults=plant / "clicks")
 
 
 @pytest.fixture
@@ -275,6 +275,7 @@ def test_one_fault_of_another_rate_is_left_out_by_name(plant: Path, tmp_path: Pa
     assert verdict.worth is None
 
 
+@pytest.mark.usefixtures("two")
 def test_a_table_says_what_is_what(plant: Path, compared: compare.Comparison, tmp_path: Path) -> None:
     names = [f"normal/{number:02d}.wav" for number in range(30)] + [f"clicks/{number}.wav" for number in range(5)]
     rows = [f"{name},{'normal' if name.startswith('n') else 'anomaly'}" for name in names]
@@ -282,7 +283,7 @@ def test_a_table_says_what_is_what(plant: Path, compared: compare.Comparison, tm
     table.write_text("\n".join(["file,label", *rows]))
     (tmp_path / "work").mkdir()
     found = compare.compare(plant, tmp_path / "work", FitSettings(labels=table))
-    for one, other in zip(found.trials, compared.trials, strict=True):
+    for one, other in zip(found.trials, compared.trials[:2], strict=True):
         np.testing.assert_array_equal(one.normal, other.normal)
         np.testing.assert_array_equal(one.faults, other.faults)
     made = bundle.fit(plant, tmp_path / "b", FitSettings(labels=table))

@@ -42,9 +42,9 @@ needs_onnx = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("export")
-    (folder / "normal").mkdir()
+def bundle(module_path: Path) -> Bundle:
+    folder = module_path / "export"
+    (folder / "normal").mkdir(parents=True)
     draw = np.random.default_rng(3)
     for number in range(14):
         soundfile.write(folder / "normal" / f"{number}.wav", draw.standard_normal(8000) * 0.05, 8000, subtype="PCM_16")

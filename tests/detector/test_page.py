@@ -37,9 +37,9 @@ RATE = 16000
 
 
 @pytest.fixture(scope="module")
-def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def normal(module_path: Path) -> Path:
     """Twelve recordings of a second; one of four with silence inside, one that begins in the middle of it, one at 44.1 kHz."""
-    folder, rng = tmp_path_factory.mktemp("normal"), np.random.default_rng(0)
+    folder, rng = module_path / "normal", np.random.default_rng(0)
     for number in range(12):
         write(folder / f"{number:02d}.wav", noise(rng, 1.0, 300.0))
     long = noise(rng, 4.0, 300.0)
@@ -52,14 +52,14 @@ def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pump(normal: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return bundle.fit(normal, tmp_path_factory.mktemp("out") / "pump", FitSettings(seconds=1.0))
+def pump(normal: Path, module_path: Path) -> Bundle:
+    return bundle.fit(normal, module_path / "pump", FitSettings(seconds=1.0))
 
 
 @pytest.fixture(scope="module")
-def today(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def today(module_path: Path) -> Path:
     """Normal; a fault from 2 s to 3 s in twelve seconds, a whole one, one too quiet, and two that cannot be judged."""
-    folder, rng = tmp_path_factory.mktemp("today"), np.random.default_rng(7)
+    folder, rng = module_path / "today", np.random.default_rng(7)
     write(folder / "a.wav", noise(rng, 1.0, 300.0))
     tones = [300.0, 300.0, 2000.0, *[300.0] * 9]
     write(folder / "b <b>bold.wav", np.concatenate([noise(rng, 1.0, tone) for tone in tones]))
@@ -72,8 +72,8 @@ def today(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(pump: Bundle, normal: Path, today: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("page") / "page.html"
+def page(pump: Bundle, normal: Path, today: Path, module_path: Path) -> Path:
+    out = module_path / "page.html"
     assert cli.main(["score", str(pump.folder), str(today), "--html", str(out), "--normal", str(normal), "--json"]) == 2
     return out
 
@@ -440,10 +440,10 @@ def test_what_a_smaller_rate_needs_is_what_the_quantile_needs() -> None:
 
 # ------------------------------------------------------------------------------------------------------------- in a browser
 @pytest.fixture(scope="module")
-def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def driver(page: Path, module_path: Path) -> Iterator[Any]:
     if not available():
         pytest.skip(WHY_NOT)
-    with browser(tmp_path_factory.mktemp("browser")) as found:
+    with browser(module_path / "browser") as found:
         found.get(page.as_uri())
         yield found
         assert [entry["message"] for entry in found.get_log("browser") if entry["level"] != "INFO"] == []

@@ -28,14 +28,14 @@ from support.packed import pack_tree, tiny_profile
 
 BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).trained]
 TRAIN = Train(threads=1, device="cpu", checkpoint_seconds=0)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
-def packed(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(packed: Path, module_path: Path) -> Path:
     """The first half second of the clips of all tests: as good for a contract, in half the time."""
-    folder = tmp_path_factory.mktemp("short")
-    pack_tree(packed / "raw", folder, tiny_profile(clip_seconds=0.5), ["osscl"])
-    return folder
+    pack_tree(packed / "raw", module_path / "short", tiny_profile(clip_seconds=0.5), ["osscl"])
+    return module_path / "short"
 
 
 def train(name: str, packed: Path, out: Path, epochs: int = 3) -> Path:
@@ -44,9 +44,9 @@ def train(name: str, packed: Path, out: Path, epochs: int = 3) -> Path:
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def trained(request: pytest.FixtureRequest, packed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def trained(request: pytest.FixtureRequest, packed: Path, module_path: Path) -> tuple[str, Path]:
     """Name of a method and the folder of its model, trained once."""
-    return request.param, train(request.param, packed, tmp_path_factory.mktemp(request.param))
+    return request.param, train(request.param, packed, module_path)
 
 
 by_gradient = pytest.mark.parametrize("trained", BY_GRADIENT, indirect=True)

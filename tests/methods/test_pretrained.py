@@ -55,9 +55,9 @@ def settings(method: str, **changes: Any) -> MethodSettings:
 
 
 @pytest.fixture(scope="module")
-def shift(tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
+def shift(module_path: Path) -> tuple[Profile, Path]:
     """The profile `synthetic_shift`, with fewer and shorter clips, packed."""
-    folder = tmp_path_factory.mktemp("shift")
+    folder = module_path / "shift"
     profile = load_profile("synthetic_shift", ROOT / "profiles")
     source = {**profile.source, "train_clips": 20, "test_normal": 4, "test_anomaly": 4, "clip_seconds": 1.2}
     profile = profile.model_copy(update={"clip_seconds": 1.2})

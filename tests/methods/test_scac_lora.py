@@ -135,8 +135,8 @@ def test_fused_maps_share_one_a_as_lora_on_the_fused_map() -> None:
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
+def packed(module_path: Path) -> Path:
+    folder = module_path / "packed"
     write_tree_2020(folder / "raw")
     pack_tree(folder / "raw", folder, tiny_profile(), [])
     return folder

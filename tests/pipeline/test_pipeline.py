@@ -26,8 +26,8 @@ ALWAYS = {"digests"}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make(tmp_path_factory.mktemp("pipeline") / "project", arms=ARMS)
+def project(module_path: Path) -> Path:
+    folder = make(module_path / "project", arms=ARMS)
     run(folder, "dvc", "repro")
     run(folder, "auscult", "run", "noise")
     commit(folder, "results")

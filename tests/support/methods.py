@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from auscult.methods import load_method
+from auscult.models import mobilefacenet, mobilenet_v2
 from auscult.settings.params import load_profile
 from auscult.settings.training import MethodSettings
 
@@ -15,6 +19,22 @@ TINY_ENCODER: dict[str, Any] = {
     "name": "beats", "checkpoint": "",
     "size": {"layers": 2, "width": 32, "ffn": 64, "heads": 2, "embed": 16, "position_kernel": 16, "position_groups": 2},
 }  # fmt: skip
+
+
+@contextmanager
+def few_blocks() -> Iterator[None]:
+    """MobileFaceNet and MobileNetV2 of fewer and narrower blocks, of each kind some: wider, strided, with the input added; and
+    CNN10 of narrower ones.
+
+    For what is asked of a method and not of its numbers: most of the seconds that all methods take are those of the three.
+    """
+    plans = dict.fromkeys(mobilefacenet.PLANS, ((2, 32, 2, 2), (4, 64, 1, 2)))
+    channels = (8, 16, 32, 64)
+    with (
+        patch.dict(mobilefacenet.PLANS, plans), patch.object(mobilenet_v2, "PLAN", ((1, 16, 1, 1), (6, 24, 2, 2))),
+        patch("auscult.models.cnn10.CHANNELS", channels), patch("auscult.methods.cnn10.CHANNELS", channels),
+    ):  # fmt: skip
+        yield
 
 
 def small(name: str, epochs: int = 3) -> MethodSettings:

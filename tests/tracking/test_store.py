@@ -72,13 +72,13 @@ def runs(folder: Path, name: str = "auscult/tiny") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(module_path: Path) -> Path:
     """By a user id that has no name, and without a home, as in a container."""
 
     def nobody(_: int) -> None:
         raise KeyError("uid not found")
 
-    folder = tmp_path_factory.mktemp("publish") / "project"
+    folder = module_path / "project"
     fill(folder)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "MLFLOW_TRACKING_URI", "DVC_ROOT"):

@@ -22,6 +22,7 @@ from support.packed import pack_tree, tiny_profile
 from support.trees import write_tree_2023
 
 TRAIN = Train(threads=1, device="cpu")
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def index() -> pd.DataFrame:
@@ -161,9 +162,9 @@ def test_a_profile_asks_for_no_clusters(labels: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(module_path: Path) -> Path:
     """Fans and pumps with three attributes each."""
-    folder = tmp_path_factory.mktemp("packed")
+    folder = module_path / "packed"
     profile = tiny_profile(grammar="dcase2023", class_label="attributes", rules={"scheme": "dcase2022"})
     write_tree_2023(folder / "raw", ("fan", "pump"), source=6, target=2)
     pack_tree(folder / "raw", folder, profile, [])

@@ -45,14 +45,14 @@ ARM = "logmel_os_scl"
 
 # ------------------------------------------------------------------------------------------------------------- the arithmetic
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(module_path: Path) -> Path:
     """Folder with two/ and one/: what support/processes.py computes in two processes, and then in one.
 
     What the two listen on in the midst of a training is in listening.json.
     """
-    out = tmp_path_factory.mktemp("results")
-    packed = tmp_path_factory.mktemp("short")  # twelve clips of 0.6 s: float64 is slow
-    units = {"fan": ["00", "02"], "valve": ["00", "02"]}
+    out, packed = module_path / "results", module_path / "short"
+    out.mkdir()
+    units = {"fan": ["00", "02"], "valve": ["00", "02"]}  # twelve clips of 0.6 s: float64 is slow
     write_tree_2020(packed / "raw", units, train=3, normal=1, anomaly=1, seconds=0.6)
     pack_tree(packed / "raw", packed, tiny_profile(clip_seconds=0.6), ["osscl"])
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}

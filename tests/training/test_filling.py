@@ -28,6 +28,7 @@ from support.packed import pack_tree, tiny_profile
 from support.trees import noise, write
 
 TRAIN = Train(threads=1, device="cpu")
+pytestmark = pytest.mark.usefixtures("small_networks")
 ALONE = [name for name in METHODS if load_method(name).settings.any_length]
 CHANGES: dict[str, dict[str, Any]] = {"mobilenet_v2": {"window": 16}}
 
@@ -52,9 +53,9 @@ def tree(root: Path, machines: dict[str, list[float]], train: int = 6) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packs(module_path: Path) -> dict[str, Path]:
     """`alone`: the fan, in clips of its own length. `filled`: with a valve of twice that. `mixed`: both lengths in a machine."""
-    tmp = tmp_path_factory.mktemp("packs")
+    tmp = module_path / "packs"
     tree(tmp / "alone_raw", {"fan": [1.2]})
     tree(tmp / "filled_raw", {"fan": [1.2], "valve": [2.4]})
     tree(tmp / "mixed_raw", {"fan": [1.2, 2.4, 1.77]})

@@ -28,6 +28,8 @@ from support.methods import small
 
 LABELS = torch.tensor([0, 0, 1, 2, 1, 0])
 BY_GRADIENT = [name for name in METHODS if load_method(name).settings(method=name).trained]
+SAMPLES = 8000
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def features() -> Tensor:
@@ -81,13 +83,13 @@ def test_a_log_mel_is_the_same_under_autocast(frontend: str) -> None:
 def network_and_batch(name: str, changes: Mapping[str, object] = MappingProxyType({})) -> tuple[Network, Batch]:
     method, settings = load_method(name), small(name).model_copy(update=dict(changes))
     frontend = method.mel(settings)
-    mels, count = (FRONTENDS[frontend].mels, frames(16000, frontend)) if frontend else (0, 0)
+    mels, count = (FRONTENDS[frontend].mels, frames(SAMPLES, frontend)) if frontend else (0, 0)
     torch.manual_seed(0)
-    network = method.trainings(settings)[-1].build(Shape(4, mels, count, 16000)).train()
+    network = method.trainings(settings)[-1].build(Shape(4, mels, count, SAMPLES)).train()
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    wave = 0.1 * torch.randn(12, 16000)
+    wave = 0.1 * torch.randn(12, SAMPLES)
     mel = spectrogram(wave, frontend) if frontend else None
     width = method.window(settings, count)
     if mel is not None and width:

@@ -27,14 +27,15 @@ from auscult.training.supplement import Noises
 from support.methods import small
 from support.packed import tiny_profile
 
+pytestmark = pytest.mark.usefixtures("small_networks")
 BOTH = {"clean": True, "noise_probability": 0.5}
 PROFILE = tiny_profile(grammar="dcase2023", sets={"dev": "dev"}, clip_seconds=1.0, inputs=("near", "w1"))
 
 
 @pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def features(module_path: Path) -> Path:
     """Two machine types, of which the valve has no noise alone; the fan's first is silent."""
-    tmp = tmp_path_factory.mktemp("supplements")
+    tmp = module_path / "supplements"
     source = SyntheticSource(
         version=1, seed=1, clip_seconds=1.0, machines={"fan": UnitSets(dev=["00"]), "valve": UnitSets(dev=["00"])},
         train_clips=8, test_normal=2, test_anomaly=2, machine_clips=3, noise_clips=4, snr_db=0.0, severity=1.0,
@@ -158,8 +159,7 @@ def test_clean_clips_are_in_no_bank(features: Path, tmp_path: Path) -> None:
 def test_a_stopped_training_draws_the_same_noise(features: Path, tmp_path: Path) -> None:
     """Stopped after its first epoch, by an error of the second's loss."""
     chosen = arm("os_scl", supplement=BOTH)
-    train(chosen, features, tmp_path / "straight")
-    network = type(train(chosen, features, tmp_path / "other").networks["all"])
+    network = type(train(chosen, features, tmp_path / "straight").networks["all"])
     original, calls = network.loss, []
 
     def fails(self: Any, batch: Any, rng: np.random.Generator) -> Any:

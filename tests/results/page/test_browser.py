@@ -17,8 +17,8 @@ PLOTS = ("cost", "ranking", "roc", "histograms", "training")
 
 
 @pytest.fixture(scope="module")
-def driver(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser(tmp_path_factory.mktemp("browser")) as found:
+def driver(page: Path, module_path: Path) -> Iterator[Any]:
+    with browser(module_path / "browser") as found:
         found.get((page / "index.html").as_uri())
         yield found
 
