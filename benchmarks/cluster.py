@@ -10,7 +10,6 @@ other work four workers cannot be faster than two.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -31,7 +30,7 @@ from auscult.cluster.fleet import Outcome, score_archive
 from auscult.cluster.output import Known
 from auscult.detector import bundle as bundles
 from auscult.detector.score import score_file
-from common import RATE, Row, command, record, row
+from common import RATE, Row, command, parser_of, record, row
 
 
 def write_clips(folder: Path, count: int, seconds: float, seed: int = 0) -> Path:
@@ -112,12 +111,7 @@ def scored(
 
 
 def run_fleet() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--part", type=int, default=50)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--kills", type=int, default=10)
+    parser = parser_of(__doc__, clips=2000, seconds=1.0, part=50, workers=[1, 2, 4], kills=10)
     options = parser.parse_args()
     rows: list[Row] = []
     clips, part = options.clips, options.part
@@ -165,13 +159,8 @@ def nothing(task: list[Clip]) -> int:
 
 
 def run_head() -> None:
-    """`--known 0` and `--listed 0` leave a part out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=2000)
-    parser.add_argument("--many", type=int, default=100_000)
-    parser.add_argument("--part", type=int, default=fleet.PART)
-    parser.add_argument("--known", type=int, default=10_000_000)
-    parser.add_argument("--listed", type=int, default=2000)
+    """What 100 million clips ask of the head and the scheduler. `--known 0` and `--listed 0` leave a part out."""
+    parser = parser_of(run_head, tasks=2000, many=100_000, part=fleet.PART, known=10_000_000, listed=2000)
     options = parser.parse_args()
     rows: list[Row] = []
     rng = np.random.default_rng(0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import functools
-import math
+import io
 import multiprocessing
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +42,11 @@ from auscult.training.loop import TrainingSet
 from auscult.training.resume import ResumeFolder
 from auscult.training.state import WeightEMA
 
+ROOT = Path(__file__).parents[1]
 RATE = 16000
+SECONDS = 10.0
+"""Of a clip, where nothing else is said."""
+THREADS = min(2, os.cpu_count() or 1)
 Row = dict[str, object]
 TINY_ENCODER: dict[str, Any] = {
     "name": "beats", "checkpoint": "",
@@ -58,14 +64,28 @@ def command(commands: Mapping[str, Callable[[], None]]) -> None:
     commands[sys.argv.pop(1)]()
 
 
+def parser_of(benchmark: Callable[[], None] | str, **defaults: Any) -> argparse.ArgumentParser:
+    """Options with these defaults and of their types (a list takes one value or more, False is a switch), and words of help."""
+    words = benchmark if isinstance(benchmark, str) else benchmark.__doc__
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        option = f"--{name.replace('_', '-')}"
+        if default is False:
+            parser.add_argument(option, action="store_true")
+        elif isinstance(default, list):
+            parser.add_argument(option, nargs="+", type=type(default[0]), default=default)
+        else:
+            parser.add_argument(option, type=type(default), default=default)
+    return parser
+
+
 def valve_clips() -> Path:
     """Where the 200 real clips of the profile `dcase2023_valve` lie, which are used in place.
 
     Raises:
         AuscultError: they do not.
     """
-    root = Path(__file__).parents[1]
-    folder = root / str(load_profile("dcase2023_valve", root / "profiles").source["path"])
+    folder = ROOT / str(load_profile("dcase2023_valve", ROOT / "profiles").source["path"])
     if not folder.is_dir():
         fix = "put them there, or set `source.path` of the profile"
         raise AuscultError("the valve clips are not there", str(folder), fix)
@@ -82,7 +102,7 @@ def write_table(table: pd.DataFrame, path: Path, digits: int = 1) -> None:
 # ------------------------------------------------------------------------------------------------------------------ the table
 COLUMNS = ("benchmark", "variant", "value", "unit", "reference", "ratio", "machine", "versions")
 KEY = ("benchmark", "variant", "unit")
-TABLE = Path(os.environ.get("BENCHMARKS_TABLE") or Path(__file__).parents[1] / "metrics" / "benchmarks.csv")
+TABLE = Path(os.environ.get("BENCHMARKS_TABLE") or ROOT / "metrics" / "benchmarks.csv")
 """Where rows go: `run.py --csv` names another file. Who writes a row again replaces it."""
 
 
@@ -132,6 +152,22 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+CLOCKS = ("wall", "processor")
+
+
+def both_clocks(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of `work` by each of `CLOCKS`, those of the processes that it has waited for among the second."""
+
+    def now() -> tuple[float, float]:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.perf_counter(), time.process_time() + children.ru_utime + children.ru_stime
+
+    before = now()
+    work()
+    after = now()
+    return after[0] - before[0], after[1] - before[1]
+
+
 def in_child(work: Callable[..., Any], *arguments: Any, threads: int = 1) -> tuple[Any, float]:
     """Run `work` in a forked child: what it returns, and the child's peak of memory in MiB (imports included).
 
@@ -160,6 +196,35 @@ def in_child(work: Callable[..., Any], *arguments: Any, threads: int = 1) -> tup
     return answer
 
 
+SPAWN = """
+import os, sys, time
+os.chdir(sys.argv[1])
+start = time.perf_counter()
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print("measured", time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def spawned(folder: Path, *words: str) -> tuple[float, float, float]:
+    """Seconds by the clock and of the processor, and MiB at most, of Python run on `words` in `folder`.
+
+    By a small process in between: Linux counts the memory of whoever starts a program as the least of that program's peak.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-S", "-c", SPAWN, str(folder), sys.executable, *words]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)} failed")
+    wall, processor, peak = map(float, done.stdout.rpartition("measured ")[2].split())
+    return wall, processor, peak
+
+
 def exponent(sizes: list[int] | list[float], costs: list[float]) -> float:
     """p of the best cost = c * size ** p, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(np.maximum(costs, 1e-9)), 1)[0])
@@ -173,44 +238,64 @@ def profile(seconds: float) -> Profile:
     )  # fmt: skip
 
 
-def write_noise(folder: Path, clips: int, seconds: float, machines: int = 2, units: int = 2) -> Path:
+CLASSES = [(f"machine{m}", f"{u:02d}") for m in range(2) for u in range(2)]
+"""(machine type, unit) of made-up clips."""
+
+
+def write_noise(folder: Path, clips: int, seconds: float, classes: Sequence[tuple[str, str]] = CLASSES) -> Path:
     """WAV files (16 bit, mono) in the 2020 grammar: `clips` training clips in turn over the units, one test clip each."""
     rng = np.random.default_rng(0)
-    classes = [(f"machine{m}", f"{u:02d}") for m in range(machines) for u in range(units)]
     length = round(RATE * seconds)
     noise = np.round(3000 * rng.standard_normal(length + clips + len(classes))).clip(-32768, 32767).astype(np.int16)
-    for machine, _ in classes:
-        for part in ("train", "test"):
-            (folder / machine / part).mkdir(parents=True, exist_ok=True)
     for number in range(clips + len(classes)):
         machine, unit = classes[number % len(classes)]
-        part = "train" if number < clips else "test"
-        path = folder / machine / part / f"normal_id_{unit}_{number:08d}.wav"
+        path = folder / machine / ("train" if number < clips else "test") / f"normal_id_{unit}_{number:08d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, noise[number : number + length], RATE)
     return folder
 
 
 def packed_noise(
-    folder: Path, clips: int, seconds: float, frontends: list[str], workers: int = 1, machines: int = 2
-) -> Path:
-    """The packed training clips of `write_noise`, through the project's own code."""
+    folder: Path, clips: int, seconds: float, frontends: list[str], workers: int = 1,
+    classes: Sequence[tuple[str, str]] = CLASSES,
+) -> Path:  # fmt: skip
+    """The packed training clips of `write_noise`, through the project's own code; the WAV files may be there already."""
     raw = folder / "raw"
     if not raw.exists():
-        write_noise(raw, clips, seconds, machines)
+        write_noise(raw, clips, seconds, classes)
+    train = training_clips(raw, seconds, workers)
     with quiet():
-        found, _ = build_manifest(profile(seconds), raw, workers=workers)
-        train = found[found["partition"] == "train"]
         pack(train, raw, folder / "packed", profile(seconds), Data(profile="bench", workers=workers), frontends)
     return folder / "packed"
+
+
+def training_clips(raw: Path, seconds: float, workers: int = 1) -> pd.DataFrame:
+    """The manifest's rows of the training clips below `raw`, in the order in which they are packed."""
+    with quiet():
+        found, _ = build_manifest(profile(seconds), raw, workers=workers)
+    return found[found["partition"] == "train"]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars."""
-    import io
-
     with contextlib.redirect_stderr(io.StringIO()):
         yield
+
+
+def decoder() -> None:
+    """Give torchaudio a decoder where it has none."""
+    import torchaudio
+
+    try:
+        import torchcodec  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+
+        def load(path: str, **_: Any) -> tuple[torch.Tensor, int]:
+            audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            return torch.from_numpy(audio.T), rate
+
+        torchaudio.load = load
 
 
 # --------------------------------------------------------------------------------------------------------------------- epochs
@@ -267,25 +352,18 @@ def train(
 
 
 class Phases(contextlib.AbstractContextManager["Phases"]):
-    """Time (or another `reading`) spent in the parts of a training, each without what it calls of the others.
+    """Time spent in the parts of a training, each without what it calls of the others.
 
     Wraps what every training must call, whatever the loop looks like: the store's gathers, the network's losses, the
     backward pass, the optimiser's and the average's steps. Loads of the validation count as loads.
 
     Attributes:
-        totals: phase -> sum of differences of `reading`.
+        totals: phase -> seconds.
     """
 
-    def __init__(
-        self,
-        network: type[Network],
-        reading: Callable[[], np.ndarray] | None = None,
-        settle: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.reading = reading or (lambda: np.array([time.perf_counter()]))
-        self.settle = settle
-        self.totals: dict[str, np.ndarray] = {}
-        self._inner: list[np.ndarray] = []
+    def __init__(self, network: type[Network]) -> None:
+        self.totals: dict[str, float] = {}
+        self._inner: list[float] = []
         self._places: list[tuple[type, str, str]] = [
             (ClipStore, "wave", "gather"), (ClipStore, "valid", "gather"), (ClipStore, "mel", "log-mel"),
             (network, "loss", "forward"), (network, "valid_loss", "validation"), (torch.Tensor, "backward", "backward"),
@@ -313,26 +391,14 @@ class Phases(contextlib.AbstractContextManager["Phases"]):
     def _timed(self, function: Callable[..., Any], phase: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*arguments: Any, **named: Any) -> Any:
-            self.settle()
-            start = self.reading()
-            self._inner.append(np.zeros_like(start))
+            start = time.perf_counter()
+            self._inner.append(0.0)
             try:
                 return function(*arguments, **named)
             finally:
-                self.settle()
-                spent, inner = self.reading() - start, self._inner.pop()
-                self.totals[phase] = self.totals.get(phase, 0) + spent - inner
+                spent, inner = time.perf_counter() - start, self._inner.pop()
+                self.totals[phase] = self.totals.get(phase, 0.0) + spent - inner
                 if self._inner:
                     self._inner[-1] += spent
 
         return timed
-
-
-def clips_of(index: pd.DataFrame, count: int) -> torch.Tensor:
-    """`count` random rows of a store's index, in random order."""
-    return torch.from_numpy(np.random.default_rng(1).permutation(len(index))[:count])
-
-
-def batches_of(clips: int, settings: MethodSettings) -> int:
-    """Steps of an epoch over whole clips."""
-    return math.ceil((clips - round(settings.valid_fraction * clips)) / settings.batch_size)

@@ -10,7 +10,6 @@ clips are used in place, by links.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import sys
@@ -28,9 +27,8 @@ from auscult.detector.compare import compare
 from auscult.detector.score import score_file
 from auscult.detector.settings import FitSettings
 from auscult.detector.trials import Trial
-from common import valve_clips, write_table
+from common import ROOT, parser_of, valve_clips, write_table
 
-ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "compare_valve.csv"
 LEARNT, KNOWN, RATE = 15, 4, 0.1  # normal clips of a pattern, anomalies, false alarms
 
@@ -95,10 +93,7 @@ def summed_up(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--csv", type=Path, default=TABLE)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, splits=10, csv=TABLE).parse_args()
     torch.set_num_threads(1)
     root = valve_clips()
     official = pd.read_csv(root / "provenance.csv")

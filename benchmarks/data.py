@@ -5,7 +5,6 @@ PYTHONPATH=src python benchmarks/data.py features --help
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -17,7 +16,6 @@ import soundfile
 import torch
 import torchaudio
 
-from auscult.data.manifest import build_manifest
 from auscult.data.pack import pack
 from auscult.data.store import ClipStore
 from auscult.data.synthetic import SyntheticSource, generate_clips, write_tree
@@ -25,22 +23,27 @@ from auscult.features import FRONTENDS, spectrogram
 from auscult.settings.params import load_profile
 from auscult.settings.schema import Data
 from auscult.training.device import keep_freed_memory
-from common import RATE, Row, command, in_child, packed_noise, profile, record, row
+from common import (
+    CLASSES,
+    CLOCKS,
+    RATE,
+    ROOT,
+    SECONDS,
+    Row,
+    both_clocks,
+    command,
+    in_child,
+    packed_noise,
+    parser_of,
+    profile,
+    record,
+    row,
+    training_clips,
+)
 
 # ---------------------------------------------------------------------------------------------------------------- data
-SECONDS, DATA_BATCH = 10.0, 64
+DATA_BATCH = 64
 Work = Callable[[], object]
-
-
-def write_clips(folder: Path, count: int) -> list[Path]:
-    """`count` training clips in the 2020 grammar, and the one test clip a data set needs."""
-    rng = np.random.default_rng(0)
-    names = [f"fan/train/normal_id_00_{i:08d}.wav" for i in range(count)] + ["fan/test/normal_id_00_00000000.wav"]
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        audio = np.round(3000 * rng.standard_normal(round(RATE * SECONDS))).clip(-32768, 32767)
-        soundfile.write(folder / name, audio.astype(np.int16), RATE)
-    return [folder / name for name in names[:-1]]
 
 
 def read(path: Path) -> torch.Tensor:
@@ -64,40 +67,24 @@ def usual_mel() -> torch.nn.Module:
     return torch.nn.Sequential(mel, transforms.AmplitudeToDB("power"))
 
 
-def seconds(work: Work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(name: str, ours: Work, usual: Work, clips: int, unit: str, repeats: int) -> dict[str, object]:
+def compare(name: str, ours: Work, usual: Work, clips: int, unit: str, repeats: int) -> Row:
     """One row: both sides warmed up, then in turns."""
     ours(), usual()
-    times = np.array([(seconds(ours), seconds(usual)) for _ in range(repeats)])
-    per_second = unit.startswith("clips/s")
-    value, reference = (clips / t if per_second else 1000 * t / clips for t in np.median(times, axis=0))
-    benchmark, variant = name.split(": ")
-    row: dict[str, object] = {
-        "benchmark": benchmark,
-        "variant": variant,
-        "value": float(f"{value:.3g}"),
-        "unit": unit,
-        "reference": float(f"{reference:.3g}"),
-        "ratio": round(float(np.median(times[:, 1] / times[:, 0])), 2),
-    }
-    print(*row.values())
-    return row
+    times = np.array([(both_clocks(ours)[0], both_clocks(usual)[0]) for _ in range(repeats)])
+    value, reference = np.median(times, axis=0).tolist()
+    ratio = float(np.median(times[:, 1] / times[:, 0]))
+    if unit.startswith("clips/s"):
+        return row(*name.split(": "), clips / value, unit, clips / reference, ratio)
+    return row(*name.split(": "), 1000 * value / clips, unit, 1000 * reference / clips, ratio)
 
 
-def data_measure(folder: Path, count: int, repeats: int) -> list[dict[str, object]]:
-    paths = write_clips(folder / "raw", count)
-    plain = profile(SECONDS)
-    clips, _ = build_manifest(plain, folder / "raw")
-    clips = clips[clips["partition"] == "train"]
-    pack(clips, folder / "raw", folder / "packed", plain, Data(profile="bench"), ["osscl"])
-    store = ClipStore(folder / "packed")
+def data_measure(folder: Path, count: int, repeats: int) -> list[Row]:
+    raw, plain = folder / "raw", profile(SECONDS)
+    store = ClipStore(packed_noise(folder, count, SECONDS, ["osscl"], classes=CLASSES[:1]))
+    clips = training_clips(raw, SECONDS)
+    paths = [raw / path for path in clips["path"]]
     chosen = np.random.default_rng(1).permutation(count)[:DATA_BATCH]
-    rows, files = torch.from_numpy(chosen), [folder / "raw" / clips["path"].iloc[i] for i in chosen]
+    rows, files = torch.from_numpy(chosen), [paths[i] for i in chosen]
     assert torch.equal(store.wave(rows), torch.stack([read(path) for path in files]))
 
     found = []
@@ -106,7 +93,7 @@ def data_measure(folder: Path, count: int, repeats: int) -> list[dict[str, objec
         data = Data(profile="bench", workers=workers)
 
         def again(*frontends: str, data: Data = data) -> None:
-            pack(clips, folder / "raw", folder / "again", plain, data, list(frontends))
+            pack(clips, raw, folder / "again", plain, data, list(frontends))
 
         found += [
             compare(
@@ -149,12 +136,7 @@ def data_benchmark() -> None:
     Packing happens once per data set, the usual way once per epoch. Batches are gathered with the allocator setting of
     training on a CPU (`auscult.training.device`), on both sides. Rows go to metrics/benchmarks.csv.
     """
-    parser = argparse.ArgumentParser(
-        description=data_benchmark.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--clips", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=7)
-    arguments = parser.parse_args()
+    arguments = parser_of(data_benchmark, clips=256, repeats=7).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         record(data_measure(Path(folder), arguments.clips, arguments.repeats))
@@ -198,10 +180,7 @@ def features() -> None:
     On one thread, clip by clip, as packing does it, on noise; beside it a batch of 16 at once, as training does where the
     front-end is not packed. Rows go to metrics/benchmarks.csv.
     """
-    parser = argparse.ArgumentParser(description=features.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clips", type=int, default=64)
-    arguments = parser.parse_args()
+    arguments = parser_of(features, repeats=5, clips=64).parse_args()
     record(features_measure(arguments.repeats, arguments.clips))
 
 
@@ -218,50 +197,30 @@ def synthetic() -> None:
     machine does not distort, and wall time. Rows go to metrics/benchmarks.csv; `reference` is real time, one second of sound
     per second.
     """
-    parser = argparse.ArgumentParser(
-        description=synthetic.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--clips", type=int, default=32)
-    count = parser.parse_args().clips
-    rows: list[dict[str, object]] = []
+    count = parser_of(synthetic, clips=32).parse_args().clips
+    rows: list[Row] = []
     for name in ("synthetic", "synthetic_full"):
-        profile = load_profile(name, Path(__file__).parents[1] / "profiles")
+        profile = load_profile(name, ROOT / "profiles")
         length = {"sample_rate": profile.sample_rate, "clip_seconds": profile.clip_seconds}
         source = SyntheticSource.model_validate({**length, **profile.source})
-        wall, processor = time.perf_counter(), _processor_time()
-        for machine, units in source.machines.items():
-            generate_clips(source, machine, units.dev[0], "train", range(count))
-        audio = count * len(source.machines) * profile.clip_seconds
-        rows += _rows(f"{profile.clip_seconds:g} s clips", audio, wall, processor)
-
         few = source.model_copy(update={"train_clips": 6, "test_normal": 1, "test_anomaly": 1})
-        units_in_all = sum(len(units.dev) + len(units.eval) for units in few.machines.values())
         with tempfile.TemporaryDirectory() as folder:
-            wall, processor = time.perf_counter(), _processor_time()
-            write_tree(few, Path(folder) / "tree", workers=1, progress=False)
-        rows += _rows(
-            f"{profile.clip_seconds:g} s clips, written as WAV",
-            8 * units_in_all * profile.clip_seconds,
-            wall,
-            processor,
-        )
-    for each in rows:
-        print(*each.values())
+
+            def generate(source: SyntheticSource = source) -> None:
+                for machine, units in source.machines.items():
+                    generate_clips(source, machine, units.dev[0], "train", range(count))
+
+            def write(source: SyntheticSource = few, tree: Path = Path(folder) / "tree") -> None:
+                write_tree(source, tree, workers=1, progress=False)
+
+            units_in_all = sum(len(units.dev) + len(units.eval) for units in few.machines.values())
+            works = (("", generate, count * len(source.machines)), (", written as WAV", write, 8 * units_in_all))
+            for what, work, clips in works:
+                audio, variant = clips * profile.clip_seconds, f"{profile.clip_seconds:g} s clips{what}"
+                for clock, spent in zip(CLOCKS, both_clocks(work), strict=True):
+                    speed = audio / spent
+                    rows.append(row("synthetic", variant, speed, f"s of sound per s of {clock} time", 1, speed))
     record(rows)
-
-
-def _processor_time() -> float:
-    """Seconds of this process and of the workers it has waited for."""
-    return sum(os.times()[:4])
-
-
-def _rows(variant: str, audio: float, wall: float, processor: float) -> list[dict[str, object]]:
-    spent = {"processor": _processor_time() - processor, "wall": time.perf_counter() - wall}
-    return [
-        {"benchmark": "synthetic", "variant": variant, "value": round(audio / seconds, 1),
-         "unit": f"s of sound per s of {clock} time", "reference": 1, "ratio": round(audio / seconds, 1)}
-        for clock, seconds in spent.items()
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ moves the phase of everything, so that its part holds much of the machine.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -25,9 +22,8 @@ from auscult.data.synthetic import FarMicrophone, SyntheticSource
 from auscult.data.synthetic.render import fault_of, render
 from auscult.features.cancel import INPUTS, heard
 from auscult.settings.params import load_profile
-from common import write_table
+from common import ROOT, parser_of, write_table
 
-ROOT = Path(__file__).parents[1]
 FAR_DB = (-18.0, -12.0, -6.0)
 COLUMNS = ("fault_db", "machine_db", "noise_db", "fault_over_noise_db")
 CLIPS = 32  # of a unit: eight of each fault
@@ -71,9 +67,7 @@ def measured(source: SyntheticSource, clips: int = CLIPS) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--csv", type=Path, default=ROOT / "metrics" / "fault_retention.csv")
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, csv=ROOT / "metrics" / "fault_retention.csv").parse_args()
     profile = load_profile("synthetic_stereo", ROOT / "profiles")
     length = {"sample_rate": profile.sample_rate, "clip_seconds": profile.clip_seconds}
     write_table(measured(SyntheticSource.model_validate({**length, **profile.source})), arguments.csv)

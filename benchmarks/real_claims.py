@@ -27,7 +27,7 @@ from auscult.settings.project import Project
 
 ROOT = Path(__file__).parents[1]
 TABLE, PAGE = ROOT / "metrics" / "real_claims.csv", ROOT / "docs" / "real-machines.md"
-PROFILE, STUDIES = "dcase2020_modspec", ("modspec_training_free", "modspec_components", "modspec_fph")
+PROFILE = "dcase2020_modspec"
 OWN, NEAREST, EUCLIDEAN = "native", "knn_cosine", "knn_euclidean"
 SHOWN = ("auc", "pauc")
 

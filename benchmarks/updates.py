@@ -17,7 +17,6 @@ draws, with the interval of a mean over draws (normal approximation): recordings
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import sys
@@ -33,9 +32,8 @@ from scipy.signal import iirpeak, lfilter
 from auscult.detector.bundle import Bundle, fit
 from auscult.detector.score import score_file
 from auscult.detector.update import update
-from common import valve_clips, write_table
+from common import ROOT, parser_of, valve_clips, write_table
 
-ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "updates.csv"
 RATE = 16000
 SYSTEMS = ("as it was", "updated", "false alarms", "false alarms as if all", "fitted anew")
@@ -124,10 +122,7 @@ def summed_up(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--csv", type=Path, default=TABLE)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, draws=20, csv=TABLE).parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
     valve_clips()  # before the work: they may not be there

@@ -12,7 +12,6 @@ clips, whose patterns are their classes. No test clip and no anomaly has a part 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import sys
@@ -36,9 +35,8 @@ from auscult.methods.base import Batch, Shape
 from auscult.scoring.table import knobs, scored
 from auscult.settings.params import load_profile
 from auscult.settings.schema import Data, Score
-from common import valve_clips
+from common import ROOT, parser_of, valve_clips
 
-ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "metrics" / "valve_splits.csv"
 TRAINED = 15  # normal clips of a pattern
 # What is compared: words -> method, its settings, back-end.
@@ -168,11 +166,7 @@ def summed_up(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="of the splits")
-    parser.add_argument("--csv", type=Path, default=TABLE)
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, splits=200, seed=0, csv=TABLE).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         clips = read(Path(folder))

@@ -15,7 +15,6 @@ each, so that nothing is known of that. The interval is of the mean over splits 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -32,8 +31,8 @@ from auscult.detector.verdict import Known, alikeness, anomalous, effective
 from auscult.errors import AuscultError
 from auscult.features import exact_spectrogram
 from auscult.scoring.knn import nearest
-from common import valve_clips, write_table
-from valve_splits import ROOT, TRAINED
+from common import ROOT, parser_of, valve_clips, write_table
+from valve_splits import TRAINED
 
 TABLE = ROOT / "metrics" / "verdicts.csv"
 RATE = 0.1
@@ -176,10 +175,8 @@ def summed_up(splits: Iterator[list[tuple[str, int, str, bool, bool]]]) -> pd.Da
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=40)
+    parser = parser_of(__doc__, splits=40, csv=TABLE)
     parser.add_argument("--clips", type=Path, help="default: those of the profile `dcase2023_valve`")
-    parser.add_argument("--csv", type=Path, default=TABLE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = pd.concat(

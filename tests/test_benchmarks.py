@@ -94,6 +94,19 @@ def test_a_trial_does_not_reach_the_results_and_a_failure_is_told(tmp_path: Path
     assert "left out: it needs --authors" in left_out.stdout
 
 
+def test_the_peak_of_a_program_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of whoever starts it, which Linux gives it to begin with."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from common import spawned
+
+    ours = np.ones(2**27, np.uint8)  # 128 MiB
+    wall, processor, peak = spawned(tmp_path, "-S", "-c", "import time; time.sleep(0.2)")
+    assert 0 < peak < len(ours) / 2**20, "MiB"
+    assert wall > 0.2 > processor > 0
+    with pytest.raises(RuntimeError, match="failed"):
+        spawned(tmp_path, "-c", "raise SystemExit(3)")
+
+
 def test_every_command_is_registered() -> None:
     listed = dict(re.findall(r'^    "(\w+)": Benchmark\(\s*"(\w+)"', (FOLDER / "run.py").read_text(), re.M))
     there = {}

@@ -1,8 +1,7 @@
 """MLflow: one run per arm, written from committed metrics and cached outputs, so it is complete whatever came from the cache.
 
 A run is found again by a key made of profile, arm, parameters and weights: publishing twice updates it. The runs of a study
-are children of one run, which holds the study's tables and pictures. The store is the checkout's own `mlflow.db`, also for
-experiments that DVC runs in a temporary copy. Nothing else imports mlflow.
+are children of one run, which holds the study's tables and pictures. No other room imports mlflow.
 """
 
 from __future__ import annotations
@@ -11,15 +10,12 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -35,7 +31,16 @@ from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
 from auscult.settings.section import flat
-from auscult.tracking.values import param_text, run_curves, run_metrics
+from auscult.tracking.store import (
+    experiment_of,
+    found_run,
+    has_curves,
+    log,
+    run_with,
+    store_uri,
+    without_password,
+)
+from auscult.tracking.values import run_curves, run_metrics
 
 PROJECT = "project"
 """Name of the group of runs that no study owns."""
@@ -100,11 +105,6 @@ def publish(project: Project, receipt: Path, study: str = "") -> None:
         print(f"look at them with: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
 
 
-def store_uri() -> str:
-    """Where runs are: the checkout's own store, or the one that the environment names."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root().resolve() / 'mlflow.db'}"
-
-
 def _not_published(receipt: Path, why: str, then: str) -> None:
     _write(receipt, {"published": None, "reason": f"{why}; {then}"})
     print(f"nothing was published (results are in metrics/ all the same): {why}; {then}", file=sys.stderr)
@@ -114,17 +114,8 @@ def _one_line(error: Exception) -> str:
     return without_password(" ".join(str(error).split()))[:200]
 
 
-def without_password(text: str) -> str:
-    """Text without what stands before the @ of an address.
-
-    >>> without_password("not at http://me:secret@host:5000")
-    'not at http://host:5000'
-    """
-    return re.sub(r"//[^/@\s]*@", "//", text)
-
-
 def _publish_report(client: Any, project: Project, study: str, store: Path) -> list[str]:
-    experiment = _experiment(client, f"auscult/{project.profile.name}", store)
+    experiment = experiment_of(client, f"auscult/{project.profile.name}", store)
     client.set_experiment_tag(experiment, "mlflow.note.content", ABOUT)
     results = project.paths.results(study)
     summary = pd.read_csv(results / "summary.csv")
@@ -145,37 +136,11 @@ class ArmResults:
     tags: dict[str, str]
 
 
-def _experiment(client: Any, name: str, store: Path) -> str:
-    """The experiment of this name, made when absent. Of the project's own store only one whose files lie in this project.
-
-    The place of its files is fixed when an experiment is made. Where the project was moved or copied since, its runs stay as
-    they are under another name, and a new experiment takes their place: nothing is written where the project was before.
-    """
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # or the pages are those for language models
-    found = client.get_experiment_by_name(name)
-    if client.tracking_uri.startswith("http"):
-        return str(found.experiment_id if found else client.create_experiment(name, tags=kind))
-    # An explicit place: the default is relative to whatever folder the process happens to run in.
-    place = (store / "mlartifacts" / name).as_uri()
-    if found and found.artifact_location != place and not os.environ.get("MLFLOW_TRACKING_URI"):
-        old = f"{name}, files in {found.artifact_location.removeprefix('file://')}"
-        client.rename_experiment(found.experiment_id, old)
-        print(
-            f"the project was moved or copied: its runs so far are the experiment `{old}`; publishing anew",
-            file=sys.stderr,
-        )
-        here = [one for one in client.search_experiments() if one.artifact_location == place]
-        found = here[0] if here else None
-        if found:  # it was here before
-            client.rename_experiment(found.experiment_id, name)
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place, tags=kind))
-
-
 def _publish_study(client: Any, experiment: str, project: Project, study: str) -> str:
     """Write the run whose children are the runs of a study: its tables and pictures as last made. Returns the run's id."""
     profile, committed, cached = project.profile.name, project.paths.metrics(study), project.paths.results(study)
     key, name = f"{profile}/{study}/", study or PROJECT
-    run = _run(client, experiment, key)
+    run = run_with(client, experiment, key)
     run_id: str = run.info.run_id
     title = project.params.studies[study].title if study else PROJECT_TITLE
     table = (committed / "table.md").read_text(encoding="utf-8")
@@ -186,7 +151,7 @@ def _publish_study(client: Any, experiment: str, project: Project, study: str) -
         "auscult.study": name,
         "auscult.profile": profile,
     }
-    _log(client, run_id, tags=tags)
+    log(client, run_id, tags=tags)
     results = {file.name: file for folder in (committed, cached) for file in sorted(folder.glob("*.*"))}
     for file in results.values():
         client.log_artifact(run_id, str(file), "results")
@@ -214,7 +179,7 @@ def run_of(client: Any, project: Project, arm: Arm) -> str | None:
     if experiment is None or not config.is_file():
         return None
     key, _ = _identity(project, arm, yaml.safe_load(config.read_text()))
-    found = _found(client, experiment.experiment_id, key)
+    found = found_run(client, experiment.experiment_id, key)
     return str(found.info.run_id) if found else None
 
 
@@ -225,7 +190,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
     first = models[project.seeds[0]]
     config = yaml.safe_load((first / "config.yaml").read_text())
     key, params = _identity(project, arm, config)
-    run = _run(client, experiment, key)
+    run = run_with(client, experiment, key)
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
     now = int(time.time() * 1000)
     cost = _cost(project, arm)
@@ -238,7 +203,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
     for seed, model in models.items():
         suffix = f".seed_{seed}" if len(models) > 1 else ""
         points = [Metric(name, value, start, step) for name, value, step in run_curves(model, suffix)]
-        if not _has_curves(client, run_id, points):
+        if not has_curves(client, run_id, points):
             curves += points
     # Not the arm, which is a tag: as an axis MLflow cuts its names short and puts those that then agree at one place.
     written = {} if run.data.params else {name: value for name, value in params.items() if name != "arm"}
@@ -250,7 +215,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
         "mlflow.parentRunId": results.parent,
     }
     tags = {name: value for name, value in (results.tags | _tags(project, key, cost, arm) | apart).items() if value}
-    _log(client, run_id, changed + curves, written, tags)
+    log(client, run_id, changed + curves, written, tags)
     client.log_text(run_id, results.rows.to_csv(index=False), "summary.csv")
     for file in (first / "config.yaml", first / "history.csv"):
         client.log_artifact(run_id, str(file), "model")
@@ -261,38 +226,6 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
 def _cost(project: Project, arm: Arm) -> dict[str, Any]:
     """Size of an arm's network, and what training (of the arm whose weights are used) and embedding have cost, first seed."""
     return arm_files(project, [arm.name])[arm.name].measured(project.seeds[0])
-
-
-def _found(client: Any, experiment: str, key: str) -> Any:
-    quote = '"' if "'" in key else "'"
-    found = client.search_runs([experiment], f"tags.`auscult.key` = {quote}{key}{quote}", max_results=1)
-    return found[0] if found else None
-
-
-def _run(client: Any, experiment: str, key: str) -> Any:
-    return _found(client, experiment, key) or client.create_run(experiment, tags={"auscult.key": key})
-
-
-def _has_curves(client: Any, run_id: str, curves: list[Any]) -> bool:
-    """Whether the last point that would be written is there."""
-    return not curves or any(p.step == curves[-1].step for p in client.get_metric_history(run_id, curves[-1].key))
-
-
-def _log(
-    client: Any,
-    run_id: str,
-    metrics: Sequence[Any] = (),
-    params: Mapping[str, Any] = MappingProxyType({}),
-    tags: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    from mlflow.entities import Param, RunTag
-
-    for start in range(0, len(metrics), 1000):  # the store takes a thousand at a time
-        client.log_batch(run_id, metrics=metrics[start : start + 1000])
-    entries = [Param(name, param_text(value)) for name, value in params.items()]
-    for start in range(0, len(entries), 100):
-        client.log_batch(run_id, params=entries[start : start + 100])
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def _common_tags(project: Project) -> dict[str, str]:

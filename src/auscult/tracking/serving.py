@@ -41,7 +41,8 @@ from auscult.settings.project import Project
 from auscult.settings.schema import Data, Score
 from auscult.settings.section import validated
 from auscult.settings.training import Train
-from auscult.tracking.publish import publishing, run_of, store_uri, without_password
+from auscult.tracking.publish import publishing, run_of
+from auscult.tracking.store import store_uri, without_password
 from auscult.training import modelfolder
 from auscult.training.device import pick_device, prepare
 from auscult.training.embed import embed

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from auscult.evaluation.evaluate import machine_order
 from auscult.evaluation.metrics import Floats
@@ -80,21 +79,9 @@ def correlations(table: pd.DataFrame, arms: Sequence[str]) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     for machine in sorted(table["machine"].unique(), key=machine_order):
         units = table[table["machine"] == machine].groupby("unit")
-        found[str(machine)] = _mean([_spearman(of[list(arms)].to_numpy(np.float64)) for _, of in units])
+        rho = [of[list(arms)].astype(np.float64).corr("spearman", min_periods=3) for _, of in units]
+        found[str(machine)] = _mean([of_unit.to_numpy() for of_unit in rho])
     return found
-
-
-def _spearman(scores: np.ndarray) -> Floats:
-    """Rho [arms, arms] of scores [clips, arms]; clips that one of a pair has no score of do not count for it."""
-    arms = scores.shape[1]
-    rho = np.full((arms, arms), np.nan)
-    for i in range(arms):
-        for j in range(i + 1):
-            both = ~np.isnan(scores[:, [i, j]]).any(1)
-            a, b = rankdata(scores[both, i]), rankdata(scores[both, j])
-            if both.sum() >= 3 and np.ptp(a) > 0 and np.ptp(b) > 0:
-                rho[i, j] = rho[j, i] = np.corrcoef(a, b)[0, 1]
-    return rho
 
 
 def _mean(parts: Sequence[Floats]) -> Floats:
