@@ -71,12 +71,14 @@ def score(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_page, require_some
+    from auscult.detector.places import require_bundle, require_page, require_some
     from auscult.detector.stream import recordings
     from auscult.errors import AuscultError
 
     exported = arguments.bundle.suffix == ".onnx" and not arguments.bundle.is_dir()
-    if exported and (arguments.html is not None or arguments.scheduler is not None):
+    if not exported:
+        require_bundle(arguments.bundle)
+    elif arguments.html is not None or arguments.scheduler is not None:
         what = "--html and --scheduler take the bundle itself, not an exported file"
         raise AuscultError(what, str(arguments.bundle), "give the folder that it was exported from")
     if asks_for_archive(arguments):
