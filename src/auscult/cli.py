@@ -30,6 +30,7 @@ from auscult.commands.listen import listen
 from auscult.commands.report import report
 from auscult.commands.run import run
 from auscult.commands.score import score
+from auscult.commands.terminal import tame
 from auscult.commands.threshold import threshold
 from auscult.commands.update import update
 from auscult.commands.watch import watch
@@ -97,7 +98,7 @@ def _complain_of_system(error: OSError, arguments: Namespace) -> None:
 
 
 def _complain(error: AuscultError, arguments: Namespace) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    print(tame(f"error: {error}"), file=sys.stderr)
     if getattr(arguments, "json", False):
         print(json.dumps({"error": error.what, "where": error.where, "fix": error.fix}, indent=1))
 

@@ -59,6 +59,8 @@ def test_work_in_a_process_of_its_own() -> None:
     assert bench.apart(os.getpid) != os.getpid()
     with pytest.raises(AuscultError, match="no bundle here"):
         bench.apart(bench._bundle, Path("nowhere"), 1, 1, 1, 1)
+    with pytest.raises(AuscultError, match=r"^ZeroDivisionError: "):
+        bench.apart(divmod, 1, 0)
     with pytest.raises(AuscultError, match="ended early"):
         bench.apart(os._exit, 3)
 

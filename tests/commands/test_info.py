@@ -94,12 +94,40 @@ def test_what_is_broken(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "there is no bundle here" in capsys.readouterr().err
 
 
-def test_whatever_stands_in_its_free_parts(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["info", "threshold"])
+def test_what_a_stranger_wrote_does_not_command_the_terminal(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "odd")
+    (tmp_path / "odd" / "model" / "x\x1b[2Jy").touch()
+    assert cli.main([command, str(tmp_path / "odd")]) == 2
+    assert "model/x?[2Jy was added" in capsys.readouterr().err
+    write_manifest(tmp_path / "odd" / "bundle.yaml", {**bundle.load(folder).facts, "\x9b2J": 1})
+    assert cli.main([command, str(tmp_path / "odd")]) == 2
+    assert "bundle.yaml.?2J: unknown key" in capsys.readouterr().err
+
+
+ODD_TRAINING = {"units": 3, "left_out": [], "notes": "x", "recordings": "many", "sha256": {"00.wav": 7}}
+TRAINING = ("windows", "recordings", "seconds", "units", "left_out", "notes", "sha256")
+
+
+@pytest.mark.parametrize("command", ["info", "threshold"])
+def test_what_it_does_not_say_is_refused_in_words(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     shutil.copytree(folder, tmp_path / "odd")
     facts = bundle.load(folder).facts
-    for training, rule in (({}, {}), ({"units": 3, "left_out": [], "notes": "x", "recordings": "many"}, {"rate": "x"})):
-        write_manifest(tmp_path / "odd" / "bundle.yaml", {**facts, "training": training, "threshold": rule})
-        assert cli.main(["info", str(tmp_path / "odd")]) == 0
-        assert "fitted to   nan recordings" in capsys.readouterr().out
-        assert cli.main(["info", str(tmp_path / "odd"), "--check"]) in (0, 2)
-        capsys.readouterr()
+    changes: tuple[tuple[dict[str, object], list[str]], ...] = (
+        ({"training": {}}, [f"training.{name}" for name in TRAINING]),
+        ({"training": {**facts["training"], **ODD_TRAINING}}, [f"training.{name}" for name in ODD_TRAINING]),
+        ({"threshold": {}}, ["threshold.value", "threshold.rate", "threshold.by"]),
+        ({"threshold": {"value": "x", "rate": 1.0, "by": "hand"}}, ["threshold.value", "threshold.rate", "threshold.by"]),
+    )  # fmt: skip
+    for change, names in changes:
+        write_manifest(tmp_path / "odd" / "bundle.yaml", {**facts, **change})
+        assert cli.main([command, str(tmp_path / "odd")]) == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert "to do: fit it again" in error
+        for name in names:
+            assert f"bundle.yaml.{name}" in error

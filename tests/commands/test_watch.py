@@ -533,35 +533,12 @@ def test_five_hundred_files_with_restarts_and_poison(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("newer", [5, 2])
-def test_an_output_of_an_earlier_version_goes_on_in_its_form(tmp_path: Path, newer: int) -> None:
-    """Without threshold and digest, and before that without what tells contents apart; by the bundle's name alone."""
-    folder, out = tmp_path / "in", tmp_path / "o.csv"
-    path = wav(folder / "a.wav")
-    found = path.stat()
-    old = ",".join(COLUMNS[:-newer])
-    out.write_text(
-        f"{old}\n2026-01-01,a.wav,{found.st_size},{found.st_mtime_ns},1,0.1,0.5,0,0,1,bundle,{',' * (5 - newer)}\n"
-    )
-    assert run(folder, out) == Counts()
-    wav(folder / "b.wav")
-    assert run(folder, out) == Counts(1)
-    assert out.read_text().startswith(f"{old}\n")
-    assert [row["file"] for row in rows(out)] == ["a.wav", "b.wav"]
-    assert run(folder, out) == Counts()
-    with closing(Journal(out, "bundle", "1" * 64)) as journal:
-        assert journal.by_name
-    with pytest.raises(AuscultError, match="by bundle `bundle`, not `another`"):
-        Journal(out, "another", "1" * 64)
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_an_output_follows_a_bundle_by_what_it_is_and_not_by_its_name(tmp_path: Path, suffix: str) -> None:
     folder, out = tmp_path / "in", tmp_path / f"o{suffix}"
     for number, name in enumerate(["pump", "pump_copied"]):
         wav(folder / f"{number}.wav")
         with closing(Journal(out, name, "1" * 64, 0.5 + number)) as journal:
-            assert not journal.by_name
             assert watch(watcher(folder, journal), 0.002, once=True) == Counts(1)
     assert [(row["bundle"], float(row["threshold"]), row["bundle_digest"]) for row in rows(out)] == [
         ("pump", 0.5, "1" * 16), ("pump_copied", 1.5, "1" * 16),
@@ -579,6 +556,8 @@ def test_an_output_of_something_else_is_left_alone(tmp_path: Path) -> None:
         ("b.jsonl", "[1]\n", "line 1 is no line"),
         ("c.csv", ",".join(COLUMNS) + "\nx,y\n", "line 2 is no line"),
         ("d.txt", "", "no format"),
+        ("f.csv", ",".join(COLUMNS[:-2]) + "\n", "not an output"),
+        ("g.jsonl", json.dumps(dict.fromkeys(COLUMNS[:-1], 1)) + "\n", "line 1 is no line"),
     ]:
         out = tmp_path / name
         out.write_text(content)
@@ -587,13 +566,13 @@ def test_an_output_of_something_else_is_left_alone(tmp_path: Path) -> None:
         assert out.read_text() == content
     run(tmp_path / "in", tmp_path / "e.csv")
     with pytest.raises(AuscultError, match="scores do not compare"):
-        Journal(tmp_path / "e.csv", "another")
+        Journal(tmp_path / "e.csv", "bundle", "1" * 64)
 
 
 def test_an_output_that_is_taken_away_or_cannot_be_written_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, row = tmp_path / "o.csv", {"file": "a", "size": 1, "mtime_ns": 2}
+    out, row = tmp_path / "o.csv", {"file": "a", "size": 1, "mtime_ns": 2, "ctime_ns": 3, "inode": 4, "content": ""}
     journal = Journal(out, "bundle")
     before, write = out.read_bytes(), os.write
 

@@ -119,7 +119,7 @@ def row(number: int, anomalous: bool, note: str = "") -> dict[str, Any]:
     time = (BEGIN + timedelta(seconds=number)).isoformat(timespec="milliseconds")
     return {
         "time": time, "file": f"{number}.wav", "size": 1, "mtime_ns": number, "seconds": 1.0, "score": 0.1 * number,
-        "p_value": 0.5, "anomalous": anomalous, "start": 0.0, "end": 1.0, "note": note,
+        "p_value": 0.5, "anomalous": anomalous, "start": 0.0, "end": 1.0, "note": note, "ctime_ns": 1, "inode": 1, "content": "",
     }  # fmt: skip
 
 

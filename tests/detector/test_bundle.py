@@ -24,7 +24,6 @@ from sklearn.neighbors import NearestNeighbors
 from auscult.detector import bundle, score, thresholds
 from auscult.detector.bundle import Bundle, FitSettings
 from auscult.detector.manifest import write_manifest
-from auscult.detector.signal import SignalRange
 from auscult.errors import AuscultError
 from auscult.files import digest
 from auscult.scoring.knn import KnnSettings
@@ -441,13 +440,12 @@ def test_a_rewritten_bundle_loads(copy: Path) -> None:
     assert bundle.load(copy).name == "other"
 
 
-def test_a_bundle_from_before_levels_were_kept(copy: Path, tmp_path: Path) -> None:
-    """It loads, scores as it did, and says nothing of levels."""
-    rewrite(copy, lambda facts: facts.pop("signal"))
-    made = bundle.load(copy)
-    assert made.signal == SignalRange()
-    found = score.score_file(made, write(tmp_path / "a.wav", sound(1) // 4))
-    assert (found.verdict, found.warning) == ("ANOMALOUS", "")
+@pytest.mark.parametrize("name", ["signal", "threshold", "training", "effective", "alike"])
+def test_a_bundle_that_does_not_say_what_a_verdict_takes(copy: Path, name: str) -> None:
+    rewrite(copy, lambda facts: facts.pop(name))
+    with pytest.raises(AuscultError, match=f"bundle.yaml.{name}: Field required") as caught:
+        bundle.load(copy)
+    assert caught.value.fix == "fit it again"
 
 
 FILES = ["model/config.yaml", "model/history.csv", "model/weights.safetensors", "normal.npy", "reference.npy"]

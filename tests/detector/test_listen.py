@@ -78,7 +78,7 @@ def listen(
             time.sleep(0.02)
         stop.set()
 
-    with closing(Output(out, "auscult listen", (COLUMNS,), bundle.name, bundle.digest, bundle.threshold)) as output:
+    with closing(Output(out, "auscult listen", COLUMNS, bundle.name, bundle.digest, bundle.threshold)) as output:
         threading.Thread(target=wait, daemon=True).start()
         Listener(bundle, source, output, **{"patience": 5.0, "soon": 0.05, **more}).listen(stop)
     stop.set()
@@ -327,7 +327,7 @@ def test_a_threshold_that_is_set_meanwhile_and_an_output_of_another_bundle(
     bundle, lines = bundles.load(folder), list[str]()
     soundfile.write(tmp_path / "sound.wav", sound, RATE, subtype="PCM_16")
     out, before = tmp_path / "o.csv", bundle.threshold
-    with closing(Output(out, "auscult listen", (COLUMNS,), bundle.name, bundle.digest, bundle.threshold)) as output:
+    with closing(Output(out, "auscult listen", COLUMNS, bundle.name, bundle.digest, bundle.threshold)) as output:
         followed = Followed(bundle, lines.append, lambda threshold: setattr(output, "threshold", threshold))
 
         def refresh() -> None:
@@ -342,7 +342,7 @@ def test_a_threshold_that_is_set_meanwhile_and_an_output_of_another_bundle(
     assert bundle.threshold == bundles.load(folder).threshold != before
     assert lines == [f"{folder}: threshold {bundle.threshold:.6g} from now on, {before:.6g} before"]
     with pytest.raises(AuscultError, match="another bundle"):
-        Output(out, "auscult listen", (COLUMNS,), bundle.name, "2" * 64, 0.0)
+        Output(out, "auscult listen", COLUMNS, bundle.name, "2" * 64, 0.0)
 
 
 def test_memory_is_bounded_where_sound_comes_faster_than_it_is_heard() -> None:

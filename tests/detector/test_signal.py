@@ -36,7 +36,7 @@ def test_a_gain_is_a_power_of_two_and_leaves_ordinary_recordings_alone() -> None
 
 
 def test_what_is_unknown_is_not_judged() -> None:
-    """A bundle that was written before levels were kept."""
+    """Of no window at all."""
     unknown = SignalRange()
     assert unknown.outside(np.array([-390.0, 0.0])).tolist() == [0, 0]
     assert not unknown.faint(np.array([-390.0])).any()

@@ -61,8 +61,12 @@ def store_of(place: str) -> tuple[Any, str]:
     return store, path
 
 
+def protocols(store: Any) -> set[str]:
+    return {store.protocol} if isinstance(store.protocol, str) else set(store.protocol)
+
+
 def is_local(store: Any) -> bool:
-    return "file" in ((store.protocol,) if isinstance(store.protocol, str) else store.protocol)
+    return "file" in protocols(store)
 
 
 @contextmanager

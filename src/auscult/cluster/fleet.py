@@ -56,17 +56,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all parts of a run: the output and the run that may write there, the bundle and the program that
-    score."""
+    """What is the same for all parts of a run: the output and whose run may write there, and the bundle's folder and files in
+    it."""
 
     output: str
-    run: str
-    bundle: str
+    owner: Owner
     inside: str
     files: tuple[str, ...]
-    digest: str
-    threshold: float
-    program: dict[str, str]
 
 
 # --------------------------------------------------------------------------------------------------------------- on the head
@@ -94,14 +90,10 @@ def score_archive(
     output = Output(_absolute(out))
     sources = [_absolute(source) for source in sources]
     with checked_copy(bundle) as (folder, manifest), connected(scheduler, timeout) as client:
-        threshold = float(manifest.threshold["value"])
-        run = output.begin(Owner(manifest.name, manifest.digest, threshold, program()))
+        owner = output.begin(Owner(manifest.name, manifest.digest, manifest.threshold.value, program()))
         known = output.known()
         names = tuple(manifest.files)
-        job = Job(
-            output.place, run, manifest.name, put_bundle(output, folder, names), names, manifest.digest,
-            threshold, program(),
-        )  # fmt: skip
+        job = Job(output.place, owner, put_bundle(output, folder, names), names)
         outcome = Outcome(before=len(known.keys))
         outcome.notes += [f"{name} was not whole and is made again" for name in known.torn]
         for part in known.parts.values():
@@ -124,9 +116,9 @@ def score_archive(
                 progress(outcome, tasks.threads)
         except BaseException:
             with suppress(AuscultError):
-                _write_manifest(output, job, known, outcome)
+                _write_manifest(output, owner, known, outcome)
             raise
-        _write_manifest(output, job, known, outcome)
+        _write_manifest(output, owner, known, outcome)
         others = [name for name in output.names() if name.endswith(".parquet") and name not in known.parts]
         if others:
             first = ", ".join(others[:5])
@@ -138,11 +130,10 @@ def score_archive(
     return outcome
 
 
-def _write_manifest(output: Output, job: Job, known: Known, outcome: Outcome) -> None:
-    output.check_run(job.run)
-    facts = {"bundle": job.bundle, "bundle_digest": job.digest, "program": job.program}
-    sums = {"rows": sum(outcome.verdicts.values()), "verdicts": dict(sorted(outcome.verdicts.items()))}
-    output.write_manifest({**facts, **sums}, known.parts)
+def _write_manifest(output: Output, owner: Owner, known: Known, outcome: Outcome) -> None:
+    output.check_run(owner.run)
+    sums = {"rows": outcome.verdicts.total(), "verdicts": dict(sorted(outcome.verdicts.items()))}
+    output.write_manifest({**owner.facts, **sums}, known.parts)
 
 
 def _absolute(place: str) -> str:
@@ -187,13 +178,14 @@ def score_part(task: tuple[Job, list[Clip]]) -> dict[str, Any]:
 
 
 def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
-    output, name = Output(job.output), part_name(clips, job.digest)
-    output.check_run(job.run)
-    require_same(job.program, worker_name())
+    output, owner = Output(job.output), job.owner
+    name = part_name(clips, owner.bundle_digest)
+    output.check_run(owner.run)
+    require_same(owner.program, worker_name())
     there = output.part(name)
     if there is not None:
         return {**_counts(name, there), "failed": [], "failures": len(clips) - there["rows"]}
-    bundle = loaded_bundle(output, job.inside, job.files, job.digest, job.threshold)
+    bundle = loaded_bundle(output, job.inside, job.files, owner.bundle_digest, owner.threshold)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
@@ -205,18 +197,15 @@ def _score_part(job: Job, clips: Sequence[Clip]) -> dict[str, Any]:
                 failed.append((printable(clip.path), found))
             else:
                 rows.append(found)
+    content = part_bytes(rows, owner.facts) if rows else b""
     if rows:
-        facts = {"bundle": job.bundle, "bundle_digest": job.digest, "program": job.program}
-        content = part_bytes(rows, facts)
-        output.check_run(job.run)
+        output.check_run(owner.run)
         try:
             output.put(name, content)
         except AuscultError:
-            output.check_run(job.run)  # a run that takes the output over removes what is being written
+            output.check_run(owner.run)  # a run that takes the output over removes what is being written
             raise
-        made = {"rows": len(rows), "bytes": len(content), "verdicts": verdicts(rows)}
-    else:
-        made = {"rows": 0, "bytes": 0, "verdicts": {}}
+    made = {"rows": len(rows), "bytes": len(content), "verdicts": verdicts(rows)}
     return {**_counts(name, made), "failed": failed[:_SHOWN], "failures": len(failed)}
 
 

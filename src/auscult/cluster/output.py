@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from auscult.cluster.archive import Clip, is_local, store_errors, store_of
+from auscult.cluster.archive import Clip, is_local, protocols, store_errors, store_of
 from auscult.cluster.parts import Row, part_facts
 from auscult.data.audio import printable
 from auscult.errors import AuscultError
@@ -72,6 +72,11 @@ class Owner:
     program: dict[str, str]
     run: str = ""
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What parts and the manifest say of it."""
+        return {"bundle": self.bundle, "bundle_digest": self.bundle_digest, "program": self.program}
+
 
 class Output:
     """A folder or a store's prefix that holds the parts of one bundle's scores.
@@ -94,7 +99,7 @@ class Output:
         """
         path = f"{self.root}/{name}"
         with self._refusals("written to"), full_disk_reported(Path(path)):
-            if set(_protocols(self.store)) & _PUT_WHOLE:
+            if protocols(self.store) & _PUT_WHOLE:
                 self.store.pipe_file(path, content)
                 return
             folder, _, last = path.rpartition("/")
@@ -149,15 +154,15 @@ class Output:
         return sorted(path.rpartition("/")[2] for path in paths if path != self.root)
 
     # --------------------------------------------------------------------------------------------------------------------- runs
-    def begin(self, owner: Owner) -> str:
-        """Make this output the owner's, if it is nobody's and empty, and this run its last one; gives the run's name.
+    def begin(self, owner: Owner) -> Owner:
+        """Make this output the owner's, if it is nobody's and empty, and this run its last one; gives the owner with the run.
 
         Raises:
             AuscultError: it holds something else, or scores of another bundle, threshold or program.
         """
-        run = secrets.token_hex(8)
+        owner = replace(owner, run=secrets.token_hex(8))
         try:
-            before = Owner(**{**json.loads(self.get("_run.json") or b"{}"), "run": run})
+            before = Owner(**json.loads(self.get("_run.json") or b"{}"))
         except (ValueError, TypeError):
             before = None
         if before is None:
@@ -167,8 +172,8 @@ class Output:
                 raise AuscultError(what, printable(self.place), "give another --out: a new folder, or an empty one")
         else:
             _require_same(before, owner, printable(self.place))
-        self.put("_run.json", json.dumps(asdict(replace(owner, run=run))).encode())
-        return run
+        self.put("_run.json", json.dumps(asdict(owner)).encode())
+        return owner
 
     def check_run(self, run: str) -> None:
         """Refuse to go on with a run that is not the last one of this output.
@@ -249,7 +254,3 @@ def _require_same(before: Owner, now: Owner, where: str) -> None:
         other = ", ".join(f"{name} {old} (here: {new})" for name, old, new in pairs if old != new)
         what, fix = f"this holds scores of another program: {other}", "give another --out, or install those versions"
         raise AuscultError(what, where, fix)
-
-
-def _protocols(store: Any) -> tuple[str, ...]:
-    return (store.protocol,) if isinstance(store.protocol, str) else tuple(store.protocol)

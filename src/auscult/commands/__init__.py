@@ -22,7 +22,7 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     """The result of `work` in a fresh process: its memory is its own, and so is its end.
 
     Raises:
-        AuscultError: raised by `work`, or its process ended without a result.
+        AuscultError: raised by `work`, or in the words of whatever else was; or its process ended without a result.
     """
     import multiprocessing
 
@@ -47,9 +47,15 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _in_process(send: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    import traceback
+
+    from auscult.detector.words import reason
     from auscult.errors import AuscultError
 
     try:
         send.send(("value", work(*arguments)))
     except AuscultError as error:
         send.send(("error", (error.what, error.where, error.fix)))
+    except Exception as error:  # want of memory is not what ended it
+        traceback.print_exc()
+        send.send(("error", (reason(error),)))

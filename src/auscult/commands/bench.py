@@ -47,14 +47,11 @@ def bench(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_bundle
+    from auscult.detector.folder import load
     from auscult.errors import AuscultError
 
     if min(arguments.runs, arguments.batch, arguments.threads) < 1:
         raise AuscultError("--runs, --batch and --threads must be 1 or more")
-    require_bundle(arguments.bundle)
-    from auscult.detector.folder import load
-
     bundle = load(arguments.bundle)
     seconds = bundle.window / bundle.sample_rate
     sizes = (bundle.window, arguments.runs, arguments.batch, arguments.threads)

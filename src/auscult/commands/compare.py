@@ -16,7 +16,6 @@ from auscult.commands.fit import HEARING, hearing_arguments, paragraph
 from auscult.commands.terminal import aligned
 from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError
-from auscult.methods import METHODS
 
 if TYPE_CHECKING:
     from auscult.detector.compare import Comparison, Verdict
@@ -60,12 +59,11 @@ def compare(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
+    from auscult.detector.places import require_method
     from auscult.detector.recordings import files_below
-    from auscult.settings.section import near
 
     for name in arguments.methods:
-        if name not in METHODS:
-            raise AuscultError(f"there is no method `{name}`{near(name, METHODS)}", fix=f"use: {', '.join(METHODS)}")
+        require_method(name)
     if arguments.faults is not None and arguments.labels is not None:
         what = "faults are in a folder of their own, or named by a table, not both"
         raise AuscultError(what, fix="leave out --faults or --labels")
@@ -119,31 +117,17 @@ def _text(found: Comparison, verdict: Verdict, command: str) -> str:
     lines = [*textwrap.wrap(said, 79), ""]
     names = [f"{row.name} (default)" if number == 0 else row.name for number, row in enumerate(rows)]
     alarms = [f"{100 * row.alarms:.0f}{' ' if row.holds else '!'}" for row in rows]
-    marks = [("alarms", _ALARMS)]
+    both, marks = (["method", *names], ["alarms ", *alarms]), [("alarms", _ALARMS)]
     if found.faults is not None:
         told = [
             f"{_hundred(row.area)} [{_hundred(row.area_limits[0])}, {_hundred(row.area_limits[1])}]" for row in rows
         ]
         hits = [f"{sum(row.found.values())} of {len(row.found)}" for row in rows]
-        lines += [
-            *aligned(
-                list(
-                    zip(["method", *names], ["alarms ", *alarms], ["told apart", *told], ["found", *hits], strict=True)
-                ),
-                {},
-                True,
-            ),
-            "",
-        ]
+        lines += [*_columns(*both, ["told apart", *told], ["found", *hits]), ""]
         marks += [("told apart", _APART), ("found", _FOUND)]
     changes = [[kind, *(_hundred(row.noticed[kind]) for row in rows)] for kind in rows[0].noticed]
     hours = [f"{trial.hour:.0f} s" for trial in found.trials]
-    lines += [
-        *aligned(
-            list(zip(["method", *names], ["alarms ", *alarms], *changes, ["an hour", *hours], strict=True)), {}, True
-        ),
-        "",
-    ]
+    lines += [*_columns(*both, *changes, ["an hour", *hours]), ""]
     marks += [("clicks ...", _CHANGES), ("an hour", "of sound takes so long to score on this machine")]
     lines += [*(paragraph(name, text, 12) for name, text in marks), ""]
     for name, why in found.failed.items():

@@ -25,18 +25,14 @@ def export(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_bundle
+    from auscult.detector.folder import load
     from auscult.errors import AuscultError
 
     if arguments.out.suffix != ".onnx":
         raise AuscultError("the output is an ONNX file", str(arguments.out), "name it .onnx")
-    require_bundle(arguments.bundle)
-    from auscult.detector import folder as bundles
-    from auscult.detector.onnx.export import export as export_bundle
-    from auscult.detector.onnx.export import require_packages
+    bundle = load(arguments.bundle)
+    from auscult.detector.onnx.export import export as export_bundle  # torch: after what may be wrong
 
-    require_packages()
-    bundle = bundles.load(arguments.bundle)
     done = export_bundle(bundle, arguments.out)
     if arguments.json:
         facts = {"file": str(done.path), "bytes": done.path.stat().st_size, "window": bundle.window}

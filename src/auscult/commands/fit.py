@@ -105,11 +105,10 @@ class _Set(Action):
 
 
 def _keys(method: str) -> str:
+    from auscult.detector.places import require_method
     from auscult.methods.about import keys
-    from auscult.settings.section import near
 
-    if method not in METHODS:
-        raise AuscultError(f"there is no method `{method}`{near(method, METHODS)}", fix=f"use: {', '.join(METHODS)}")
+    require_method(method)
     lines = [f"{method}: {in_a_line(method)}", "", "--set takes (another method's: --method NAME --set help)"]
     for key in keys(method):
         words = f"{', '.join(key.words)}. " if key.words else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auscult.commands import Command
+from auscult.commands.terminal import tame
 from auscult.detector.words import with_reasons
 from auscult.errors import AuscultError
 
@@ -55,47 +55,37 @@ def _run(arguments: Namespace) -> int:
     else:
         state = f"whole; made by auscult {facts['made_with'].get('auscult', '?')}, this is {__version__}"
         text = "\n".join([*_words(folder, facts), f"state       {'BROKEN, see below' if problem else state}"])
-        print(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", text))  # of a stranger, for a terminal
+        print(tame(text))
     if problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(tame(f"error: {problem}"), file=sys.stderr)
     return 2 if problem else 0
 
 
 def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
-    """What bundle.yaml says, a line each; whatever stands in its free parts."""
-    from auscult.detector.manifest import mapping_in, number_in
-
+    """What bundle.yaml says, a line each."""
     training, rule, signal = facts["training"], facts["threshold"], facts["signal"]
-    rate, seconds = rule.get("rate"), facts["window"] / facts["sample_rate"]
+    rate, seconds = rule["rate"], facts["window"] / facts["sample_rate"]
     how = {
         "native": "the method's own score", "knn_cosine": "cosine distance to the nearest normal windows",
         "knn_euclidean": "distance to the nearest normal windows",
     }.get(facts["backend"], f"the back-end {facts['backend']} on the normal windows")  # fmt: skip
+    day = rate * 86400 * facts["sample_rate"] / facts["hop"]
     k = f", k = {facts['k']}" if facts["backend"].startswith("knn_") or "k" in facts["knobs"] else ""
-    modes = mapping_in(training, "units")
+    modes = training["units"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())
-    minutes = number_in(training, "seconds") / 60
     lines = [
         f"bundle      {facts['name']} in {folder}",
         f"digest      {facts['digest']}",
         f"written     {facts['written']}, with {versions}",
         f"listens to  windows of {seconds:g} s at {facts['sample_rate']} Hz, channel {facts['channel']}",
         f"by          {facts['method']}: {how}{k}",
-        f"fitted to   {number_in(training, 'recordings'):g} recordings ({minutes:.1f} min), "
-        f"{number_in(training, 'windows'):g} windows"
-        + (f", in {len(modes)} modes: {', '.join(map(str, modes))}" if len(modes) > 1 else ""),
+        f"fitted to   {training['recordings']} recordings ({training['seconds'] / 60:.1f} min), {training['windows']} windows"
+        + (f", in {len(modes)} modes: {', '.join(modes)}" if len(modes) > 1 else ""),
+        f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS",
+        f"threshold   {rule['value']:.6g} ({rule['by']}): a window above it is anomalous",
+        f"            {rate:.3g} of normal windows are, and so many normal recordings are called anomalous",
+        f"            about {day:.0f} false alarms a day of listening without a break; see `auscult threshold`",
     ]
-    if signal["lowest"] > -400:  # kept
-        lines.append(f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS")
-    lines.append(f"threshold   {number_in(rule, 'value'):.6g} ({rule.get('by')}): a window above it is anomalous")
-    if isinstance(rate, float) and 0 < rate < 1:
-        day = rate * 86400 * facts["sample_rate"] / facts["hop"]
-        lines.append(
-            f"            {rate:.3g} of normal windows are, and so many normal recordings are called anomalous"
-        )
-        lines.append(
-            f"            about {day:.0f} false alarms a day of listening without a break; see `auscult threshold`"
-        )
     for each in facts["updates"]:
         kind = "false alarms" if each["false_alarms"] else "recordings"
         lines.append(
@@ -104,7 +94,6 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
             f"{' (--force)' if each['forced'] else ''}; before: {each['parent'][:8]}"
         )
     for title, key in (("left out", "left_out"), ("same sound", "same_sound")):
-        if found := mapping_in(training, key):
+        if found := training[key]:
             lines.append(f"{title:12}{len(found)}{with_reasons(found, 10)}")
-    notes = training.get("notes")
-    return lines + [f"note        {note}" for note in (notes if isinstance(notes, list) else [])]
+    return lines + [f"note        {note}" for note in training["notes"]]

@@ -42,7 +42,6 @@ def listen(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_bundle
     from auscult.errors import AuscultError
 
     if (arguments.source is None) == (arguments.device is None):
@@ -50,7 +49,6 @@ def _run(arguments: Namespace) -> int:
     if not arguments.patience > 0:
         raise AuscultError("--patience must be above 0", fix="use seconds, such as 30")
     rule, receivers = alarm_setup(arguments)
-    require_bundle(arguments.bundle)
     from auscult.commands.watch import stop_on_signals
     from auscult.detector import folder as bundles
     from auscult.detector.follow import Followed
@@ -59,7 +57,7 @@ def _run(arguments: Namespace) -> int:
 
     bundle = bundles.load(arguments.bundle)
     source = _source(arguments, bundle)
-    output = Output(arguments.out, "auscult listen", (COLUMNS,), bundle.name, bundle.digest, bundle.threshold)
+    output = Output(arguments.out, "auscult listen", COLUMNS, bundle.name, bundle.digest, bundle.threshold)
     followed = Followed(bundle, say, lambda threshold: setattr(output, "threshold", threshold))
     listener = Listener(bundle, source, output, arguments.patience, say, followed.look)
     stop = stop_on_signals()

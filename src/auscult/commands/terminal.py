@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -19,6 +20,15 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """`text` in a colour of `COLOURS` if `stream` (None = the standard output) is a terminal and NO_COLOR is not set."""
     shown = (stream or sys.stdout).isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if colour and shown else text
+
+
+def tame(text: str) -> str:
+    r"""Names and words of a stranger without what commands a terminal; lines stay.
+
+    >>> tame("a\x1b[2Jb\n  where: c")
+    'a?[2Jb\n  where: c'
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", text)
 
 
 def shortened(text: str, width: int) -> str:

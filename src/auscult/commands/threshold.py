@@ -46,10 +46,10 @@ def threshold(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_bundle
+    from auscult.detector import folder as bundles
+    from auscult.detector.thresholds import choose
     from auscult.errors import AuscultError
 
-    require_bundle(arguments.bundle)
     wished = arguments.rate is not None or arguments.per_day is not None
     if arguments.by and not wished:
         raise AuscultError("--by without --rate", fix="say --rate 0.05 as well")
@@ -57,9 +57,6 @@ def _run(arguments: Namespace) -> int:
         raise AuscultError(
             "--per-day and --recordings-per-day are numbers above 0", fix="such as --recordings-per-day 24"
         )
-    from auscult.detector import folder as bundles
-    from auscult.detector.thresholds import choose
-
     bundle = bundles.load(arguments.bundle)
     times = arguments.recordings_per_day or DAY * bundle.sample_rate / bundle.hop
     rules = {"in force": bundle.rule}

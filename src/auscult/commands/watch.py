@@ -49,13 +49,12 @@ def watch(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.detector.places import require_bundle, require_folder
+    from auscult.detector.places import require_folder
     from auscult.errors import AuscultError
 
     if not arguments.interval > 0 or not arguments.patience >= 0:
         raise AuscultError("--interval must be above 0, and --patience not below", fix="use seconds, such as 1 and 30")
     rule, receivers = alarm_setup(arguments)
-    require_bundle(arguments.bundle)
     require_folder(arguments.folder, "recordings", "give the folder where recordings arrive")
     from auscult.data.audio import READ
     from auscult.detector import folder as bundles
@@ -75,9 +74,6 @@ def _run(arguments: Namespace) -> int:
     stop = stop_on_signals()
     try:
         print(f"watching {arguments.folder}; {len(journal)} recording(s) done before", file=sys.stderr, flush=True)
-        if journal.by_name:
-            note = "was begun by an earlier version and follows the bundle by its name alone; a new --out follows what it is"
-            print(f"{arguments.out} {note}", file=sys.stderr, flush=True)
         with followed_alarms(journal, rule, receivers) as watcher.written:
             counts = watch_folder(watcher, arguments.interval, arguments.once, stop)
     finally:

@@ -115,7 +115,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
-    (limit, rate), normals, first = _rule(manifest, folder), _independent(manifest, folder), 0
+    limit, rate, normals, first = manifest.threshold.value, manifest.threshold.rate, int(manifest.effective), 0
     lines = _lines(journal)
     own = [line for line in lines if manifest.digest.startswith(str(line.get("bundle_digest") or ""))]
     own = [line for line in own if line["bundle"] == manifest.name]
@@ -157,21 +157,6 @@ def _since(periods: list[Period]) -> str:
         elif period.recordings >= 5:
             break
     return since
-
-
-def _rule(manifest: Manifest, folder: Path) -> tuple[float, float]:
-    value, rate = manifest.threshold.get("value"), manifest.threshold.get("rate")
-    if isinstance(value, float) and isinstance(rate, float) and math.isfinite(value) and 0 < rate < 1:
-        return value, rate
-    raise AuscultError("bundle.yaml does not say what its threshold is", str(folder), "fit it again")
-
-
-def _independent(manifest: Manifest, folder: Path) -> int:
-    """How many scores the threshold comes from, as far as they are independent."""
-    found = int(manifest.effective) or manifest.training.get("recordings")
-    if isinstance(found, int) and found > 0:
-        return found
-    raise AuscultError("bundle.yaml does not say what it was fitted to", str(folder), "fit it again")
 
 
 def _windows(manifest: Manifest, seconds: float) -> int:

@@ -18,24 +18,18 @@ import torch
 from tqdm import tqdm
 
 from auscult.data.pack import pack_windows
-from auscult.detector.backend import knobs_of, left_out_by, notes_on_direction, notes_on_parts
+from auscult.detector.backend import knobs_of, notes_on_direction, notes_on_parts
 from auscult.detector.enough import PARTS, cross_fitted, default_rate, notes_on_check, notes_on_time
-from auscult.detector.folder import Bundle, load, metric_of, sha256_of, z_scored
+from auscult.detector.folder import Bundle, load, sha256_of, z_scored
 from auscult.detector.manifest import FORMAT, file_names, write_manifest
 from auscult.detector.network import embed, load_network
 from auscult.detector.normals import Normals, gather
 from auscult.detector.picking import folds
 from auscult.detector.places import require_new_bundle
 from auscult.detector.recordings import quiet
-from auscult.detector.references import stretches
+from auscult.detector.references import References, stretches
 from auscult.detector.settings import FitSettings, checked
-from auscult.detector.thresholds import (
-    choose,
-    left_out_scores,
-    notes_on,
-    require_different,
-    require_supported,
-)
+from auscult.detector.thresholds import choose, notes_on, require_different, require_supported
 from auscult.detector.verdict import alikeness, effective
 from auscult.errors import AuscultError
 from auscult.evaluation.metrics import Floats
@@ -210,11 +204,8 @@ def left_out(
     """
     if backend == "native":
         return own
-    group, start = table["group"].to_numpy(), table["start"].to_numpy()
     scaled = len(vectors) if z_scored(trained) else 0
-    if knobs := knobs_of(backend, k, trained):
-        return left_out_by(knobs, vectors, group, scaled)
-    return left_out_scores(vectors, group, start, samples, k, metric_of(backend), scaled)
+    return References(vectors, table, backend, k, samples, scaled, knobs_of(backend, k, trained)).left_out()
 
 
 def name_of(out: Path) -> str:

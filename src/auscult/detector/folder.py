@@ -71,16 +71,13 @@ class Bundle:
     @property
     def recordings(self) -> int:
         """How many the threshold comes from."""
-        groups = {each["group"] for each in self.facts.get("references", ()) if not each["labelled"]}
-        stated = self.facts.get("training", {}).get("recordings")
-        return len(groups) or (stated if type(stated) is int and stated > 0 else len(self.normal))
+        groups = {each["group"] for each in self.facts["references"] if not each["labelled"]}
+        return len(groups) or int(self.facts["training"]["recordings"])
 
     @property
     def known(self) -> Known:
         count = len(self.normal)
-        independent = self.facts.get("effective") or self.recordings
-        alike = tuple((int(windows), low, high) for windows, low, high in self.facts.get("alike", ()))
-        return Known(self.rule.rate, count, float(min(max(independent, 1), count)), alike)
+        return Known(self.rule.rate, count, float(min(self.facts["effective"], count)), tuple(self.facts["alike"]))
 
     @property
     def digest(self) -> str:
@@ -136,7 +133,6 @@ def load(folder: Path | str) -> Bundle:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     try:
-        rule = _rule(manifest)
         normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
         native = manifest.backend == "native"
         reference = np.empty((0, 0), np.float32)
@@ -146,7 +142,7 @@ def load(folder: Path | str) -> Bundle:
         model = Model(folder / "model", manifest.method, manifest.window, manifest.sample_rate)
         made = Bundle(
             folder, manifest.name, manifest.method, manifest.backend, manifest.k, manifest.sample_rate, manifest.window,
-            manifest.hop, manifest.channel, rule, normal, reference, model, manifest.model_dump(), manifest.signal,
+            manifest.hop, manifest.channel, manifest.rule, normal, reference, model, manifest.model_dump(), manifest.signal,
         )  # fmt: skip
         _try_window(made)
         if model.plain is not None and len(reference):
@@ -168,28 +164,6 @@ def _check_counts(manifest: Manifest, references: int, normal: int) -> None:
         raise ValueError("its references are not of the recordings it names")
 
 
-def glance(folder: Path) -> tuple[Threshold, str]:
-    """Threshold and digest that bundle.yaml states now; no other file is looked at.
-
-    Raises:
-        AuscultError: there is none, or it is not whole.
-    """
-    manifest = read_manifest(folder)
-    try:
-        return _rule(manifest), digest_of_scores(manifest.model_dump())
-    except (TypeError, ValueError) as error:
-        raise AuscultError(f"bundle.yaml makes no sense ({error})", str(folder), "fit it again") from None
-
-
-def _rule(manifest: Manifest) -> Threshold:
-    rule = Threshold(**manifest.threshold)
-    if type(rule.value) is not float or type(rule.rate) is not float or rule.by not in ("quantile", "gamma"):
-        raise ValueError("its threshold is none")
-    if not np.isfinite(rule.value) or not 0 < rule.rate < 1:
-        raise ValueError("its threshold, or the rate of false alarms, is no such number")
-    return rule
-
-
 def _try_window(bundle: Bundle) -> None:
     """One window of noise has a finite score."""
     noise = np.random.default_rng(0).standard_normal((1, bundle.window)).astype(np.float32) * np.float32(0.1)
@@ -204,8 +178,7 @@ def _try_window(bundle: Bundle) -> None:
 def facts_with(bundle: Bundle, rule: Threshold) -> dict[str, Any]:
     """The content of bundle.yaml with another threshold, and with the notes that hold for it."""
     training = bundle.facts["training"]
-    notes = training.get("notes")
-    kept = [note for note in notes if not OF_RATE.match(str(note))] if isinstance(notes, list) else []
+    kept = [note for note in training["notes"] if not OF_RATE.match(note)]
     notes = [*kept, *notes_on(rule, bundle.recordings, len(bundle.normal))]
     return {**bundle.facts, "threshold": asdict(rule), "training": {**training, "notes": notes}}
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 
-from auscult.detector.folder import Bundle, glance
+from auscult.detector.folder import Bundle
+from auscult.detector.manifest import read_manifest
 from auscult.errors import AuscultError
 
 
@@ -33,14 +34,15 @@ class Followed:
             state = self._state()
             if state == self._seen:
                 return
-            rule, digest = glance(self.bundle.folder)
+            manifest = read_manifest(self.bundle.folder)
         except (AuscultError, OSError) as error:
             problem = error.what if isinstance(error, AuscultError) else str(error.strerror)
             if problem != self._said:
                 self.say(f"{self.bundle.folder}: {problem}; going on with the bundle as it was")
             self._said = problem
             return
-        if digest != self._digest:
+        rule = manifest.rule
+        if manifest.digest != self._digest:
             what = "the bundle was replaced while in use by one that scores otherwise: scores of the two do not compare"
             raise AuscultError(what, str(self.bundle.folder), "start again with another --out")
         if rule != self.bundle.rule:

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from auscult.detector.output import Output
 from auscult.files import full_disk_reported
 
-_FIRST_COLUMNS = (
+COLUMNS = (
     "time", "file", "size", "mtime_ns", "seconds", "score", "p_value", "anomalous", "start", "end", "bundle", "note",
+    "ctime_ns", "inode", "content", "threshold", "bundle_digest",
 )  # fmt: skip
-_SECOND_COLUMNS = (*_FIRST_COLUMNS, "ctime_ns", "inode", "content")
-COLUMNS = (*_SECOND_COLUMNS, "threshold", "bundle_digest")
 """Of a line. `time`: when it was scored (UTC). `file`: below the folder. `note`: why there is no score, or a warning.
 `content`: a digest of the file. `threshold`: in force then. `bundle_digest`: the first digits of the bundle's."""
 
@@ -46,7 +45,7 @@ class Journal(Output):
 
     def __init__(self, path: Path, bundle: str, digest: str = "", threshold: float | None = None) -> None:
         self._done: dict[tuple[str, int, int], dict[tuple[int, int], str]] = {}
-        super().__init__(path, "auscult watch", (COLUMNS, _SECOND_COLUMNS, _FIRST_COLUMNS), bundle, digest, threshold)
+        super().__init__(path, "auscult watch", COLUMNS, bundle, digest, threshold)
         self._begun_path = self.path.with_name(f"{self.path.name}.begun")
         self.begun: dict[str, int] = self._read_begun()
 
@@ -55,9 +54,8 @@ class Journal(Output):
         return len(self._done)
 
     def has(self, state: State) -> bool:
-        """Whether this very state has a line; of lines without a change time and number, the others decide."""
-        lines = self._done.get(state[:3], {})
-        return state[3:] in lines or (0, 0) in lines
+        """Whether this very state has a line."""
+        return state[3:] in self._done.get(state[:3], {})
 
     def has_content(self, state: State, content: str) -> bool:
         """Whether a file of this name, size and time, and with this content, has a line: then it has one in this state, too."""
@@ -110,5 +108,5 @@ class Journal(Output):
 
     def _remember(self, row: dict[str, Any]) -> None:
         key = str(row["file"]), int(row["size"]), int(row["mtime_ns"])
-        identity = int(row.get("ctime_ns") or 0), int(row.get("inode") or 0)
-        self._done.setdefault(key, {})[identity] = str(row.get("content") or "")
+        identity = int(row["ctime_ns"]), int(row["inode"])
+        self._done.setdefault(key, {})[identity] = str(row["content"] or "")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from auscult.data.audio import printable
 from auscult.detector.places import require_bundle
 from auscult.detector.reading import digest_of, plain_yaml, read_bytes
 from auscult.detector.signal import SignalRange
+from auscult.detector.thresholds import By, Threshold
 from auscult.errors import AuscultError
 from auscult.files import atomic_file
 from auscult.methods import METHODS
@@ -44,6 +44,7 @@ _LEFTOVER = re.compile(r"\.bundle\.yaml\.[0-9a-f]{8}\.part|\.bundle\.\d+\.part\.
 """Of a call that was killed while it set the threshold."""
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -80,6 +81,37 @@ class Update(Section):
     forced: bool = False
 
 
+class Rule(Section):
+    """See `thresholds.Threshold`."""
+
+    value: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    rate: Annotated[float, Field(strict=True, gt=0, lt=1)]
+    by: By
+
+
+class Training(Section):
+    """The recordings of normal sound that a bundle was fitted to, and those that updates took in.
+
+    `windows`, `recordings`, `seconds`: that are used; `units`: mode of operation -> its windows. `left_out`: recording -> why it
+    is not used. `same_sound`: recordings left out because another one holds their sound -> that one. `overlapping`: those that
+    share sound otherwise. `other_files`: that are no recordings. `sha256`: of every recording found. `above_by_others`: windows
+    above a threshold from other recordings, of how many (`enough.cross_fitted`).
+    """
+
+    windows: Count
+    recordings: Annotated[int, Field(ge=1, le=2**53)]
+    seconds: Length
+    window_seconds: Length
+    units: dict[str, Count]
+    left_out: dict[str, str]
+    same_sound: dict[str, str]
+    overlapping: list[list[str]]
+    notes: list[str]
+    other_files: Count
+    sha256: dict[str, str]
+    above_by_others: tuple[Count, Count]
+
+
 class Manifest(Section):
     """bundle.yaml without its last line."""
 
@@ -95,19 +127,23 @@ class Manifest(Section):
     hop: int
     channel: Literal["mean"] | int
     seed: int
-    signal: SignalRange = SignalRange()
-    threshold: dict[str, Any]
+    signal: SignalRange
+    threshold: Rule
     made_with: dict[str, str]
-    training: dict[str, Any]
+    training: Training
     files: dict[str, str]
-    effective: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
-    """As many independent left-out scores tell as much as these; 0 = as many as there are recordings."""
-    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)] = ()
+    effective: Annotated[float, Field(ge=1, le=1e9, allow_inf_nan=False)]
+    """As many independent left-out scores tell as much as these."""
+    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)]
     """See `verdict.alikeness`."""
     references: tuple[Stretch, ...] = ()
-    """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept (too many, or an older version)."""
+    """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept, for they are too many."""
     updates: tuple[Update, ...] = ()
     """Oldest first."""
+
+    @property
+    def rule(self) -> Threshold:
+        return Threshold(**self.threshold.model_dump())
 
     @property
     def digest(self) -> str:
@@ -158,7 +194,10 @@ def read_manifest(folder: Path) -> Manifest:
     if not whole or not isinstance(facts, dict) or len(facts) > 100:
         fix = "fit it again or copy it again; a threshold is set by `auscult threshold`"
         raise AuscultError("bundle.yaml is not as it was written", str(folder), fix)
-    manifest = validated(Manifest, facts, str(path))
+    try:
+        manifest = validated(Manifest, facts, str(path))
+    except AuscultError as error:
+        raise AuscultError(error.what, str(folder), "fit it again") from None
     if manifest.method not in METHODS or set(manifest.files) != set(file_names(manifest.backend)):
         what = "bundle.yaml names a method or files that no bundle has"
     elif manifest.knobs.get("kind", "") != ("" if manifest.backend in BACKENDS else manifest.backend):
@@ -212,15 +251,3 @@ def _names_in(folder: Path) -> list[str]:
             names = [entry.name for entry in islice(entries, 100)]
         found += [prefix + name for name in names if prefix or name != "model" if not _LEFTOVER.fullmatch(name)]
     return sorted(found)
-
-
-def mapping_in(facts: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """From a part of bundle.yaml that is not checked, and that anybody may have written; {} = it holds none."""
-    found = facts.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def number_in(facts: Mapping[str, Any], key: str) -> float:
-    """The same; NaN = it holds none."""
-    found = facts.get(key)
-    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else math.nan

@@ -119,34 +119,25 @@ class Output:
     Args:
         path: `.csv` or `.jsonl`; made if it is not there.
         command: that writes it, for messages.
-        forms: columns of a line, `threshold` and `bundle_digest` among them, then those of earlier versions; an output that
-            was begun by one of these goes on in its own columns.
+        columns: of a line, `threshold` and `bundle_digest` among them.
         bundle, digest: name and digest of what scores. A file with lines of another digest is refused, for its scores do not
-            compare; lines without a digest are held against the name.
+            compare.
 
     Attributes:
         threshold: written to each line from now on.
         count: how many lines there are.
-        by_name: whether some lines have no digest.
 
     Raises:
         AuscultError: another program writes to it, or it is no such output.
     """
 
     def __init__(
-        self,
-        path: Path,
-        command: str,
-        forms: Sequence[tuple[str, ...]],
-        bundle: str,
-        digest: str,
-        threshold: float | None,
+        self, path: Path, command: str, columns: Sequence[str], bundle: str, digest: str, threshold: float | None
     ) -> None:
         if path.suffix not in (".csv", ".jsonl"):
             raise AuscultError(f"`{path.suffix}` is no format of the output", str(path), "name it .csv or .jsonl")
-        self.csv, self.command, self.forms = path.suffix == ".csv", command, forms
-        self.bundle, self.digest, self.threshold = bundle, digest[:DIGITS], threshold
-        self.columns, self.count, self.by_name = forms[0], 0, False
+        self.csv, self.command, self.columns = path.suffix == ".csv", command, columns
+        self.bundle, self.digest, self.threshold, self.count = bundle, digest[:DIGITS], threshold, 0
         self._lines = Lines(path)
         self.path = self._lines.path  # through a link: the lock is the file's own, whatever name it is reached by
         try:
@@ -190,30 +181,21 @@ class Output:
         if heading is None:
             self._lines.append(f"{','.join(self.columns)}\n".encode())
             return
-        known = [form for form in self.forms if ",".join(form) == heading]
-        if not known:
-            raise AuscultError(
-                f"this file is not an output of `{self.command}`", str(self.path), "choose another --out"
-            )
-        self.columns = known[0]
+        if heading != ",".join(self.columns):
+            what = f"this file is not an output of `{self.command}`"
+            raise AuscultError(what, str(self.path), "choose another --out")
 
     def _numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
         return rows_of(self.path, self._lines.read(), self.command, self._check_row)
 
     def _check_row(self, row: dict[str, Any]) -> None:
         """Raise what `rows_of` takes for a line of something else."""
-        str(row["time"]), row["bundle"]
+        str(row["time"]), row["bundle"], row["bundle_digest"]
 
     def _check_bundle(self, number: int, row: dict[str, Any]) -> None:
-        digest = row.get("bundle_digest")
-        if digest and digest != self.digest:
+        if (digest := row["bundle_digest"]) != self.digest:
             what = f"line {number} was scored by another bundle (`{row['bundle']}`, {digest}; this is {self.digest}): "
-        elif not digest and row["bundle"] != self.bundle:
-            what = f"line {number} was scored by bundle `{row['bundle']}`, not `{self.bundle}`: "
-        else:
-            self.by_name = self.by_name or not digest
-            return
-        raise AuscultError(what + "scores do not compare", str(self.path), "choose another --out")
+            raise AuscultError(what + "scores do not compare", str(self.path), "choose another --out")
 
     def _lock(self) -> None:
         try:

@@ -17,6 +17,14 @@ def require_bundle(folder: Path) -> None:
         raise AuscultError("there is no bundle here", str(folder), "make one: auscult fit RECORDINGS -o BUNDLE")
 
 
+def require_method(name: str) -> None:
+    from auscult.methods import METHODS
+    from auscult.settings.section import near
+
+    if name not in METHODS:
+        raise AuscultError(f"there is no method `{name}`{near(name, METHODS)}", fix=f"use: {', '.join(METHODS)}")
+
+
 def require_folder(folder: Path, wanted: str, fix: str) -> None:
     """
     Args:

@@ -9,10 +9,11 @@ from typing import Any
 
 from auscult.data.audio import Channel
 from auscult.detector.backend import require_known
+from auscult.detector.places import require_method
 from auscult.detector.thresholds import check_rate
 from auscult.errors import AuscultError
-from auscult.methods import METHODS, load_method
-from auscult.settings.section import near, validated
+from auscult.methods import load_method
+from auscult.settings.section import validated
 from auscult.settings.training import MethodSettings
 
 
@@ -54,12 +55,8 @@ def checked(asked: FitSettings) -> MethodSettings:
     Raises:
         AuscultError: something asked for does not exist, or cannot be.
     """
-    if asked.method not in METHODS:
-        what = f"there is no method `{asked.method}`{near(asked.method, METHODS)}"
-        raise AuscultError(what, fix=f"use: {', '.join(METHODS)}")
-    settings = validated(
-        load_method(asked.method).settings, {**asked.values, "method": asked.method}, asked.method
-    )  # fmt: skip
+    require_method(asked.method)
+    settings = validated(load_method(asked.method).settings, {**asked.values, "method": asked.method}, asked.method)
     if settings.lowpass_hz:
         raise AuscultError("a bundle listens to all it is given", "lowpass_hz", "lower the rate with --sample-rate")
     if asked.rate is not None:

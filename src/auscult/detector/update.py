@@ -107,7 +107,6 @@ def update(
     if out is not None:
         require_new_bundle(target, force=False)
     bundle = load(folder)
-    _check_training(bundle)
     references = references_of(bundle)
     if false_alarms and bundle.backend == "native":
         what = (
@@ -290,15 +289,3 @@ def _training(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     whole["notes"] = [*whole["notes"], *(note for note in new["notes"] if note not in whole["notes"])]
     whole["sha256"] = {**whole["sha256"], **new["sha256"]}
     return whole
-
-
-def _check_training(bundle: Bundle) -> None:
-    kinds: dict[str, Any] = {
-        "windows": int, "recordings": int, "seconds": (int, float), "units": dict, "left_out": dict, "overlapping": list,
-        "notes": list, "sha256": dict,
-    }  # fmt: skip
-    found = bundle.facts["training"]
-    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
-    if wrong:
-        what = f"bundle.yaml does not say what it was fitted to (training.{wrong[0]})"
-        raise AuscultError(what, str(bundle.folder), "fit it again")

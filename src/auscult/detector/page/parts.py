@@ -8,12 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from auscult import __version__
 from auscult.data.audio import printable
 from auscult.detector.folder import Bundle
-from auscult.detector.manifest import number_in
 from auscult.detector.page.charts import Scale
 from auscult.detector.words import clock, counted
 from auscult.files import atomic_file
@@ -55,11 +52,11 @@ def place(start: float, end: float) -> str:
 def about(bundle: Bundle) -> dict[str, Any]:
     """What both pages say of a bundle, as text."""
     training = bundle.facts["training"]
-    recordings, seconds = np.nan_to_num([number_in(training, key) for key in ("recordings", "seconds")]).tolist()
+    seconds = training["seconds"]
     fitted = datetime.fromtimestamp((bundle.folder / "normal.npy").stat().st_mtime)
     above = int((bundle.normal > bundle.threshold).sum())
     return {
-        "name": bundle.name, "fitted": f"{fitted:%Y-%m-%d}", "recordings": counted(int(recordings), "recording"),
+        "name": bundle.name, "fitted": f"{fitted:%Y-%m-%d}", "recordings": counted(training["recordings"], "recording"),
         "minutes": f"{seconds / 60:,.1f} minutes" if seconds < 36000 else f"{seconds / 3600:,.1f} hours",
         "windows": counted(len(bundle.normal), "window"), "seconds": f"{bundle.window / bundle.sample_rate:g} s",
         "threshold": number(bundle.threshold), "rate": f"{100 * bundle.rule.rate:.3g} %", "above": above,

@@ -20,7 +20,6 @@ import torch
 
 from auscult.data.audio import open_recording, printable
 from auscult.detector.folder import Bundle, metric_of, sha256_of
-from auscult.detector.manifest import mapping_in
 from auscult.detector.places import require_folder
 from auscult.detector.stream import below, rounded
 from auscult.features import LOG_MELS
@@ -90,7 +89,7 @@ class NormalSounds:
         require_folder(folder, "recordings", "give the one the bundle was fitted to: --normal")
         self.bundle = bundle
         training = bundle.facts["training"]
-        self._sums = mapping_in(training, "sha256")
+        self._sums: dict[str, str] = training["sha256"]
         self._files: dict[str, list[tuple[str, Path]]] = {}
         for path in below(folder)[0]:
             whole = printable(path.relative_to(folder).as_posix())
@@ -100,7 +99,7 @@ class NormalSounds:
         self.by_spectrum = bundle.backend == "native" or not self._rows
         self._spectra: list[tuple[int, np.ndarray]] = []
         if not self._rows:
-            unused = {**mapping_in(training, "left_out"), **mapping_in(training, "same_sound")}
+            unused = {**training["left_out"], **training["same_sound"]}
             self._rows = [(name, 0) for name in self._sums if name not in unused]
 
     def nearest(self, window: np.ndarray) -> Normal | None:
