@@ -185,6 +185,13 @@ def test_a_name_that_is_not_utf_8(fitted: Bundle, today: Path, capsys: pytest.Ca
     assert "udcff.wav" in (today / "curve.csv").read_text()
 
 
+def test_a_name_cannot_command_the_terminal(fitted: Bundle, today: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (today / "a.wav").rename(today / "a\x1b[2J\nb.wav")
+    _, out, err = run(capsys, fitted.folder, today)
+    assert "\x1b" not in out + err
+    assert "a?[2J?b.wav" in out, "the name stands in one line"
+
+
 def test_what_is_no_bundle(today: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, today, today / "a.wav")
     assert (status, out) == (2, "")

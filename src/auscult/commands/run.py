@@ -26,10 +26,7 @@ def run(parser: ArgumentParser) -> Command:
 
     Exit status: 0 if all is made, 2 if a stage failed (the others are kept) or something else went wrong.
 
-    Examples:
-      auscult run fph_reduction
-      auscult run os_scl_baselines --temp --name table2 -S data.profile=dcase2020
-      auscult run band_stack --scheduler tcp://head:8786
+    Example: auscult run os_scl_baselines --temp --name table2 -S data.profile=dcase2020
     """
     parser.add_argument(
         "studies", metavar="STUDY", nargs="*", help="a folder of studies/; default: the project's own arms"

@@ -100,6 +100,7 @@ def print_table(
         drop: numbers of the columns that a narrow terminal can do without, the first to go first.
         colours: of cells, by their text.
     """
+    rows = [[re.sub(r"[\n\t]", "?", tame(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         rows = fitting(rows, drop, shutil.get_terminal_size().columns)
     print("\n".join(aligned(rows, colours or {})))
