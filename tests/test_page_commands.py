@@ -199,7 +199,7 @@ ON_A_CLONE = (
     ('git commit -m "results"', "files changed"),
     ("dvc exp run -n narrow -S fph.reduction=16", "Ran experiment(s): narrow"),
     ("dvc exp show", ""),
-    ("dvc exp show --only-changed", "fph.reduction"),
+    ("dvc exp show --only-changed --drop Created --drop '.*pauc' --drop '.*official'", "fph.reduction"),
     ("dvc metrics diff HEAD narrow", "-480"),
     ("dvc params diff HEAD narrow", "16"),
     ("dvc plots diff HEAD narrow", "index.html"),

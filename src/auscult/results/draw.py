@@ -69,7 +69,8 @@ def draw(project: Project, name: str, paths: Sequence[Path], wanted: Wanted) -> 
 
 def _summary(project: Project, wanted: Wanted) -> pd.DataFrame:
     """Every number of a report. Where a back-end is asked for that its tables do not have: with those of the sweep."""
-    found = _read(project.paths.results(wanted.study) / "summary.csv", "dvc repro")
+    make = f"dvc repro studies/{wanted.study}/dvc.yaml" if wanted.study else "dvc repro"
+    found = _read(project.paths.results(wanted.study) / "summary.csv", make)
     _refuse(stale_results(project, wanted.study) + stale_arms(project, _rows(project, wanted)))
     lacking = [name for name in wanted.backends if name not in set(found["backend"])]
     if lacking:
