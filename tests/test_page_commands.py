@@ -18,10 +18,10 @@ from support.page_dvc import git, make_clone
 from support.page_world import make_world
 
 NOT_RUN: dict[str, tuple[str, ...]] = {
-    "trains for minutes to days; tests/pipeline runs `dvc repro`, `dvc exp run`, `--temp` and `--queue` on a small project": (
-        "dvc repro -P",
+    "trains for minutes to days; tests/pipeline and tests/data run these verbs, `--temp`, `--queue` too, on small projects": (
         "dvc repro extras/dvc.yaml:backends-project",
-        "dvc repro extras/dvc.yaml:backends-noise_robustness",
+        "auscult run noise_robustness --backends",
+        "auscult run lowpass",
         "dvc repro extras/dvc.yaml:sweep-project",
         "dvc exp run -S fph.reduction=32",
         "dvc exp run -S 'fph.reduction=16,64' --queue",
@@ -31,7 +31,7 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "dvc exp run -S 'train.seeds=[2024,2025,2026]'",
         "dvc exp run -S 'score.backends=[native,knn_cosine,centre]'",
         "dvc exp run -S evaluate.replicates=5000 -S score.k=3",
-        "dvc exp run --temp -n table -S data.profile=<profile> studies/<study>/dvc.yaml",
+        "auscult run <study> --temp -n table -S data.profile=<profile>",
         "dvc exp run --temp -n first -S data.profile=arrays -S 'profiles/arrays.yaml:source.path=/data/features'",
         "dvc exp run --temp -n first -S data.profile=folder -S 'profiles/folder.yaml:source.path=/data/valve'",
         "dvc exp run --temp -n loudest -S data.profile=folder -S 'profiles/folder.yaml:source.path=/data/valve' "
@@ -40,13 +40,13 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "-S 'profiles/folder.yaml:source.table=what.csv' -S profiles/folder.yaml:class_label=attributes",
     ),
     "fetches a challenge's data set, and trains for hours": (
-        "dvc exp run --temp -n table -S data.profile=dcase2020 studies/os_scl_components/dvc.yaml",
-        "dvc exp run --temp -n table2 -S data.profile=dcase2020 -S train.threads=8 studies/os_scl_baselines/dvc.yaml",
+        "auscult run os_scl_components --temp -n table -S data.profile=dcase2020",
+        "auscult run os_scl_baselines --temp -n table2 -S data.profile=dcase2020 -S train.threads=8",
         "dvc exp run --temp -n e2025 -S data.profile=dcase2025 -S supplement.clean=true "
         "-S supplement.noise_probability=0.5 extras/dvc.yaml:submission",
         "dvc exp run --temp -n e2026 -S data.profile=dcase2026 -S data.input=w1 extras/dvc.yaml:submission",
-        "dvc exp run --temp -n inputs -S data.profile=dcase2026 "
-        "-S 'profiles/dcase2026.yaml:inputs=[near,far,mean,difference,w1,ss]' studies/two_channels/dvc.yaml",
+        "auscult run two_channels --temp -n inputs -S data.profile=dcase2026 "
+        "-S 'profiles/dcase2026.yaml:inputs=[near,far,mean,difference,w1,ss]'",
         "dvc exp run -S data.profile=dcase2026 extras/dvc.yaml:sweep-project",
         "sha256sum data/dcase2026/sweep/project/choice/choice.json > choice.sha256",
         "git add params.yaml '*dvc.lock' choice.sha256",
@@ -89,6 +89,7 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "auscult score pump.onnx today/",
         "auscult bench pump.bundle",
     ),
+    "changes DVC's graph; tests/pipeline/test_graph.py": ("auscult run lowpass --no-run",),
     "serves until it is stopped; tests/tracking and tests/pipeline ask the same model and store": (
         "mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1",
         "mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --allowed-hosts "
