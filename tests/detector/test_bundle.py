@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from auscult.detector import bundle, score, thresholds
 from auscult.detector.bundle import Bundle, FitSettings
 from auscult.detector.manifest import write_manifest
+from auscult.detector.signal import SignalRange
 from auscult.errors import AuscultError
 from auscult.files import digest
 from auscult.scoring.knn import KnnSettings
@@ -440,7 +443,25 @@ def test_a_rewritten_bundle_loads(copy: Path) -> None:
     assert bundle.load(copy).name == "other"
 
 
-@pytest.mark.parametrize("name", ["signal", "threshold", "training", "effective", "alike"])
+def test_a_bundle_of_the_first_versions(copy: Path, tmp_path: Path) -> None:
+    """With the keys that these wrote alone. It loads, scores as it did, and nothing is claimed that it does not say."""
+    now = bundle.load(copy)
+
+    def as_written_first(facts: dict[str, Any]) -> None:
+        for name in ("signal", "effective", "alike", "references", "updates"):
+            facts.pop(name, None)
+        for name in ("left_out", "same_sound", "overlapping", "notes", "above_by_others"):
+            facts["training"].pop(name)
+
+    rewrite(copy, as_written_first)
+    made = bundle.load(copy)
+    assert made.signal == SignalRange()
+    assert made.known == replace(now.known, effective=float(made.facts["training"]["recordings"]), alike=())
+    found = score.score_file(made, write(tmp_path / "a.wav", sound(1) // 4))
+    assert (found.verdict, found.warning) == ("ANOMALOUS", "")
+
+
+@pytest.mark.parametrize("name", ["threshold", "training"])
 def test_a_bundle_that_does_not_say_what_a_verdict_takes(copy: Path, name: str) -> None:
     rewrite(copy, lambda facts: facts.pop(name))
     with pytest.raises(AuscultError, match=f"bundle.yaml.{name}: Field required") as caught:

@@ -200,7 +200,7 @@ def test_other_files_are_refused(fitted: Bundle, tmp_path: Path, capsys: pytest.
         assert "to do: " in error
     facts = bundle.load(fitted.folder).facts
     changes: tuple[dict[str, object], ...] = (
-        {"threshold": {}}, {"threshold": {"value": "x", "rate": 0.1}}, {"training": {}}, {"effective": 0.0},
+        {"threshold": {}}, {"threshold": {"value": "x", "rate": 0.1}}, {"training": {}}, {"effective": -1.0},
     )  # fmt: skip
     for number, change in enumerate(changes):
         odd = tmp_path / str(number)

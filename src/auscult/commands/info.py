@@ -73,6 +73,9 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
     k = f", k = {facts['k']}" if facts["backend"].startswith("knn_") or "k" in facts["knobs"] else ""
     modes = training["units"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["made_with"].items())
+    levels = [f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS"]
+    if signal["lowest"] <= -400:  # of a bundle from before they were kept
+        levels = []
     lines = [
         f"bundle      {facts['name']} in {folder}",
         f"digest      {facts['digest']}",
@@ -81,7 +84,7 @@ def _words(folder: Path, facts: dict[str, Any]) -> list[str]:
         f"by          {facts['method']}: {how}{k}",
         f"fitted to   {training['recordings']} recordings ({training['seconds'] / 60:.1f} min), {training['windows']} windows"
         + (f", in {len(modes)} modes: {', '.join(modes)}" if len(modes) > 1 else ""),
-        f"levels      {signal['lowest']:.1f} to {signal['highest']:.1f} dBFS",
+        *levels,
         f"threshold   {rule['value']:.6g} ({rule['by']}): a window above it is anomalous",
         f"            {rate:.3g} of normal windows are, and so many normal recordings are called anomalous",
         f"            about {day:.0f} false alarms a day of listening without a break; see `auscult threshold`",

@@ -115,7 +115,7 @@ def drift(bundle: Path | str, journal: Path | str, per: str = "day") -> Drift:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     normal = read_array(folder / "normal.npy", np.float64, 1, MOST_BYTES["normal.npy"])
-    limit, rate, normals, first = manifest.threshold.value, manifest.threshold.rate, int(manifest.effective), 0
+    limit, rate, normals, first = manifest.threshold.value, manifest.threshold.rate, int(manifest.independent), 0
     lines = _lines(journal)
     own = [line for line in lines if manifest.digest.startswith(str(line.get("bundle_digest") or ""))]
     own = [line for line in own if line["bundle"] == manifest.name]

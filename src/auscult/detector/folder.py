@@ -77,7 +77,8 @@ class Bundle:
     @property
     def known(self) -> Known:
         count = len(self.normal)
-        return Known(self.rule.rate, count, float(min(self.facts["effective"], count)), tuple(self.facts["alike"]))
+        independent = float(min(max(self.facts["effective"] or self.recordings, 1), count))
+        return Known(self.rule.rate, count, independent, tuple(self.facts["alike"]))
 
     @property
     def digest(self) -> str:

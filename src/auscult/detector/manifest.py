@@ -95,7 +95,7 @@ class Training(Section):
     `windows`, `recordings`, `seconds`: that are used; `units`: mode of operation -> its windows. `left_out`: recording -> why it
     is not used. `same_sound`: recordings left out because another one holds their sound -> that one. `overlapping`: those that
     share sound otherwise. `other_files`: that are no recordings. `sha256`: of every recording found. `above_by_others`: windows
-    above a threshold from other recordings, of how many (`enough.cross_fitted`).
+    above a threshold from other recordings, of how many (`enough.cross_fitted`). What older bundles do not say has a default.
     """
 
     windows: Count
@@ -103,13 +103,13 @@ class Training(Section):
     seconds: Length
     window_seconds: Length
     units: dict[str, Count]
-    left_out: dict[str, str]
-    same_sound: dict[str, str]
-    overlapping: list[list[str]]
-    notes: list[str]
+    left_out: dict[str, str] = Field(default_factory=dict)
+    same_sound: dict[str, str] = Field(default_factory=dict)
+    overlapping: list[list[str]] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
     other_files: Count
     sha256: dict[str, str]
-    above_by_others: tuple[Count, Count]
+    above_by_others: tuple[Count, Count] = (0, 0)
 
 
 class Manifest(Section):
@@ -127,19 +127,24 @@ class Manifest(Section):
     hop: int
     channel: Literal["mean"] | int
     seed: int
-    signal: SignalRange
+    signal: SignalRange = SignalRange()
     threshold: Rule
     made_with: dict[str, str]
     training: Training
     files: dict[str, str]
-    effective: Annotated[float, Field(ge=1, le=1e9, allow_inf_nan=False)]
-    """As many independent left-out scores tell as much as these."""
-    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)]
+    effective: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    """As many independent left-out scores tell as much as these; 0 = older bundles do not say, see `independent`."""
+    alike: Annotated[tuple[tuple[Annotated[int, Field(ge=2)], _Share, _Share], ...], Field(max_length=64)] = ()
     """See `verdict.alikeness`."""
     references: tuple[Stretch, ...] = ()
-    """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept, for they are too many."""
+    """Where the windows of normal sound lie, in the order of reference.npy; empty = not kept (too many, or an older version)."""
     updates: tuple[Update, ...] = ()
     """Oldest first."""
+
+    @property
+    def independent(self) -> float:
+        """How many scores the threshold comes from, as far as they are independent."""
+        return self.effective or float(self.training.recordings)
 
     @property
     def rule(self) -> Threshold:
