@@ -71,7 +71,7 @@ def test_dvc_knows_the_studies_that_were_asked_for(project: Path) -> None:
     several = {file_of(name) for name in needed(PARAMS, "os_scl_baselines")}
     assert listed(project) == {"dvc.yaml", "extras/dvc.yaml", *several}
     assert set(included(project)) == several
-    _, new = into_graph(list(PARAMS.studies), backends=True, root=project)
+    _, new = into_graph(PARAMS, list(PARAMS.studies), backends=True, root=project)
     assert not several & set(new)
     assert listed(project) == set(files(PARAMS)), "all of them, when all are asked for"
 
@@ -88,16 +88,25 @@ def test_asking_twice_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / IGNORE).read_text() == "*.pyc\n"
 
 
-def test_what_cannot_be_taken_in_is_said(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_cannot_be_taken_in_is_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from auscult.cli import main
+
     before = (project / IGNORE).read_text()
+    monkeypatch.chdir(project)
     with pytest.raises(AuscultError, match=r"there is no study `lowpas`.*`lowpass`\?"):
-        into_graph(["band_stack", "lowpas"], root=project)
-    (project / file_of("lowpass")).unlink()
-    with pytest.raises(AuscultError, match="no pipeline file") as error:
-        into_graph(["lowpass"], root=project)
-    assert error.value.fix.endswith("python -m auscult.pipeline")
-    with pytest.raises(AuscultError, match="this is no project"):
-        into_graph([], root=tmp_path_factory.mktemp("elsewhere"))
+        into_graph(PARAMS, ["band_stack", "lowpas"])
+    params = project / "studies" / "lowpass" / "params.yaml"
+    params.write_text(params.read_text().replace("\ntables:", "\nconfusion: [tfst_os_scl]\ntables:"))
+    (project / file_of("band_stack")).unlink()
+    assert main(["run", "unit_confusion", "lowpass", "band_stack"]) == 2
+    error = capsys.readouterr().err
+    assert f"{file_of('lowpass')}, {file_of('band_stack')} have" in error
+    assert "python -m auscult.pipeline" in error
+    monkeypatch.chdir(project / "studies")
+    assert main(["run"]) == 2
+    assert "this is no project" in capsys.readouterr().err
     assert (project / IGNORE).read_text() == before, "nothing was half taken in"
 
 

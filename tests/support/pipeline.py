@@ -14,6 +14,7 @@ import yaml
 
 from auscult.pipeline import writer as pipeline
 from auscult.pipeline.graph import into_graph
+from auscult.settings.params import load_params
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]
@@ -73,7 +74,7 @@ def make(
         (folder / "studies" / "noise").mkdir(parents=True)
         (folder / "studies" / "noise" / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     pipeline.main(folder)
-    into_graph(["noise"] if study else [], root=folder)
+    into_graph(load_params(folder), ["noise"] if study else [], root=folder)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
     run(folder, "dvc", "config", "core.analytics", "false")

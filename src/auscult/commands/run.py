@@ -58,17 +58,26 @@ def run(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.pipeline.graph import as_before, into_graph
+    from auscult.pipeline.graph import as_before, into_graph, needed
+    from auscult.pipeline.writer import outdated
+    from auscult.settings.params import load_params
 
+    if not Path("dvc.yaml").is_file():
+        raise AuscultError("this is no project", str(Path.cwd()), "go to the folder that holds dvc.yaml")
     experiment = _experiment(arguments)
     if arguments.scheduler and (experiment or arguments.backends):
         what = "a cluster trains what params.yaml says, and makes the studies' own tables"
         raise AuscultError(
             what, "--scheduler", "commit other values, and leave out -S, --name, --temp, --queue and --backends"
         )
+    params = load_params()
+    below = dict.fromkeys(name for study in arguments.studies for name in needed(params, study))
+    if others := list(outdated(params, below)):
+        what = f"the parameters ask for other stages than {', '.join(others[:5])} have"
+        raise AuscultError(what, fix="python -m auscult.pipeline writes them, then commit them")
     elsewhere = (arguments.temp or arguments.queue) and not arguments.no_run
     with as_before() if elsewhere else nullcontext():
-        files, new = into_graph(arguments.studies, arguments.backends)
+        files, new = into_graph(params, arguments.studies, arguments.backends)
         if not elsewhere:
             for file in new:
                 print(f"now in DVC's graph: {file}", flush=True)

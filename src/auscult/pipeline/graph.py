@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from auscult.errors import AuscultError
 from auscult.files import atomic_file
-from auscult.settings.params import Params, load_params
+from auscult.settings.params import Params
 
 IGNORE = ".dvcignore"
 OUT = "/studies/**/dvc.yaml"
@@ -49,10 +48,13 @@ def needed(params: Params, study: str) -> list[str]:
     return list(found)
 
 
-def into_graph(studies: Sequence[str], backends: bool = False, root: Path = Path()) -> tuple[list[str], list[str]]:
+def into_graph(
+    params: Params, studies: Sequence[str], backends: bool = False, root: Path = Path()
+) -> tuple[list[str], list[str]]:
     """Take studies into the graph, with those that they rest on.
 
     Args:
+        params: of the project in `root`.
         studies: none = the project's own arms, which are always in it.
         backends: with the stages that score their arms by every back-end.
 
@@ -60,18 +62,12 @@ def into_graph(studies: Sequence[str], backends: bool = False, root: Path = Path
         The pipeline files, or stages, to run for them; and the files that were not in the graph before.
 
     Raises:
-        AuscultError: no project, no such study, or a study without a pipeline file.
+        AuscultError: there is no such study.
     """
-    if not (root / "dvc.yaml").is_file():
-        raise AuscultError("this is no project", str(root.absolute()), "go to the folder that holds dvc.yaml")
     if not studies:
         return (["extras/dvc.yaml:backends-project"] if backends else ["dvc.yaml"]), []
-    params = load_params(root)
     below = list(dict.fromkeys(name for study in studies for name in needed(params, study)))
     files = [file_of(name, kind) for kind in ((False, True) if backends else (False,)) for name in below]
-    for file in files:
-        if not (root / file).is_file():
-            raise AuscultError("this study has no pipeline file", file, "write it: python -m auscult.pipeline")
     return [file_of(study, backends) for study in studies], include(files, root)
 
 

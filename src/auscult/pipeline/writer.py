@@ -6,6 +6,7 @@ when they are asked for (graph.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,19 +125,25 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def files(params: Params) -> dict[str, str]:
-    """Every pipeline file, path from the project root -> text."""
+def files(params: Params, studies: Iterable[str] | None = None) -> dict[str, str]:
+    """The pipeline files of the project and of studies (None = all), path from the project root -> text."""
+    names = list(params.studies if studies is None else studies)
     return {
         "dvc.yaml": pipeline(params),
         "extras/dvc.yaml": extras(params),
-        **{file_of(name): pipeline(params, name) for name in params.studies},
-        **{file_of(name, backends=True): backends(params, name) for name in params.studies},
+        **{file_of(name): pipeline(params, name) for name in names},
+        **{file_of(name, backends=True): backends(params, name) for name in names},
     }
 
 
+def outdated(params: Params, studies: Iterable[str] | None = None, root: Path = Path()) -> dict[str, str]:
+    """Of the pipeline files of `files`, those missing or not as the parameters ask for: path -> the text that it should have."""
+    wanted = files(params, studies).items()
+    return {name: text for name, text in wanted if not (root / name).is_file() or (root / name).read_text() != text}
+
+
 def main(root: Path = Path()) -> None:
-    for name, text in files(load_params(root)).items():
-        if not (root / name).is_file() or (root / name).read_text() != text:
-            with atomic_file(root / name) as part:
-                part.write_text(text)
-            print(f"written: {name}")
+    for name, text in outdated(load_params(root), root=root).items():
+        with atomic_file(root / name) as part:
+            part.write_text(text)
+        print(f"written: {name}")
