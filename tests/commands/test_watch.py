@@ -118,6 +118,9 @@ def test_killed_again_and_again_while_files_arrive_in_pieces(tmp_path: Path) -> 
             last = last[: last.rfind(b"\n", 0, -1) + 1 + draw.randrange(1, 20)]
             out.write_bytes(last)
     assert ended(writer) == 0
+    wav(source / "last.wav", 0.5)  # for the last watcher, which by then listens to signals
+    expected["last.wav"] = loudness(source / "last.wav").score
+    (source / "last.wav").rename(folder / "last.wav")
     process = forked(tmp_path / "log", watch_until_told, folder, out)
     wait_for(lambda: out.read_bytes().count(b".wav") >= len(expected), process.is_alive)
     assert send(process, signal.SIGTERM) == 0

@@ -29,7 +29,12 @@ def test_stored_extractors(extractor: str) -> None:
     ours = kaldi_fbank(torch.from_numpy(stored["wav"])[None] * 32768, KaldiBank())[0]
     difference = np.abs(ours.numpy() - stored[f"fbank_{extractor}"])
     assert difference.shape == (38, 128)
-    assert difference.max() < (1e-5 if extractor == "torchaudio" else 2e-3)
+    if extractor == "torchaudio":
+        # As far as float32 goes, whatever the processor's order of sums: a bin far below its frame's loudest holds more of the
+        # transform's rounding.
+        below = np.exp((stored["fbank_torchaudio"].max(1, keepdims=True) - stored["fbank_torchaudio"]) / 2)
+        assert (difference < 4e-6 + 2 * 2.0**-24 * below).all()
+    assert difference.max() < 2e-3
     assert difference.mean() < 1e-4
 
 
