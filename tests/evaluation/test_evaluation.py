@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,9 @@ from scipy.stats import hmean
 from sklearn.metrics import roc_auc_score
 
 from auscult.errors import AuscultError
-from auscult.evaluation.comparison import DIFFERENCE_COLUMNS, best, differences
+from auscult.evaluation.comparison import DIFFERENCE_COLUMNS, best, compare, differences
 from auscult.evaluation.evaluate import (
     SUMMARY_COLUMNS,
-    Key,
     Replicates,
     evaluate,
     machine_order,
@@ -56,16 +54,6 @@ def value(summary: pd.DataFrame, **where: str) -> float:
         rows = rows[rows[column] == wanted]
     assert len(rows) == 1
     return float(rows["value"].iloc[0])
-
-
-def apart(result: Replicates, arm: str, reference: str) -> Any:
-    """The row of `differences` about the mean AUC per unit."""
-    table = differences(result, (reference, "native"))
-    (row,) = table[
-        (table["arm"] == arm) & (table["metric"] == "auc") & (table["convention"] == "per_unit")
-        & (table["machine"] == "mean")
-    ].itertuples(index=False)  # fmt: skip
-    return row
 
 
 def test_golden_conventions() -> None:
@@ -225,8 +213,8 @@ def test_arms_are_resampled_alike_in_one_call_or_two() -> None:
     other = scores.assign(score=scores["score"] + np.random.default_rng(1).normal(size=len(scores)))
     both = pd.concat([scores.assign(arm="a"), other.sample(frac=1, random_state=0).assign(arm="b")])
     together = evaluate(both, labels, RULES, 50)
-    alone = pd.concat([evaluate(part, labels, RULES, 50) for _, part in both.groupby("arm")], ignore_index=True)
-    pd.testing.assert_frame_equal(together, alone)
+    apart = pd.concat([evaluate(part, labels, RULES, 50) for _, part in both.groupby("arm")], ignore_index=True)
+    pd.testing.assert_frame_equal(together, apart)
 
 
 def test_a_constant_shift_is_a_tie_and_pairing_sees_a_small_gain() -> None:
@@ -236,12 +224,12 @@ def test_a_constant_shift_is_a_tie_and_pairing_sees_a_small_gain() -> None:
     better = scores.assign(score=scores["score"] + 0.25 * anomaly + 0.02 * rng.normal(size=len(scores)))
     tables = [scores.assign(arm="a"), scores.assign(arm="same", score=2 * scores["score"] + 5), better.assign(arm="b")]
     result = replicate(pd.concat(tables), labels, RULES, 300)
-    same = apart(result, "same", "a")
-    assert (same.difference, same.ci_low, same.ci_high, same.verdict) == (0.0, 0.0, 0.0, "tie")
-    gain = apart(result, "b", "a")
+    same = compare(result, ("same", "native"), ("a", "native"))
+    assert same == (0.0, 0.0, 0.0, "tie")
+    gain = compare(result, ("b", "native"), ("a", "native"))
     assert gain.verdict == "better"
     assert gain.ci_low < gain.difference < gain.ci_high
-    loss = apart(result, "a", "b")
+    loss = compare(result, ("a", "native"), ("b", "native"))
     assert loss.verdict == "worse"
     assert loss.difference == -gain.difference
     # The intervals of the two numbers overlap: only the paired difference tells them apart.
@@ -255,6 +243,8 @@ def test_a_constant_shift_is_a_tie_and_pairing_sees_a_small_gain() -> None:
     assert tuple(tops.loc[("per_unit", "mean", "auc"), ["arm", "clear"]]) == ("b", True)
     ab = replicate(pd.concat(tables[:2]), labels, RULES, 300)
     assert not best(ab)["clear"].any()
+    with pytest.raises(AuscultError, match="nothing evaluated"):
+        compare(result, ("c", "native"), ("a", "native"))
 
 
 def test_seeds_are_averaged_and_widen_the_interval() -> None:
@@ -295,19 +285,18 @@ def three_arms() -> Replicates:
     return replicate(pd.concat(tables), labels, RULES, 200)
 
 
-def test_differences_are_quantiles_of_replicates_whatever_the_number_of_seeds() -> None:
+def test_differences_are_those_of_compare_whatever_the_number_of_seeds() -> None:
     result = three_arms()
     table = differences(result, ("b", "native"), 0.9)
     assert list(table.columns) == DIFFERENCE_COLUMNS
     assert set(zip(table["arm"], table["backend"], strict=True)) == {("a", "native"), ("b", "knn"), ("c", "native")}
     assert {"better", "worse", "tie", "undefined"} >= set(table["verdict"]) >= {"worse", "undefined"}
     for row in table.itertuples(index=False):
-        key = Key(row.arm, row.backend, row.convention, row.set, row.machine, row.metric)
-        gap = 100 * (result.values[key] - result.values[key._replace(arm="b", backend="native")])
-        low, high = np.quantile(gap[1:], [0.05, 0.95])
-        np.testing.assert_allclose((row.difference, row.ci_low, row.ci_high), (gap[0], low, high), rtol=0, atol=1e-9)
-        verdicts = {"better": low > 0, "worse": high < 0, "tie": low <= 0 <= high, "undefined": np.isnan(low)}
-        assert [word for word, holds in verdicts.items() if holds] == [row.verdict]
+        one = compare(
+            result, (row.arm, row.backend), ("b", "native"), row.metric, row.convention, row.set, row.machine, 0.9
+        )
+        assert row.verdict == one.verdict
+        np.testing.assert_equal((row.difference, row.ci_low, row.ci_high), one[:3])
         # Defined exactly where both numbers are: `c` has no ToyCar, hence no average.
         assert (row.verdict == "undefined") == (row.arm == "c" and row.machine != "fan")
     # A difference is one of the summary's values, also between one seed and two.
@@ -332,10 +321,10 @@ def test_seed_draws_are_paired_only_between_arms_of_the_same_seeds() -> None:
     same = [run.assign(arm="same", score=run["score"] * 2) for run in runs]
     moved = [run.assign(arm="moved", score=run["score"] * 2, seed=run["seed"] + 10) for run in runs]
     result = replicate(pd.concat([*(run.assign(arm="a") for run in runs), *same, *moved]), labels, RULES, 200)
-    paired, other = apart(result, "same", "a"), apart(result, "moved", "a")
-    assert (paired.difference, paired.ci_low, paired.ci_high, paired.verdict) == (0.0, 0.0, 0.0, "tie")
-    assert other.difference == pytest.approx(0, abs=1e-9)
-    assert other.ci_high - other.ci_low > 1
+    assert compare(result, ("same", "native"), ("a", "native")) == (0.0, 0.0, 0.0, "tie")
+    apart = compare(result, ("moved", "native"), ("a", "native"))
+    assert apart.difference == pytest.approx(0, abs=1e-9)
+    assert apart.ci_high - apart.ci_low > 1
 
 
 def test_mean_of_auc_and_pauc() -> None:

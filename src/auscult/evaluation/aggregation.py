@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from auscult.errors import AuscultError, listed
 from auscult.evaluation.intervals import (
@@ -213,16 +213,31 @@ def units(
     return [numbers for name, numbers in groups.items() if name]
 
 
+def official_score(values: ArrayLike, rules: MetricRules) -> Any:
+    """Official score from the numbers `rules.parts` of ROC groups: of a machine type, or with domains of a whole set.
+
+    With domains the harmonic mean, numbers clamped at machine epsilon. Without, the arithmetic mean of a machine type's
+    numbers (and of the types' scores, for a set): the challenge ranked, the papers print this. Which groups enter, one per
+    unit or one per machine type, is the convention: `per_unit` is that of the official evaluators.
+
+    Of the scores of both sets it is what the papers print as `all`; that is not the score of the union, which with 7 types
+    in one set and 9 in the other (2024) would differ.
+
+    Args:
+        values: [k] or [k, ...] fractions, k numbers. A NaN makes the score NaN.
+
+    >>> round(float(official_score([0.6411, 0.6695], MetricRules(scheme="dcase2022"))), 4)
+    0.655
+    >>> official_score([0.9, 0.8], MetricRules(scheme="dcase2020")).item()
+    0.8500000000000001
+    """
+    return harmonic_mean(values) if rules.domains else np.mean(np.asarray(values, dtype=np.float64), axis=0)
+
+
 def aggregate(
     machines: Mapping[str, list[Numbers]], convention: str, rules: MetricRules
 ) -> dict[tuple[str, str], Number]:
-    """(machine, metric) -> number, for every machine, `mean` and, with domains, `hmean`.
-
-    The official score is of the numbers `rules.parts` of a machine type's ROC groups, or with domains of a whole set's: with
-    domains their harmonic mean, clamped at machine epsilon. Without, the arithmetic mean of a machine type's numbers (and of
-    the types' scores, for a set): the challenge ranked, the papers print this. Which groups enter, one per unit or one per
-    machine type, is the convention: `per_unit` is that of the official evaluators.
-    """
+    """(machine, metric) -> number, for every machine, `mean` and, with domains, `hmean`."""
     metrics = [*rules.metrics, *(["mauc"] if convention == "per_unit" else []), "official"]
     parts = {metric: (metric,) for metric in metrics} | {"mauc": ("auc",), "official": rules.parts}
     table: dict[tuple[str, str], Number] = {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from auscult.errors import AuscultError
 from auscult.evaluation.evaluate import Key, Replicates
 from auscult.evaluation.intervals import percentiles
 from auscult.evaluation.metrics import Floats
@@ -25,15 +26,42 @@ class Comparison(NamedTuple):
     verdict: str
 
 
-def differences(result: Replicates, reference: tuple[str, str], level: float = 0.95) -> pd.DataFrame:
-    """Paired bootstrap difference of every number to the same one of `reference`, an (arm, back-end) pair.
+def compare(
+    result: Replicates,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    metric: str = "auc",
+    convention: str = "per_unit",
+    set_name: str = "dev",
+    machine: str = "mean",
+    level: float = 0.95,
+) -> Comparison:
+    """Paired bootstrap difference between two (arm, back-end) pairs of `result` on one number.
 
     Both are resampled with the same clip weights, so what is common to them (hard clips, an easy machine) cancels.
 
     Returns:
-        Columns `DIFFERENCE_COLUMNS`, percentage points, with the percentiles of the replicates at `level`; no rows for the
-        reference itself. The verdict is a tie when these enclose zero, and "undefined", and the number empty, where either
-        of the two is.
+        Difference first - second in percentage points with the percentiles of its replicates at `level`; the verdict is a
+        tie when these enclose zero, and "undefined" when either number is.
+
+    Raises:
+        AuscultError: `result` lacks one of the two numbers.
+    """
+    arrays = []
+    for arm, backend in (first, second):
+        key = Key(arm, backend, convention, set_name, machine, metric)
+        if key not in result.values:
+            raise AuscultError(f"nothing evaluated for {'/'.join(key)}", fix="evaluate this arm and back-end too")
+        arrays.append(result.values[key])
+    return _comparisons([arrays[0] - arrays[1]], level)[0]
+
+
+def differences(result: Replicates, reference: tuple[str, str], level: float = 0.95) -> pd.DataFrame:
+    """`compare` of every number with the same one of `reference`, an (arm, back-end) pair, for all machines and averages.
+
+    Returns:
+        Columns `DIFFERENCE_COLUMNS`, percentage points; no rows for the reference itself. The verdict is "undefined",
+        and the number empty, where either of the two is.
     """
     keys = [key for key in result.values if (key.arm, key.backend) != reference]
     nothing = np.full(len(next(iter(result.values.values()))), np.nan) if keys else np.empty(0)

@@ -12,8 +12,7 @@ domains.
 The official score follows the convention as every other number does: `official` under `per_unit` is the challenge's own,
 under `pooled` that of a paper that pools the sections of a machine type. Of both sets together, set `all`, there is one
 number per convention, formed as the papers do: the mean of the two averages over types of `mean_auc_pauc`, and with
-domains the harmonic mean of the two sets' official scores. That is not the score of the union, which with 7 types in one set
-and 9 in the other (2024) would differ.
+domains the harmonic mean of the two sets' official scores.
 """
 
 from __future__ import annotations
