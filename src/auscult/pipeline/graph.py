@@ -79,11 +79,7 @@ def included(root: Path = Path()) -> list[str]:
 
 
 def include(files: Iterable[str], root: Path = Path()) -> list[str]:
-    """Let pipeline files of studies into the graph; gives those that were not in it.
-
-    Raises:
-        AuscultError: .dvcignore cannot be written.
-    """
+    """Let pipeline files of studies into the graph; gives those that were not in it."""
     path = root / IGNORE
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if OUT not in text.splitlines():
