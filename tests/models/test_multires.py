@@ -14,8 +14,8 @@ SAMPLES = 72_000
 FFTS = (256, 1024, 4096)
 
 
-@pytest.mark.parametrize(("mode", "limit"), [("eval", 3e-6), ("train", 5e-5)])
-def test_golden(mode: str, limit: float) -> None:
+@pytest.mark.parametrize(("mode", "limits"), [("eval", (3e-6, 1e-6)), ("train", (2e-5, 2e-5))])
+def test_golden(mode: str, limits: tuple[float, float]) -> None:
     """Every fourth number of every branch, of the authors' network with the same weights, which computed in float32.
 
     In double, so that what is left is the rounding of the stored numbers, on every processor; and the same in float32.
@@ -31,8 +31,9 @@ def test_golden(mode: str, limit: float) -> None:
         branches = zip(network.spectrograms, images, strict=True)
         parts = [network.spectrum(torch.fft.rfft(wave).abs()), *(branch(image) for branch, image in branches)]
     for number, (part, rounded) in enumerate(zip(parts, single, strict=True)):
+        limit = limits[min(number, 1)]  # the whole clip's spectrum has sums of 80,000 terms, the others none so long
         assert relative_error(part[:, ::4], stored[:, 32 * number : 32 * (number + 1)]) < limit, number
-        assert relative_error(rounded, part.numpy()) < max(limit, 1e-5), number
+        assert relative_error(rounded, part.numpy()) < (1e-5 if mode == "eval" else 5e-5), number
 
 
 def test_size_by_hand() -> None:
