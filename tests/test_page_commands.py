@@ -19,10 +19,11 @@ from support.page_world import make_world
 
 NOT_RUN: dict[str, tuple[str, ...]] = {
     "trains for minutes to days; tests/pipeline and tests/data run these verbs, `--temp`, `--queue` too, on small projects": (
-        "dvc repro extras/dvc.yaml:backends-project",
+        "auscult run --backends",
         "auscult run noise_robustness --backends",
         "auscult run lowpass",
-        "dvc repro extras/dvc.yaml:sweep-project",
+        "auscult run extras",
+        "auscult run extras:sweep-project",
         "dvc exp run -S fph.reduction=32",
         "dvc exp run -S 'fph.reduction=16,64' --queue",
         "dvc exp run --run-all",
@@ -42,12 +43,12 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
     "fetches a challenge's data set, and trains for hours": (
         "auscult run os_scl_components --temp -n table -S data.profile=dcase2020",
         "auscult run os_scl_baselines --temp -n table2 -S data.profile=dcase2020 -S train.threads=8",
-        "dvc exp run --temp -n e2025 -S data.profile=dcase2025 -S supplement.clean=true "
-        "-S supplement.noise_probability=0.5 extras/dvc.yaml:submission",
-        "dvc exp run --temp -n e2026 -S data.profile=dcase2026 -S data.input=w1 extras/dvc.yaml:submission",
+        "auscult run extras:submission --temp -n e2025 -S data.profile=dcase2025 -S supplement.clean=true "
+        "-S supplement.noise_probability=0.5",
+        "auscult run extras:submission --temp -n e2026 -S data.profile=dcase2026 -S data.input=w1",
         "auscult run two_channels --temp -n inputs -S data.profile=dcase2026 "
         "-S 'profiles/dcase2026.yaml:inputs=[near,far,mean,difference,w1,ss]'",
-        "dvc exp run -S data.profile=dcase2026 extras/dvc.yaml:sweep-project",
+        "auscult run extras:sweep-project -S data.profile=dcase2026",
         "sha256sum data/dcase2026/sweep/project/choice/choice.json > choice.sha256",
         "git add params.yaml '*dvc.lock' choice.sha256",
         'git commit -m "Choice, before the labels"',

@@ -66,11 +66,13 @@ def listed(project: Path) -> set[str]:
 
 
 def test_dvc_knows_the_studies_that_were_asked_for(project: Path) -> None:
-    assert listed(project) == {"dvc.yaml", "extras/dvc.yaml"}, "as the repository has them"
+    assert listed(project) == {"dvc.yaml"}, "as the repository has them"
     run(project, "auscult", "run", "os_scl_baselines", "--no-run")
     several = {file_of(name) for name in needed(PARAMS, "os_scl_baselines")}
+    assert listed(project) == {"dvc.yaml", *several}
+    run(project, "auscult", "run", "extras", "--no-run")
     assert listed(project) == {"dvc.yaml", "extras/dvc.yaml", *several}
-    assert set(included(project)) == several
+    assert set(included(project)) == {"extras/dvc.yaml", *several}
     _, new = into_graph(PARAMS, list(PARAMS.studies), backends=True, root=project)
     assert not several & set(new)
     assert listed(project) == set(files(PARAMS)), "all of them, when all are asked for"
@@ -83,9 +85,9 @@ def test_asking_twice_changes_nothing(tmp_path: Path) -> None:
     assert once == "*.pyc\n/studies/**/dvc.yaml\n!/studies/a/dvc.yaml\n"
     assert include(["studies/a/dvc.yaml"], tmp_path) == []
     assert (tmp_path / IGNORE).read_text() == once
-    (tmp_path / IGNORE).write_text("*.pyc\n")
+    (tmp_path / IGNORE).write_text("*.pyc\n/extras/dvc.yaml\n")
     assert include(["studies/a/dvc.yaml"], tmp_path) == [], "nothing keeps it out"
-    assert (tmp_path / IGNORE).read_text() == "*.pyc\n"
+    assert (tmp_path / IGNORE).read_text() == "*.pyc\n/extras/dvc.yaml\n"
 
 
 def test_what_cannot_be_taken_in_is_said(
@@ -116,6 +118,8 @@ def test_what_cannot_be_taken_in_is_said(
         (["lowpass"], "repro studies/lowpass/dvc.yaml"),
         ([], "repro dvc.yaml"),
         (["--backends"], "repro extras/dvc.yaml:backends-project"),
+        (["extras"], "repro extras/dvc.yaml"),
+        (["extras:report", "lowpass"], "repro extras/dvc.yaml:report studies/lowpass/dvc.yaml"),
         (["lowpass", "--backends"], "repro studies/lowpass/backends/dvc.yaml"),
         (
             ["lowpass", "-S", "score.k=2", "-S", "a.b=[1,2]", "-n", "x", "--temp"],
@@ -137,8 +141,8 @@ def test_what_dvc_is_asked(project: Path, monkeypatch: pytest.MonkeyPatch, words
     monkeypatch.setattr(subprocess, "run", answer)
     assert main(["run", *words]) == 2, "status 1 is a verdict"
     assert " ".join(asked[0][1:]) == f"-m dvc {dvc}"
-    stays = {"--temp", "--queue"} & set(words) or "lowpass" not in words
-    assert bool(included(project)) != bool(stays), "what runs in a copy of the project leaves it as it is"
+    elsewhere = {"--temp", "--queue"} & set(words) or not words
+    assert bool(included(project)) != bool(elsewhere), "what runs in a copy of the project leaves it as it is"
 
 
 def test_a_cluster_trains_what_is_committed(
@@ -147,6 +151,7 @@ def test_a_cluster_trains_what_is_committed(
     from auscult.cli import main
 
     monkeypatch.chdir(project)
-    assert main(["run", "lowpass", "--scheduler", "local:1", "-S", "score.k=2"]) == 2
-    assert re.search("--scheduler.*commit other values", capfd.readouterr().err, re.S)
+    for words in (["lowpass", "-S", "score.k=2"], ["extras"]):
+        assert main(["run", *words, "--scheduler", "local:1"]) == 2
+        assert re.search("--scheduler.*commit other values", capfd.readouterr().err, re.S)
     assert included(project) == []

@@ -330,7 +330,7 @@ def test_a_misspelt_parameter_is_refused(project: Path) -> None:
 
 
 def test_result_files_of_the_challenge(project: Path) -> None:
-    run(project, "dvc", "exp", "run", "-S", "submission.set=dev", "extras/dvc.yaml:submission")
+    run(project, "auscult", "run", "extras:submission", "-S", "submission.set=dev")
     folder = project / "data" / "tiny" / "submission" / "logmel_os_scl"
     clips = pd.read_parquet(project / "data/tiny/manifest/clips.parquet")
     names = {Path(path).name for path in clips.query("partition == 'test' and machine == 'fan'")["path"]}
@@ -346,7 +346,7 @@ def test_result_files_of_the_challenge(project: Path) -> None:
 
 def test_an_experiment_in_the_workspace_runs_only_its_own_stages(project: Path) -> None:
     """Another width, which one arm has, and a second seed: the arm without it keeps its first seed. Last: it is not undone."""
-    done = run(project, "dvc", "exp", "run", "-S", "fph.reduction=8", "-S", "train.seeds=[2024,2025]", "dvc.yaml")
+    done = run(project, "dvc", "exp", "run", "-S", "fph.reduction=8", "-S", "train.seeds=[2024,2025]")
     trained = {"train@logmel_os_scl-2024", "train@logmel_os_scl-2025", "train@spectral_knn-2025"}
     others = {"embed@2024", "embed@2025", "score", "tables", "publish"}
     assert stages_run(done.stdout) == ALWAYS | trained | others

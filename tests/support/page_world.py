@@ -83,7 +83,7 @@ def _sweep_of_a_study(project: Project, study: str) -> None:
 
 
 def _every_back_end(project: Project) -> None:
-    """As `dvc repro extras/dvc.yaml:backends-project` leaves them."""
+    """As `auscult run --backends` leaves them."""
     rng, sweep = np.random.default_rng(0), project.section("backends")
     rows = [
         (arm, backend, "per_unit", "dev", "auc", rng.uniform(50, 90))

@@ -12,7 +12,7 @@ def figure(parser: ArgumentParser) -> Command:
     """a figure of results, as PDF, SVG or PNG, of chosen arms and back-ends
 
     auc: averages with their intervals. roc: curves, a panel for each machine type. training: losses per epoch. parameter: the
-    number that a study swept. backends: every back-end on every arm (after `dvc repro extras/dvc.yaml:backends-project`). A
+    number that a study swept. backends: every back-end on every arm (after `auscult run --backends`). A
     back-end of one's own is named as in params.yaml.
 
     Example: auscult figure auc -o auc.pdf auc.svg --arms ae tfst_os_scl --backends native knn_euclidean

@@ -17,7 +17,8 @@ def run(parser: ArgumentParser) -> Command:
 
     Studies are left out of DVC's graph until one is asked for, for DVC reads all of it several times in a command. This adds
     the study, and those whose arms it shows, to .dvcignore and runs its stages by `dvc repro`; with -S, --name, --temp or
-    --queue as an experiment. From then on every DVC command knows the study, until its line in .dvcignore is deleted.
+    --queue as an experiment. From then on every DVC command knows the study, until its line in .dvcignore is deleted. The same
+    goes for `extras`: the page of results, the challenge's files (`extras:submission`), every back-end on the project's arms.
 
     With --scheduler each arm and seed is a task of a Dask cluster: `dvc repro --pull` and `dvc push --run-cache` in a clone of
     this project that the worker makes. What they train comes back through DVC's remote, which has to be configured; the tables
@@ -29,8 +30,9 @@ def run(parser: ArgumentParser) -> Command:
     Example: auscult run os_scl_baselines --temp --name table2 -S data.profile=dcase2020
     """
     parser.add_argument(
-        "studies", metavar="STUDY", nargs="*", help="a folder of studies/; default: the project's own arms"
-    )
+        "studies", metavar="STUDY", nargs="*",
+        help="a folder of studies/, or extras or extras:STAGE; default: the project's own arms",
+    )  # fmt: skip
     parser.add_argument(
         "--backends", action="store_true", help="every back-end on every arm, after the studies' own tables"
     )
@@ -58,20 +60,20 @@ def run(parser: ArgumentParser) -> Command:
 
 
 def _run(arguments: Namespace) -> int:
-    from auscult.pipeline.graph import as_before, into_graph, needed
+    from auscult.pipeline.graph import as_before, into_graph, is_extra, needed
     from auscult.pipeline.writer import outdated
     from auscult.settings.params import load_params
 
     if not Path("dvc.yaml").is_file():
         raise AuscultError("this is no project", str(Path.cwd()), "go to the folder that holds dvc.yaml")
     experiment = _experiment(arguments)
-    if arguments.scheduler and (experiment or arguments.backends):
+    studies = [name for name in arguments.studies if not is_extra(name)]
+    if arguments.scheduler and (experiment or arguments.backends or len(studies) < len(arguments.studies)):
         what = "a cluster trains what params.yaml says, and makes the studies' own tables"
-        raise AuscultError(
-            what, "--scheduler", "commit other values, and leave out -S, --name, --temp, --queue and --backends"
-        )
+        fix = "commit other values, and leave out extras, -S, --name, --temp, --queue and --backends"
+        raise AuscultError(what, "--scheduler", fix)
     params = load_params()
-    below = dict.fromkeys(name for study in arguments.studies for name in needed(params, study))
+    below = dict.fromkeys(name for study in studies for name in needed(params, study))
     if others := list(outdated(params, below)):
         what = f"the parameters ask for other stages than {', '.join(others[:5])} have"
         raise AuscultError(what, fix="python -m auscult.pipeline writes them, then commit them")

@@ -61,17 +61,19 @@ class Clips:
     """Test clips of one machine in the order of their ids, as every source is judged by them.
 
     Attributes:
-        ids: [clips].
+        ids: [clips], each once.
         anomaly: [clips], 0 or 1, -1 = unlabelled.
         unit, domain: [clips].
+        of_unit: unit -> [clips], whether a clip is of it; in the order of their names.
         weights: [clips, 1 + R], ones and how often each clip is drawn in each replicate.
         unscored: unit that nothing scored -> why.
     """
 
-    ids: pd.Series
+    ids: pd.Index
     anomaly: NDArray[np.int64]
     unit: NDArray[np.str_]
     domain: NDArray[np.str_]
+    of_unit: Mapping[str, NDArray[np.bool_]]
     weights: NDArray[Any]
     unscored: Mapping[str, str]
 
@@ -113,7 +115,9 @@ def machine_groups(
     strata = [f"{set_name}/{machine}/{u}/{d}/{label}" for u, d, label in zip(unit, domain, y, strict=True)]
     drawn = stratified_weights(strata, clips["clip_id"].to_numpy(), replicates, seed)
     plain = np.ones((len(clips), 1), dtype=drawn.dtype)
-    of = Clips(clips["clip_id"], y, unit, domain, np.concatenate([plain, drawn.T], axis=1), unscored)
+    of_unit = {name: unit == name for name in np.unique(unit).tolist()}
+    weights = np.concatenate([plain, drawn.T], axis=1)
+    of = Clips(pd.Index(clips["clip_id"]), y, unit, domain, of_unit, weights, unscored)
     where = f"{set_name} clips of {machine}"
     return {
         source: _groups(scored[source], of, source, where, rules) if source in scored else None for source in sources
@@ -122,8 +126,11 @@ def machine_groups(
 
 def _groups(rows: pd.DataFrame, clips: Clips, source: Source, where: str, rules: MetricRules) -> dict[str, Numbers]:
     """Numbers of every ROC group of one machine by one source, whose scores are `rows`."""
-    here = clips.ids.isin(rows["clip_id"]).to_numpy()
-    gone = set(clips.unit.tolist()) - set(clips.unit[here].tolist())
+    s = np.full(len(clips.ids), np.nan)
+    here = np.zeros(len(clips.ids), dtype=bool)
+    places = clips.ids.get_indexer(rows["clip_id"])
+    s[places], here[places] = rows["score"].to_numpy(dtype=np.float64), True
+    gone = {unit for unit, mask in clips.of_unit.items() if not here[mask].any()}
     partly = ~here & ~np.isin(clips.unit, list(gone))
     if partly.any():
         lacking = [str(clip) for clip in clips.ids[partly]]
@@ -132,18 +139,17 @@ def _groups(rows: pd.DataFrame, clips: Clips, source: Source, where: str, rules:
             f"{', '.join(np.unique(clips.unit[partly]))} it lacks clip_id:{listed(lacking, 5)}",
             fix="score the same clips with every arm and back-end",
         )
-    s = np.full(len(here), np.nan)
-    s[here] = rows.sort_values("clip_id")["score"].to_numpy(dtype=np.float64)
     labelled = clips.anomaly >= 0
-    lacking_units = dict(clips.unscored) | dict.fromkeys(gone & set(clips.unit[labelled].tolist()), "no scores")
+    lacking_units = dict(clips.unscored)
+    lacking_units |= {unit: "no scores" for unit in gone if labelled[clips.of_unit[unit]].any()}
     replicates = clips.weights.shape[1] - 1
     found: dict[str, Numbers] = {}
-    for name in ["", *sorted({*np.unique(clips.unit).tolist(), *lacking_units})]:
+    for name in ["", *sorted({*clips.of_unit, *lacking_units})]:
         lacking = [f"unit {unit}: {why}" for unit, why in sorted(lacking_units.items()) if name in ("", unit)]
         if lacking:
             found[name] = undefined_numbers(rules, replicates, "; ".join(lacking))
         else:
-            mask = labelled & (clips.unit == name) if name else labelled
+            mask = labelled & clips.of_unit[name] if name else labelled
             title = f"unit {name}" if name else "the machine type"
             weights = clips.weights[mask].T
             found[name] = _group(s[mask], clips.anomaly[mask], clips.domain[mask], weights, title, rules)

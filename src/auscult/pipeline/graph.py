@@ -1,9 +1,9 @@
-"""Which studies DVC's graph holds.
+"""Which pipeline files DVC's graph holds.
 
 DVC reads every pipeline file several times in a command, whatever it is asked for: with all studies an experiment of the
-project's own arms waits for the graph longer than for its stages. So `.dvcignore` keeps the files of studies out, and a
-line for each one that was asked for takes it in. Such a line goes with the project into a queued experiment, and can be
-committed; without it, the study is out of the graph again.
+project's own arms waits for the graph longer than for its stages, and warns of each stage that never ran. So `.dvcignore`
+keeps the files of studies and of `extras/` out, and a line for each one that was asked for takes it in. Such a line goes with
+the project into a queued experiment, and can be committed; without it, the file is out of the graph again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,22 @@ from auscult.files import atomic_file
 from auscult.settings.params import Params
 
 IGNORE = ".dvcignore"
-OUT = "/studies/**/dvc.yaml"
-"""The line of .dvcignore that keeps studies out."""
+EXTRAS = "extras/dvc.yaml"
+"""The page of results, the challenge's files, and every back-end on the project's arms."""
+
+
+def kept_out_by(file: str) -> str:
+    """The line of .dvcignore that keeps a pipeline file out.
+
+    >>> kept_out_by("studies/lowpass/dvc.yaml")
+    '/studies/**/dvc.yaml'
+    """
+    return f"/{EXTRAS}" if file == EXTRAS else "/studies/**/dvc.yaml"
+
+
+def is_extra(name: str) -> bool:
+    """Whether a name is `extras`, or a stage of it (`extras:submission`), and not a study."""
+    return name.partition(":")[0] == "extras"
 
 
 def file_of(study: str, backends: bool = False) -> str:
@@ -49,14 +63,14 @@ def needed(params: Params, study: str) -> list[str]:
 
 
 def into_graph(
-    params: Params, studies: Sequence[str], backends: bool = False, root: Path = Path()
+    params: Params, names: Sequence[str], backends: bool = False, root: Path = Path()
 ) -> tuple[list[str], list[str]]:
     """Take studies into the graph, with those that they rest on.
 
     Args:
         params: of the project in `root`.
-        studies: none = the project's own arms, which are always in it.
-        backends: with the stages that score their arms by every back-end.
+        names: studies, `extras`, or stages of it (`extras:submission`); none = the project's own arms, always in the graph.
+        backends: with the stages that score the arms by every back-end.
 
     Returns:
         The pipeline files, or stages, to run for them; and the files that were not in the graph before.
@@ -64,31 +78,34 @@ def into_graph(
     Raises:
         AuscultError: there is no such study.
     """
-    if not studies:
-        return (["extras/dvc.yaml:backends-project"] if backends else ["dvc.yaml"]), []
+    studies = [name for name in names if not is_extra(name)]
+    extras = [name.replace("extras", EXTRAS, 1) for name in names if is_extra(name)]
+    if backends and not studies:
+        extras.append(f"{EXTRAS}:backends-project")
     below = list(dict.fromkeys(name for study in studies for name in needed(params, study)))
     files = [file_of(name, kind) for kind in ((False, True) if backends else (False,)) for name in below]
-    return [file_of(study, backends) for study in studies], include(files, root)
+    run = [*extras, *(file_of(study, backends) for study in studies)]
+    return run or ["dvc.yaml"], include([EXTRAS, *files] if extras else files, root)
 
 
 def included(root: Path = Path()) -> list[str]:
-    """The pipeline files of studies that .dvcignore lets in."""
-    path = root / IGNORE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [line[2:] for line in lines if line.startswith("!/studies/")]
+    """The pipeline files that .dvcignore lets in."""
+    return [line[2:] for line in _lines(root) if line.startswith("!/") and line.endswith("dvc.yaml")]
 
 
 def include(files: Iterable[str], root: Path = Path()) -> list[str]:
-    """Let pipeline files of studies into the graph; gives those that were not in it."""
-    path = root / IGNORE
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if OUT not in text.splitlines():
-        return []  # all studies are in it
-    new = [file for file in dict.fromkeys(files) if file not in included(root)]
+    """Let pipeline files into the graph; gives those that were not in it."""
+    lines, inside = _lines(root), included(root)
+    new = [file for file in dict.fromkeys(files) if kept_out_by(file) in lines and file not in inside]
     if new:
-        with atomic_file(path) as part:
-            part.write_text(text.rstrip("\n") + "\n" + "".join(f"!/{file}\n" for file in new), encoding="utf-8")
+        with atomic_file(root / IGNORE) as part:
+            part.write_text("".join(f"{line}\n" for line in [*lines, *(f"!/{file}" for file in new)]), encoding="utf-8")
     return new
+
+
+def _lines(root: Path) -> list[str]:
+    path = root / IGNORE
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import yaml
 
 from auscult.results.names import COSTS
 from auscult.settings.project import Project
+from auscult.settings.reading import Loader
 
 COST_COLUMNS = ["arm", *COSTS, "peak_memory_mib", "device", "seeds"]
 
@@ -73,7 +74,7 @@ def skipped(arms: Mapping[str, ArmFiles]) -> dict[tuple[str, str], str]:
     for arm, files in arms.items():
         for folder in files.models.values():
             config = folder / "config.yaml"
-            settings: Any = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+            settings: Any = yaml.load(config.read_bytes(), Loader) if config.is_file() else {}
             for network, reason in ((settings or {}).get("skipped") or {}).items():
                 found.setdefault((arm, str(network)), f"not trained: {reason}")
     return found

@@ -27,7 +27,7 @@ from auscult.results.text import FEW_CLIPS, latex
 from auscult.settings.schema import TableSettings
 
 UNLABELLED = (
-    "No test clip has a label, so there is no number to show. `dvc repro extras/dvc.yaml:submission` writes the scores and "
+    "No test clip has a label, so there is no number to show. `auscult run extras:submission` writes the scores and "
     "decisions in the challenge's format."
 )
 FEW = f"{FEW_CLIPS} So few clips that the interval may not cover what it says."

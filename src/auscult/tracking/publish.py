@@ -30,6 +30,7 @@ from auscult.results.stale import stale_arms, stale_results
 from auscult.settings.params import Arm
 from auscult.settings.paths import project_root
 from auscult.settings.project import Project
+from auscult.settings.reading import Loader
 from auscult.settings.section import flat
 from auscult.tracking.store import (
     experiment_of,
@@ -178,7 +179,7 @@ def run_of(client: Any, project: Project, arm: Arm) -> str | None:
     config = project.paths.model(arm.weights, project.seeds[0]) / "config.yaml"
     if experiment is None or not config.is_file():
         return None
-    key, _ = _identity(project, arm, yaml.safe_load(config.read_text()))
+    key, _ = _identity(project, arm, yaml.load(config.read_bytes(), Loader))
     found = found_run(client, experiment.experiment_id, key)
     return str(found.info.run_id) if found else None
 
@@ -188,7 +189,7 @@ def _publish_arm(client: Any, experiment: str, project: Project, arm: Arm, resul
 
     models = {seed: project.paths.model(arm.weights, seed) for seed in project.seeds}
     first = models[project.seeds[0]]
-    config = yaml.safe_load((first / "config.yaml").read_text())
+    config = yaml.load((first / "config.yaml").read_bytes(), Loader)
     key, params = _identity(project, arm, config)
     run = run_with(client, experiment, key)
     run_id, start, known = run.info.run_id, run.info.start_time, run.data.metrics
