@@ -15,6 +15,7 @@ import yaml
 from auscult.pipeline import writer as pipeline
 from auscult.pipeline.graph import into_graph
 from auscult.settings.params import load_params
+from support import preloaded
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["spectral_knn", "ae", "stgram_mfn", "logmel_os_scl", "tfst_os_scl"]
@@ -88,13 +89,16 @@ def commit(folder: Path, message: str) -> None:
 
 
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command of this environment in `folder`, one thread each, output captured."""
+    """Run a command of this environment in `folder`, one thread each, output captured; stages and DVC from a loaded Python."""
+    here, loaded = Path(sys.executable).parent, preloaded.python()
     environment = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+        **os.environ, "PATH": f"{loaded}:{here}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
         "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@localhost", "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@localhost", "PYTHONPATH": "", "DVC_NO_ANALYTICS": "1",
     }  # fmt: skip
     environment.pop("MLFLOW_TRACKING_URI", None)
+    if command[0] in ("dvc", "auscult"):
+        command = (str(loaded / "python"), str(here / command[0]), *command[1:])
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if check and result.returncode:
         raise AssertionError(f"{command} exited {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-5000:]}")
