@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from auscult import cli, methods
+from auscult.pipeline.graph import is_extra
 from auscult.pipeline.writer import plots
 from auscult.results.curves import COLUMNS
 from auscult.settings.params import Params, load_params
@@ -173,7 +174,10 @@ def test_commands_are_understood(page: str, capsys: pytest.CaptureFixture[str]) 
                 except SystemExit:
                     pytest.fail(f"{command}: {capsys.readouterr().err}")
                 if words[0] == "run" and "<" not in command:
-                    assert set(cli._parser().parse_args(words).studies) <= set(all_params().studies), command
+                    names = cli._parser().parse_args(words).studies
+                    assert {name for name in names if not is_extra(name)} <= set(all_params().studies), command
+                    extras = {name.partition(":")[2] for name in names if is_extra(name)}
+                    assert extras <= {"", *stages_of("extras/dvc.yaml")}, command
         if program == "dvc" and (words[0] == "repro" or words[:2] == ["exp", "run"]) and "<" not in command:
             for target in targets(words[1:]):
                 file, _, stage = target.rpartition(":")

@@ -128,7 +128,7 @@ def _groups(rows: pd.DataFrame, clips: Clips, source: Source, where: str, rules:
     """Numbers of every ROC group of one machine by one source, whose scores are `rows`."""
     s = np.full(len(clips.ids), np.nan)
     here = np.zeros(len(clips.ids), dtype=bool)
-    places = clips.ids.get_indexer(rows["clip_id"])
+    places = clips.ids.get_indexer(pd.Index(rows["clip_id"]))
     s[places], here[places] = rows["score"].to_numpy(dtype=np.float64), True
     gone = {unit for unit, mask in clips.of_unit.items() if not here[mask].any()}
     partly = ~here & ~np.isin(clips.unit, list(gone))
