@@ -88,15 +88,20 @@ def _summary(project: Project, wanted: Wanted) -> pd.DataFrame:
     return found
 
 
+def _asked_for(wanted: Wanted) -> str:
+    """What to do about a back-end that nothing was scored by."""
+    make = f"`{making(wanted.study)}` or `{making(wanted.study, backends=True)}`"
+    return f"name it in `score.backends` or below `backends.sweep` of params.yaml; then run {make}"
+
+
 def _sweep(project: Project, wanted: Wanted, backends: Sequence[str], file: str = "summary.csv") -> pd.DataFrame:
     """Numbers by every back-end of the sweep, which must have `backends`."""
     report = wanted.study or "project"
     path = project.paths.backends(report) / file
-    make = making(wanted.study, backends=True)
-    fix = f"name it in `score.backends` or below `backends.sweep` of params.yaml; then run `{making(wanted.study)}` or `{make}`"
+    fix = _asked_for(wanted)
     if not path.is_file() and backends:
         raise AuscultError(f"no numbers by the back-end `{backends[0]}`", str(path), fix)
-    table = _read(path, make)
+    table = _read(path, making(wanted.study, backends=True))
     for name in backends:
         if name not in set(table["backend"]):
             there = list(dict.fromkeys(table["backend"]))
@@ -156,8 +161,7 @@ def _roc(project: Project, wanted: Wanted) -> Callable[[Path], None]:
         _refuse(stale_arms(project, rows, sweep=True))
         scores = pd.concat([scores, _scores(project, rows, sweep=True).query("backend in @lacking")])
         if strange := [name for name in lacking if name not in set(scores["backend"])]:
-            fix = "name it in `score.backends` or below `backends.sweep` of params.yaml, and run `dvc repro`"
-            raise AuscultError(f"no scores by the back-end `{strange[0]}`", fix=fix)
+            raise AuscultError(f"no scores by the back-end `{strange[0]}`", fix=_asked_for(wanted))
     table = labelled(scores, pd.read_parquet(project.paths.labels))
     points = [roc_points(table, name, wanted.which) for name in wanted.backends or ("native",)]
     together = pd.concat(points).drop_duplicates(["arm", "backend", "machine", "fpr", "tpr"])
