@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# For NumPy and for the processes that tests start; before either is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
