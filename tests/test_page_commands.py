@@ -229,6 +229,7 @@ def test_commands_of_dvc_run_on_a_clone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     dvc = pytest.importorskip("dvc.cli")
+    pytest.importorskip("dvc.logger").setup()  # it writes to what stdout was when DVC was loaded, by whatever test
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
     folder = make_clone(tmp_path / "auscult")
