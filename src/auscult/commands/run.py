@@ -67,13 +67,12 @@ def _run(arguments: Namespace) -> int:
     if not Path("dvc.yaml").is_file():
         raise AuscultError("this is no project", str(Path.cwd()), "go to the folder that holds dvc.yaml")
     experiment = _experiment(arguments)
-    studies = [name for name in arguments.studies if not is_extra(name)]
-    if arguments.scheduler and (experiment or arguments.backends or len(studies) < len(arguments.studies)):
+    if arguments.scheduler and (experiment or arguments.backends or any(map(is_extra, arguments.studies))):
         what = "a cluster trains what params.yaml says, and makes the studies' own tables"
         fix = "commit other values, and leave out extras, -S, --name, --temp, --queue and --backends"
         raise AuscultError(what, "--scheduler", fix)
     params = load_params()
-    below = dict.fromkeys(name for study in studies for name in needed(params, study))
+    below = dict.fromkeys(study for name in arguments.studies for study in needed(params, name))
     if others := list(outdated(params, below)):
         what = f"the parameters ask for other stages than {', '.join(others[:5])} have"
         raise AuscultError(what, fix="python -m auscult.pipeline writes them, then commit them")

@@ -44,11 +44,14 @@ def file_of(study: str, backends: bool = False) -> str:
 
 
 def needed(params: Params, study: str) -> list[str]:
-    """A study and those that it rests on: whose arms are in its tables, or give weights or embeddings to its arms.
+    """A study and those that it rests on: whose arms are in its tables, or give weights or embeddings to its arms. None
+    for extras, which rest on the project's own arms.
 
     Raises:
         AuscultError: there is no such study.
     """
+    if is_extra(study):
+        return []
     found = {study: None}
     todo = [study]
     while todo:
@@ -82,7 +85,7 @@ def into_graph(
     extras = [name.replace("extras", EXTRAS, 1) for name in names if is_extra(name)]
     if backends and not studies:
         extras.append(f"{EXTRAS}:backends-project")
-    below = list(dict.fromkeys(name for study in studies for name in needed(params, study)))
+    below = list(dict.fromkeys(study for name in names for study in needed(params, name)))
     files = [file_of(name, kind) for kind in ((False, True) if backends else (False,)) for name in below]
     run = [*extras, *(file_of(study, backends) for study in studies)]
     return run or ["dvc.yaml"], include([EXTRAS, *files] if extras else files, root)
